@@ -1,0 +1,71 @@
+"""What a backend tells about itself before any of it is imported, and the built-in ones.
+
+A backend has two parts. The *info* is light: importing it must not import the array library or compiled code.
+The *backend* is imported from ``info.target`` when it is chosen; the protocol it follows is in
+:mod:`pyconv.registry`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["API_VERSION", "BUILTIN", "BackendInfo"]
+
+API_VERSION = 1
+
+
+class BackendInfo(NamedTuple):
+    """Light information about a backend.
+
+    Parameters
+    ----------
+    name : str
+        What users write in ``backend=`` and ``PYCONV_BACKEND``: lower case, no comma.
+    target : str
+        ``"package.module:attribute"`` of the backend object or class, imported when the backend is chosen.
+    array_types : tuple of str
+        Packages whose arrays it takes: ``"numpy"``, ``"cupy"``.
+    automatic : tuple of str
+        Those of ``array_types`` for which it may be chosen without being named.
+    summary : str
+        One line for ``python -m pyconv info``.
+    unusable : str
+        ``"package.module:function"`` of a function that returns the reason why the backend cannot be used here, or
+        None if it can. Empty: it always can.
+    api_version : int
+        The version of this interface it was written for.
+    """
+
+    name: str
+    target: str
+    array_types: tuple[str, ...] = ("numpy",)
+    automatic: tuple[str, ...] = ()
+    summary: str = ""
+    unusable: str = ""
+    api_version: int = API_VERSION
+
+
+cpu = BackendInfo(
+    name="cpu",
+    target="pyconv.backends.cpu:CpuBackend",
+    automatic=("numpy",),
+    summary="compiled C kernels, OpenMP threads",
+    unusable="pyconv.backends.cpu:unusable",
+)
+reference = BackendInfo(
+    name="reference",
+    target="pyconv.backends.reference:ReferenceBackend",
+    automatic=("numpy",),
+    summary="plain NumPy, written to be read: the specification",
+)
+cuda = BackendInfo(
+    name="cuda",
+    target="pyconv.backends.cuda:CudaBackend",
+    array_types=("cupy", "numpy"),
+    automatic=("cupy",),
+    summary="CUDA kernels through CuPy",
+    unusable="pyconv.backends.cuda:unusable",
+)
+
+BUILTIN = (cpu, cuda, reference)
+"""In the order of automatic choice."""

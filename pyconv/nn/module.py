@@ -1,0 +1,103 @@
+"""What all layers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import DTypeError, PyconvError, ShapeError, StateDictError
+from ..functional import Call
+from ..registry import Backend, select
+
+__all__ = ["Module"]
+
+
+class Module:
+    """Base of all layers: a callable on arrays, with named parameters.
+
+    A subclass gives ``plan_call(x)``, which checks and plans; parameters are attributes listed in ``parameters``.
+    """
+
+    backend: str | None = None
+
+    def __call__(self, input: Any, *, out: Any = None) -> Any:
+        """Run the layer on ``input``; ``out`` is written and returned if it is given."""
+        try:
+            call = self.plan_call(input, out)
+            backend = select(call.plan, call.kind, self.backend)
+            return call.run(backend, self._prepared(call, backend))
+        except PyconvError as error:
+            error.prefix(repr(self))
+            raise
+
+    def plan_call(self, input: Any, out: Any = None) -> Call:
+        """The layer's operation on ``input``, checked and planned and not yet run."""
+        raise NotImplementedError
+
+    def _prepared(self, call: Call, backend: Backend) -> Any:
+        return backend.prepare(call.plan, call.weight, call.bias)
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Parameters by name: read-only arrays."""
+        return {}
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters, under torch's key names."""
+        return {name: array.copy() for name, array in self.parameters().items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Set all parameters, or none of them if any does not fit.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array
+            Exactly the keys of :meth:`state_dict`; torch CPU tensors are taken too. Values are converted to the
+            layer's dtype.
+
+        Raises
+        ------
+        StateDictError
+            If keys are missing or unknown, or a shape or dtype does not fit. Nothing is changed then.
+        """
+        own = self.parameters()
+        problems = [f"missing key {name!r}" for name in own if name not in state_dict]
+        problems += [f"unexpected key {name!r}" for name in state_dict if name not in own]
+        values = {}
+        for name, array in own.items():
+            if name not in state_dict:
+                continue
+            value = np.asarray(state_dict[name])
+            if value.dtype.kind not in "fiu":
+                problems.append(f"{name!r} has dtype {value.dtype}, which is not real numbers")
+            elif value.shape != array.shape:
+                problems.append(f"{name!r} has shape {value.shape}, the layer's is {array.shape}")
+            else:
+                values[name] = value.astype(array.dtype)
+        if problems:
+            raise StateDictError(f"{type(self).__name__}: the state dict does not fit: {'; '.join(problems)}")
+        self._set_parameters(values)
+
+    def _set_parameters(self, values: dict[str, np.ndarray]) -> None:
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def extra_repr(self) -> str:
+        """What stands between the parentheses of ``repr``, as in torch."""
+        return ""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+
+def frozen(who: str, name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """A read-only copy of a parameter, checked."""
+    array = np.asarray(value)
+    if array.shape != shape:
+        raise ShapeError(f"{who}: {name} must have shape {shape}, got {array.shape}")
+    if array.dtype.newbyteorder("=") != dtype:
+        raise DTypeError(f"{who}: {name} must be {dtype}, got {array.dtype}; pass {name}.astype(np.{dtype})")
+    copy = np.array(array, dtype=dtype, order="C")
+    copy.setflags(write=False)
+    return copy

@@ -1,0 +1,130 @@
+"""Checking the arrays themselves: kind, dtype, rank, memory layout, and what is given as ``out=``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, DTypeError, OutputError, ShapeError
+
+__all__ = ["DTYPES", "array_kind", "as_array", "as_batch", "check_out", "dtype_name", "layout_of", "same_dtype"]
+
+DTYPES = ("float32", "float64")
+"""The dtypes that plans may name."""
+
+# byte-swapped ones compute (and return) the native dtype
+_NAMES = {np.dtype(name).newbyteorder(order): name for name in DTYPES for order in "<>"}
+
+
+def array_kind(array: Any) -> str:
+    """The package an array type belongs to: 'numpy', 'cupy', ..."""
+    if isinstance(array, np.ndarray):
+        return "numpy"
+    return type(array).__module__.partition(".")[0]
+
+
+def as_array(op: str, name: str, value: Any) -> Any:
+    """``value`` if it is an array that may be computed on; a clear error if it is anything else."""
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, np.ndarray | np.generic):
+        if type(value).__name__ == "MaskedArray":
+            raise ArgumentError(
+                f"{op}: {name} is a masked array, and the mask would be lost; pass {name}.filled(value) or {name}.data"
+            )
+        return np.asarray(value)
+    if type(value).__module__.partition(".")[0] in ("torch", "tensorflow"):
+        raise ArgumentError(f"{op}: {name} is a {type(value).__name__}, not a NumPy or CuPy array; pass np.asarray({name})")
+    if not all(hasattr(value, attribute) for attribute in ("shape", "dtype", "ndim")):
+        raise ArgumentError(
+            f"{op}: {name} must be a NumPy or CuPy array, got {type(value).__name__}; "
+            f"for lists of numbers pass np.asarray({name}, dtype=np.float32)"
+        )
+    return value
+
+
+def dtype_name(op: str, name: str, array: Any) -> str:
+    """'float32' or 'float64'; other dtypes are refused with what to do about it."""
+    found = _NAMES.get(array.dtype)
+    if found is None:
+        hint = f"pass {name}.astype(np.float32)"
+        if array.dtype.kind == "c":
+            hint = "apply the operation to the real and the imaginary part"
+        elif array.dtype.kind in "OUSVMm":
+            hint = "convert it to numbers first"
+        raise DTypeError(f"{op}: {name} has dtype {array.dtype}, pyconv computes in {' and '.join(DTYPES)}; {hint}")
+    return found
+
+
+def same_dtype(op: str, expected: str, name: str, array: Any) -> None:
+    """Refuse ``array`` unless its dtype is the input's."""
+    found = dtype_name(op, name, array)
+    if found != expected:
+        raise DTypeError(
+            f"{op}: input is {expected} but {name} is {found}; they must agree: "
+            f"pass input.astype(np.{found}) or {name}.astype(np.{expected})"
+        )
+
+
+def as_batch(op: str, array: Any) -> Any:
+    """``array`` as (N, C, H, W): a (C, H, W) one gets a batch of one, as a view."""
+    if array.ndim == 4:
+        return array
+    if array.ndim == 3:
+        return array[None]
+    hint = ""
+    if array.ndim == 2:
+        hint = "; a single grey image is x[None] (1, H, W)"
+    raise ShapeError(
+        f"{op}: input must be (N, C, H, W) or (C, H, W), got {array.ndim} dimensions: shape {tuple(array.shape)}{hint}"
+    )
+
+
+def layout_of(array: Any) -> str:
+    """How a (N, C, H, W) array lies in memory: 'nchw', 'nhwc' (channels last) or 'strided'."""
+    if array.flags.c_contiguous:
+        return "nchw"
+    _, channels, height, width = array.shape
+    size = array.itemsize
+    expected = (height * width * channels * size, size, width * channels * size, channels * size)
+    for length, stride, dense in zip(array.shape, array.strides, expected, strict=True):
+        if length > 1 and stride != dense:
+            return "strided"
+    return "nhwc"
+
+
+def check_out(op: str, out: Any, kind: str, shape: tuple[int, ...], dtype: str, inputs: tuple[Any, ...], in_place: bool) -> None:
+    """Refuse an ``out=`` array that cannot take the result. ``in_place``: it may be an input itself, exactly."""
+    if array_kind(out) != kind or not hasattr(out, "dtype"):
+        raise ArgumentError(f"{op}: out must be a {kind} array like the input, got {type(out).__name__}")
+    if type(out).__name__ == "MaskedArray":
+        raise ArgumentError(f"{op}: out is a masked array; pass out.data")
+    if tuple(out.shape) != shape:
+        raise OutputError(f"{op}: out has shape {tuple(out.shape)}, the result has {shape}")
+    if out.dtype != np.dtype(dtype):
+        raise OutputError(f"{op}: out has dtype {out.dtype}, the result is {dtype} in native byte order")
+    if kind != "numpy":
+        return
+    if not out.flags.writeable:
+        raise OutputError(f"{op}: out is read-only; pass an array that may be written")
+    if out.size and any(stride == 0 and length > 1 for stride, length in zip(out.strides, out.shape, strict=True)):
+        raise OutputError(f"{op}: out is a broadcast view, several of its elements share one address; pass a copy")
+    for array in inputs:
+        if in_place and _same_memory(out, array):
+            continue
+        if np.may_share_memory(out, array) and _overlap(out, array):
+            raise OutputError(
+                f"{op}: out overlaps an input in memory, which would be changed while it is read; pass a separate array"
+            )
+
+
+def _same_memory(a: np.ndarray, b: np.ndarray) -> bool:
+    return a is b or (a.ctypes.data == b.ctypes.data and a.strides == b.strides and a.dtype == b.dtype)
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    try:
+        return np.shares_memory(a, b, max_work=10_000)
+    except np.exceptions.TooHardError:
+        return True  # interleaved too finely to tell: refuse

@@ -1,0 +1,185 @@
+"""The plan of a convolution: what is computed, with every size worked out and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from ..errors import ArgumentError, ShapeError
+from .arguments import LIMIT, Pads, Pair, check_bytes, index, pads, pair, span, times
+
+__all__ = ["ALGORITHMS", "PADDING_MODES", "ConvPlan", "conv_parameters", "padding_amounts", "plan_conv2d"]
+
+ALGORITHMS = ("auto", "direct")
+"""What ``algorithm=`` may be: ``auto`` lets the backend choose, ``direct`` keeps to the plain sum of products."""
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+@dataclass(frozen=True, slots=True)
+class ConvPlan:
+    """A convolution with all its sizes: hashable, and valid by construction.
+
+    Input is (batch, in_channels, *in_size), weight (out_channels, in_channels // groups, *kernel),
+    output (batch, out_channels, *out_size). ``padding`` is ((top, bottom), (left, right)).
+    ``layout`` tells how the input lies in memory: 'nchw', 'nhwc' or 'strided'.
+    """
+
+    op: ClassVar[str] = "conv2d"
+
+    dtype: str
+    layout: str
+    batch: int
+    in_channels: int
+    in_size: Pair
+    out_channels: int
+    out_size: Pair
+    kernel: Pair
+    stride: Pair
+    padding: Pads
+    dilation: Pair
+    groups: int
+    has_bias: bool
+    algorithm: str
+
+    @property
+    def out_shape(self) -> tuple[int, int, int, int]:
+        return (self.batch, self.out_channels, *self.out_size)
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel)
+
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions of the plain sum of products."""
+        taps = self.in_channels // self.groups * self.kernel[0] * self.kernel[1]
+        return 2 * self.batch * self.out_channels * self.out_size[0] * self.out_size[1] * taps
+
+
+def conv_parameters(op: str, stride: Any, padding: Any, dilation: Any, groups: Any) -> tuple[Pair, Pads | str, Pair, int]:
+    """The parameters of a convolution that need no array to be checked, in one form."""
+    steps = pair(op, "stride", stride, 1)
+    padding = pads(op, padding)
+    if padding == "same" and steps != (1, 1):
+        raise ShapeError(
+            f"{op}: padding='same' needs stride 1 (the output is as large as the input), got stride {steps}; "
+            "give the padding as numbers"
+        )
+    return steps, padding, pair(op, "dilation", dilation, 1), index(op, "groups", groups, 1)
+
+
+def _same(kernel: int, dilation: int) -> Pair:
+    total = span(kernel, dilation) - 1
+    return total // 2, total - total // 2  # torch's rule: the odd one goes at the end
+
+
+def padding_amounts(
+    op: str, padding: Pads | str, mode: str, size: Pair, kernel: Pair, dilation: Pair
+) -> Pads:
+    """Padding in numbers, checked against what a border of the image's own pixels can give."""
+    if isinstance(padding, str):
+        padding = (_same(kernel[0], dilation[0]), _same(kernel[1], dilation[1]))
+    for axis, amount, length in zip(("height", "width"), padding, size, strict=True):
+        most = {"reflect": length - 1, "circular": length}.get(mode, LIMIT if length else 0)
+        if max(amount) > most:
+            raise ShapeError(
+                f"{op}: padding_mode={mode!r} can add at most {most} pixels to a {axis} of {length}, got {amount}"
+            )
+    return padding
+
+
+def _extent(axis: str, size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
+    """Output size along one axis."""
+    room = size + padding[0] + padding[1] - span(kernel, dilation)
+    if room < 0:
+        raise ShapeError(
+            f"conv2d: the kernel is larger than the padded input along the {axis}: input {size} + padding "
+            f"{padding[0]} + {padding[1]} = {size + sum(padding)}, but the kernel spans "
+            f"dilation * (kernel - 1) + 1 = {dilation} * ({kernel} - 1) + 1 = {span(kernel, dilation)}; "
+            f"use a smaller kernel or dilation, or at least {-room} more padding"
+        )
+    return room // stride + 1
+
+
+@lru_cache(maxsize=1024)
+def plan_conv2d(
+    input_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    bias_shape: tuple[int, ...] | None,
+    dtype: str,
+    itemsize: int,
+    layout: str,
+    stride: Pair,
+    padding: Pads | str,
+    dilation: Pair,
+    groups: int,
+    algorithm: str,
+) -> ConvPlan:
+    """Check the shapes of a convolution and work out its output.
+
+    Shapes are (N, C, H, W) and (out_channels, in_channels / groups, kernel height, kernel width); the other
+    parameters come from :func:`conv_parameters`. Formula: torch.nn.Conv2d's documentation.
+    """
+    batch, channels, *in_size = input_shape
+    if len(weight_shape) != 4:
+        raise ShapeError(
+            "conv2d: weight must have 4 dimensions (out_channels, in_channels / groups, kernel height, kernel width), "
+            f"got {len(weight_shape)}: shape {weight_shape}"
+        )
+    out_channels, per_group, *kernel = weight_shape
+    if 0 in weight_shape:
+        raise ShapeError(f"conv2d: weight has a dimension of size zero: shape {weight_shape}")
+    if max(weight_shape) > LIMIT:
+        raise ShapeError(f"conv2d: every dimension of weight must be below 2**31, got shape {weight_shape}")
+    if out_channels % groups:
+        raise ShapeError(f"conv2d: groups must divide the output channels: {out_channels} % {groups} = {out_channels % groups}")
+    if channels != per_group * groups:
+        raise ShapeError(_wrong_channels(input_shape, weight_shape, groups))
+    if bias_shape is not None and bias_shape != (out_channels,):
+        raise ShapeError(f"conv2d: bias must have shape (out_channels,) = ({out_channels},), got {bias_shape}")
+    if 0 in in_size:
+        raise ShapeError(f"conv2d: input has no pixels: shape {input_shape} (only the batch may be zero)")
+    if algorithm not in ALGORITHMS:
+        if not isinstance(algorithm, str):
+            raise ArgumentError(f"conv2d: algorithm must be a str, got {type(algorithm).__name__} {algorithm!r}")
+        raise ShapeError(f"conv2d: algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+    if isinstance(padding, str):
+        padding = (_same(kernel[0], dilation[0]), _same(kernel[1], dilation[1]))
+    out_size = (
+        _extent("height", in_size[0], kernel[0], stride[0], padding[0], dilation[0]),
+        _extent("width", in_size[1], kernel[1], stride[1], padding[1], dilation[1]),
+    )
+    times("conv2d", "the input", *input_shape, itemsize)
+    check_bytes("conv2d", (batch, out_channels, *out_size), itemsize)
+    return ConvPlan(
+        dtype=dtype,
+        layout=layout,
+        batch=batch,
+        in_channels=channels,
+        in_size=(in_size[0], in_size[1]),
+        out_channels=out_channels,
+        out_size=out_size,
+        kernel=(kernel[0], kernel[1]),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        has_bias=bias_shape is not None,
+        algorithm=algorithm,
+    )
+
+
+def _wrong_channels(input_shape: tuple[int, ...], weight_shape: tuple[int, ...], groups: int) -> str:
+    expected = weight_shape[1] * groups
+    message = (
+        f"conv2d: input of shape {input_shape} has {input_shape[1]} channels, weight of shape {weight_shape} "
+        f"with groups={groups} takes {weight_shape[1]} * {groups} = {expected}"
+    )
+    if input_shape[3] == expected:
+        message += (
+            f"; the last dimension is {expected}, so this looks like channels-last (N, H, W, C) data: "
+            "pass np.moveaxis(x, -1, -3), a view that costs nothing"
+        )
+    return message

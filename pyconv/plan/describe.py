@@ -1,0 +1,37 @@
+"""A plan in one short line, for verbose output and explanations."""
+
+from __future__ import annotations
+
+from .conv import ConvPlan
+from .elementwise import ElementwisePlan
+from .pool import PoolPlan
+
+__all__ = ["describe"]
+
+
+def _by(sizes: tuple[int, ...]) -> str:
+    return "x".join(map(str, sizes)) or "0-d"
+
+
+def describe(plan: ConvPlan | PoolPlan | ElementwisePlan) -> str:
+    """dtype, input and output shape, and every parameter that is not torch's default.
+
+    ``'float32 1x3x32x32 -> 1x8x32x32 k3x3 p1,1,1,1'``: k kernel, s stride, p padding (top, bottom, left, right),
+    d dilation, g groups.
+    """
+    if isinstance(plan, ElementwisePlan):
+        return f"{plan.dtype} {_by(plan.out_shape)}"
+    channels = plan.in_channels if isinstance(plan, ConvPlan) else plan.channels
+    source = _by((plan.batch, channels, *plan.in_size))
+    parts = [f"{plan.dtype} {source} -> {_by(plan.out_shape)} k{_by(plan.kernel)}"]
+    if plan.stride != (1, 1):
+        parts.append(f"s{_by(plan.stride)}")
+    if plan.padding != ((0, 0), (0, 0)):
+        parts.append("p" + ",".join(str(n) for side in plan.padding for n in side))
+    if plan.dilation != (1, 1):
+        parts.append(f"d{_by(plan.dilation)}")
+    if isinstance(plan, ConvPlan) and plan.groups != 1:
+        parts.append(f"g{plan.groups}")
+    if plan.layout != "nchw":
+        parts.append(plan.layout)
+    return " ".join(parts)

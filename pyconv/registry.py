@@ -1,0 +1,312 @@
+"""Which backend runs a plan: discovery, precedence, selection.
+
+Precedence: the ``backend=`` argument, then :func:`use_backend`, then :func:`set_backend`, then ``PYCONV_BACKEND``
+(one name or a comma list, tried in order), then automatic choice by array type. A backend that was named is never
+replaced silently; only automatic choice goes on to the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import logging
+import os
+import warnings
+from collections.abc import Hashable, Iterator
+from contextvars import ContextVar
+from functools import cache
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol
+
+from .backends import API_VERSION, BUILTIN, BackendInfo
+from .errors import ArgumentError, BackendError, BackendWarning, ConfigurationError
+from .plan import Plan
+
+__all__ = [
+    "Backend",
+    "BackendStatus",
+    "backends",
+    "candidate",
+    "load",
+    "order",
+    "requested",
+    "select",
+    "set_backend",
+    "use_backend",
+]
+
+GROUP = "pyconv.backends"
+logger = logging.getLogger("pyconv")
+
+
+class Backend(Protocol):
+    """What a backend object must have. It may also have these, which are optional:
+
+    ``implementations(plan) -> list[(name, None or the reason for refusing)]``
+        For ``explain``: in the order in which they are tried.
+    ``prepare_key(plan) -> Hashable``
+        Plans with equal keys share one prepared weight. Without it each plan has its own.
+    """
+
+    name: str
+    api_version: int
+    array_types: tuple[str, ...]
+
+    def supports(self, plan: Plan) -> str | None:
+        """None if it can run the plan, else the reason why not."""
+
+    def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
+        """Pack or transform the weights, once; the result is handed to ``run`` unchanged, and never modified."""
+
+    def run(self, plan: Plan, x: Any, prepared: Any, out: Any = None) -> Any:
+        """Compute. ``x`` may have any strides, byte order or alignment. Fill ``out`` if it is given; return the result.
+
+        A max pooling plan with ``return_indices`` returns (values, int64 indices).
+        """
+
+
+class BackendStatus(NamedTuple):
+    """One line of :func:`backends`."""
+
+    name: str
+    usable: bool
+    reason: str | None
+    array_types: tuple[str, ...]
+    summary: str
+    source: str
+
+
+_context: ContextVar[tuple[str, ...] | None] = ContextVar("pyconv_backend", default=None)
+_default: tuple[str, ...] | None = None
+
+
+def _attribute(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
+
+
+@cache
+def _discover() -> dict[str, tuple[BackendInfo, str]]:
+    """Every known backend's info and where it came from, built-in ones first."""
+    from importlib.metadata import entry_points  # slow to import, needed only when a backend is looked up
+
+    found = {info.name: (info, "built in") for info in BUILTIN}
+    for entry in entry_points(group=GROUP):
+        where = f"entry point {entry.name} = {entry.value}"
+        if entry.value.startswith("pyconv.backends:"):
+            continue  # our own, declared like everybody's; they are known without the package's metadata too
+        try:
+            info = entry.load()
+            info = info() if isinstance(info, type) else info
+            problem = _problem(info)
+        except Exception as error:  # whatever a plug-in does, pyconv goes on without it
+            problem = f"{type(error).__name__}: {error}"
+        if problem is None and info.name in found:
+            problem = f"the name {info.name!r} is taken by the one {found[info.name][1]}"
+        if problem is not None:
+            warnings.warn(f"pyconv leaves out the backend of {where}: {problem}", BackendWarning, stacklevel=2)
+        else:
+            found[info.name] = (info, where)
+    return found
+
+
+def _problem(info: Any) -> str | None:
+    """What is wrong with a plug-in's info, or None."""
+    missing = [name for name in BackendInfo._fields if not hasattr(info, name)]
+    if missing:
+        return f"its info has no {', '.join(missing)} (see pyconv.backends.BackendInfo)"
+    if info.api_version != API_VERSION:
+        return f"it was written for version {info.api_version} of the interface, this is version {API_VERSION}"
+    name = info.name
+    if not isinstance(name, str) or not name or name != name.lower() or "," in name or name != name.strip():
+        return f"{name!r} is no name for a backend (lower case, no comma)"
+    return None
+
+
+@cache
+def _unusable(name: str) -> str | None:
+    """The reason why a known backend cannot be used here, or None."""
+    info, _ = _find(name)
+    if not info.unusable:
+        return None
+    try:
+        return _attribute(info.unusable)()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _find(name: str) -> tuple[BackendInfo, str]:
+    for info in BUILTIN:  # without reading every installed package's metadata
+        if info.name == name:
+            return info, "built in"
+    return _discover()[name]
+
+
+@cache
+def load(name: str) -> Backend:
+    """The backend called ``name``, imported at its first use. Raises BackendError if it cannot be used."""
+    reason = _unusable(name)
+    if reason is not None:
+        raise BackendError(f"backend {name!r} cannot be used: {reason}")
+    try:
+        backend = _attribute(_find(name)[0].target)
+        return backend() if isinstance(backend, type) else backend
+    except Exception as error:
+        raise BackendError(f"backend {name!r} failed to load: {type(error).__name__}: {error}") from error
+
+
+def backends() -> list[BackendStatus]:
+    """Every known backend, with the reason why it cannot be used here if it cannot.
+
+    Returns
+    -------
+    list of BackendStatus
+        Named tuples (name, usable, reason, array_types, summary, source), built-in ones first.
+    """
+    result = []
+    for name, (info, source) in _discover().items():
+        reason = _unusable(name)
+        if reason is None:
+            try:
+                load(name)
+            except BackendError as error:
+                reason = str(error)
+        result.append(BackendStatus(name, reason is None, reason, tuple(info.array_types), info.summary, source))
+    return result
+
+
+def _names(value: Any, origin: str) -> tuple[str, ...]:
+    """A name, a comma list or a sequence of names, each of them known."""
+    if isinstance(value, str):
+        names = tuple(part.strip().lower() for part in value.split(","))
+    elif isinstance(value, tuple | list) and value and all(isinstance(part, str) for part in value):
+        names = tuple(part.strip().lower() for part in value)
+    else:
+        raise ArgumentError(f"{origin}: a backend is given by name (a str or several), got {value!r}")
+    for name in names:
+        try:
+            _find(name)
+        except KeyError:
+            known = list(_discover())
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ConfigurationError(
+                f"{origin}: there is no backend {name!r}{hint}; installed: {', '.join(known)}"
+            ) from None
+    return names
+
+
+@contextlib.contextmanager
+def use_backend(name: str | None) -> Iterator[None]:
+    """Use a backend inside a ``with`` block, in this thread or task only.
+
+    Parameters
+    ----------
+    name : str or None
+        A backend's name, or a comma list to be tried in order; None goes back to what applies without the block.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no backend of that name.
+    """
+    token = _context.set(None if name is None else _names(name, "use_backend"))
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def set_backend(name: str | None) -> None:
+    """Use a backend from now on, in the whole process; None takes that back.
+
+    Parameters
+    ----------
+    name : str or None
+        A backend's name, or a comma list to be tried in order.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no backend of that name.
+    """
+    global _default
+    _default = None if name is None else _names(name, "set_backend")
+
+
+@cache
+def _from_environment(value: str) -> tuple[str, ...]:
+    return _names(value, f"PYCONV_BACKEND={value!r}")
+
+
+def requested(argument: Any = None) -> tuple[str, ...] | None:
+    """The names that were asked for, by order of precedence; None where the choice is automatic."""
+    if argument is not None:
+        return _names(argument, "backend=")
+    names = _context.get() or _default
+    if names is None:
+        value = os.environ.get("PYCONV_BACKEND", "").strip()
+        names = _from_environment(value) if value else None
+    return names
+
+
+def select(plan: Plan, kind: str, argument: Any = None) -> Backend:
+    """The backend that runs ``plan`` on arrays of package ``kind``.
+
+    Raises
+    ------
+    BackendError
+        If none that may be used can run it; the message lists each one's reason.
+    """
+    return _select(plan, kind, requested(argument))
+
+
+_selected: dict[Hashable, Backend] = {}
+
+
+def _select(plan: Plan, kind: str, names: tuple[str, ...] | None) -> Backend:
+    key = (plan, kind, names)
+    backend = _selected.get(key)
+    if backend is None:
+        if len(_selected) >= 1024:
+            _selected.clear()
+        backend = _selected[key] = _choose(plan, kind, names)
+    return backend
+
+
+def _choose(plan: Plan, kind: str, names: tuple[str, ...] | None) -> Backend:
+    refusals: dict[str, str] = {}
+    for name in names or _automatic(kind):
+        backend, reason = candidate(name, plan, kind)
+        if backend is not None:
+            if refusals and names is None:
+                logger.debug("%s: automatic choice of %s, after %s", plan.op, name, refusals)
+            return backend
+        refusals[name] = str(reason)
+    asked = f"backend {', '.join(names)} was asked for" if names else f"automatic choice for {kind} arrays"
+    details = "".join(f"\n  {name}: {reason}" for name, reason in refusals.items()) or f"\n  no backend takes {kind} arrays"
+    usable = [status.name for status in backends() if status.usable]
+    raise BackendError(f"{plan.op}: no backend can run it ({asked}):{details}\nUsable here: {', '.join(usable)}")
+
+
+def order(kind: str, argument: Any = None) -> tuple[str, ...]:
+    """The names that are tried for arrays of ``kind``, in order."""
+    return requested(argument) or tuple(_automatic(kind))
+
+
+def _automatic(kind: str) -> list[str]:
+    """Names of the backends that may be chosen for arrays of ``kind`` without being named."""
+    infos = list(BUILTIN) if any(kind in info.automatic for info in BUILTIN) else [i for i, _ in _discover().values()]
+    return [info.name for info in infos if kind in info.automatic]
+
+
+def candidate(name: str, plan: Plan, kind: str) -> tuple[Backend | None, str | None]:
+    """The backend ``name`` if it can run ``plan`` on arrays of ``kind``, else the reason why not."""
+    try:
+        backend = load(name)
+    except BackendError as error:
+        return None, str(error)
+    if kind not in backend.array_types:
+        return None, f"it takes {' and '.join(backend.array_types)} arrays, not {kind} ones"
+    reason = backend.supports(plan)
+    return (None, reason) if reason is not None else (backend, None)

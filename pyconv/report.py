@@ -1,0 +1,166 @@
+"""Telling the user what pyconv would do, and what it is running on."""
+
+from __future__ import annotations
+
+import inspect
+import platform
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import functional, registry
+from .errors import ArgumentError
+from .nn import Module, Sequential
+from .plan import ACTIVATIONS, Plan, conv_parameters, describe, pool_parameters
+from .version import __version__
+
+__all__ = ["Explanation", "Step", "explain", "show_config"]
+
+
+class Step(NamedTuple):
+    """One operation of an explanation."""
+
+    name: str
+    plan: Plan
+    backend: str | None
+    implementation: str | None
+    candidates: tuple[tuple[str, str | None], ...]
+    """(backend or backend:implementation, None or the reason for refusing), in the order in which they are tried."""
+
+
+class Explanation(NamedTuple):
+    """What would run, step by step; ``print`` it."""
+
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        lines = []
+        for step in self.steps:
+            chosen = f"{step.backend}:{step.implementation}" if step.backend else "nothing can run it"
+            lines.append(f"{step.name}: {step.plan.op} {describe(step.plan)} -> {chosen}")
+            lines += [f"    {name}: {'runs' if reason is None else reason}" for name, reason in step.candidates]
+        return "\n".join(lines)
+
+
+def explain(op: Any, input: Any, *args: Any, **kwargs: Any) -> Explanation:
+    """Print which backend and implementation would run an operation, and why not the others; nothing is run.
+
+    Parameters
+    ----------
+    op : Module or function of :mod:`pyconv.functional`
+    input : array
+        What it would be called with.
+    *args, **kwargs
+        The function's further arguments; a layer takes none.
+
+    Returns
+    -------
+    Explanation
+        What was printed, as named tuples.
+
+    Raises
+    ------
+    PyconvError
+        What calling the operation would raise for its arguments.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> x = np.zeros((1, 3, 8, 8), np.float32)
+    >>> found = pyconv.explain(pyconv.ReLU(), x, backend="reference")  # doctest: +SKIP
+    """
+    explanation = Explanation(tuple(_steps(op, input, args, kwargs)))
+    print(explanation)
+    return explanation
+
+
+def _steps(op: Any, input: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Step]:
+    if isinstance(op, Module):
+        if args or kwargs:
+            raise ArgumentError("explain: a layer takes only the input")
+        return _module_steps(type(op).__name__, op, input)
+    call, backend = _function_call(op, (input, *args), kwargs)
+    return [_step(call.plan.op, call, backend)]
+
+
+def _module_steps(name: str, module: Module, input: Any) -> list[Step]:
+    if not isinstance(module, Sequential):
+        return [_step(name, module.plan_call(input), module.backend)]
+    steps: list[Step] = []
+    for child, layer in module.named_children():
+        steps += _module_steps(f"({child}) {type(layer).__name__}", layer, input)
+        # what comes out, as far as planning goes: right shape and dtype, no memory
+        if steps:
+            plan = steps[-1].plan
+            shape = plan.out_shape if input.ndim == len(plan.out_shape) else plan.out_shape[1:]
+            input = np.broadcast_to(np.zeros((), plan.dtype), shape)
+    return steps
+
+
+def _function_call(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[functional.Call, Any]:
+    """The call that a function of pyconv.functional would plan, and its ``backend`` argument."""
+    name = getattr(op, "__name__", "")
+    if op not in [getattr(functional, known) for known in functional.__all__]:
+        raise ArgumentError(f"explain: op must be a layer or a function of pyconv.functional, got {op!r}")
+    bound = inspect.signature(op).bind(*args, **kwargs)
+    bound.apply_defaults()
+    a = bound.arguments
+    if name in ACTIVATIONS:
+        call = functional.plan_call_activation(name, a["input"], a["out"])
+    elif name == "conv2d":
+        parameters = conv_parameters(name, a["stride"], a["padding"], a["dilation"], a["groups"])
+        call = functional.plan_call_conv2d(a["input"], a["weight"], a["bias"], parameters, a["out"], a["algorithm"])
+    else:
+        windows = [a[key] for key in ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")]
+        call = functional.plan_call_max_pool2d(a["input"], pool_parameters(name, *windows), a["out"])
+    return call, a["backend"]
+
+
+def _step(name: str, call: functional.Call, argument: Any) -> Step:
+    candidates: list[tuple[str, str | None]] = []
+    chosen: tuple[str | None, str | None] = (None, None)
+    for backend_name in registry.order(call.kind, argument):
+        backend, reason = registry.candidate(backend_name, call.plan, call.kind)
+        if backend is None:
+            candidates.append((backend_name, reason))
+            continue
+        listing = getattr(backend, "implementations", lambda plan: [(backend_name, None)])(call.plan)
+        for implementation, refusal in listing:
+            if refusal is None and chosen[0] is None:
+                chosen = (backend_name, implementation)
+                candidates.append((f"{backend_name}:{implementation}", None))
+            else:
+                candidates.append((f"{backend_name}:{implementation}", refusal or "comes later in the order"))
+    return Step(name, call.plan, *chosen, tuple(candidates))
+
+
+def show_config(mode: str = "stdout") -> dict[str, Any] | None:
+    """Print versions, threads, instruction set and backends.
+
+    Parameters
+    ----------
+    mode : {'stdout', 'dicts'}, default 'stdout'
+        'dicts' returns them as a dict in place of printing, as ``numpy.show_config`` does.
+    """
+    if mode not in ("stdout", "dicts"):
+        raise ArgumentError(f"show_config: mode must be 'stdout' or 'dicts', got {mode!r}")
+    config: dict[str, Any] = {
+        "pyconv": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "backends": {status.name: status._asdict() for status in registry.backends()},
+    }
+    if config["backends"]["cpu"]["usable"]:
+        config["cpu"] = registry.load("cpu").describe()  # type: ignore[attr-defined]
+    if mode == "dicts":
+        return config
+    for key in ("pyconv", "python", "numpy", "machine"):
+        print(f"{key + ':':12}{config[key]}")
+    for key, value in config.get("cpu", {}).items():
+        print(f"{key + ':':12}{value}")
+    print("backends:")
+    for name, status in config["backends"].items():
+        state = status["summary"] if status["usable"] else f"not usable: {status['reason']}"
+        print(f"  {name + ':':12}{state} [{status['source']}]")
+    return None

@@ -1,0 +1,35 @@
+"""How many threads the cpu backend uses: the public face of its setting."""
+
+from __future__ import annotations
+
+__all__ = ["get_num_threads", "set_num_threads"]
+
+
+def set_num_threads(count: int) -> None:
+    """Use ``count`` threads for every operation of the cpu backend from now on.
+
+    Parameters
+    ----------
+    count : int
+        At least 1. More than the cores this process may use is allowed and rarely useful.
+
+    Raises
+    ------
+    ShapeError, ArgumentError
+        If ``count`` is no number of threads.
+    """
+    from .backends.cpu import threads  # compiled code is loaded only when it is needed
+
+    threads.set_count(count)
+
+
+def get_num_threads() -> int:
+    """The number of threads the next operation of the cpu backend may use.
+
+    What :func:`set_num_threads` set, else ``PYCONV_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the cores this
+    process may use; never more than a ``threadpoolctl`` limit, and 1 in a process forked from one that has already
+    run in parallel (OpenMP's threads do not survive a fork).
+    """
+    from .backends.cpu import threads
+
+    return threads.count()
