@@ -14,7 +14,7 @@ from .nn import Module, Sequential
 from .plan import ACTIVATIONS, Plan, conv_parameters, describe, pool_parameters
 from .version import __version__
 
-__all__ = ["Explanation", "Step", "explain", "show_config"]
+__all__ = ["Explanation", "Step", "explain", "explanation", "show_config"]
 
 
 class Step(NamedTuple):
@@ -69,9 +69,14 @@ def explain(op: Any, input: Any, *args: Any, **kwargs: Any) -> Explanation:
     >>> x = np.zeros((1, 3, 8, 8), np.float32)
     >>> found = pyconv.explain(pyconv.ReLU(), x, backend="reference")  # doctest: +SKIP
     """
-    explanation = Explanation(tuple(_steps(op, input, args, kwargs)))
-    print(explanation)
-    return explanation
+    found = explanation(op, input, *args, **kwargs)
+    print(found)
+    return found
+
+
+def explanation(op: Any, input: Any, *args: Any, **kwargs: Any) -> Explanation:
+    """What :func:`explain` prints, without printing it."""
+    return Explanation(tuple(_steps(op, input, args, kwargs)))
 
 
 def _steps(op: Any, input: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Step]:
@@ -79,7 +84,7 @@ def _steps(op: Any, input: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         if args or kwargs:
             raise ArgumentError("explain: a layer takes only the input")
         return _module_steps(type(op).__name__, op, input)
-    call, backend = _function_call(op, (input, *args), kwargs)
+    call, backend = function_call(op, (input, *args), kwargs)
     return [_step(call.plan.op, call, backend)]
 
 
@@ -97,7 +102,7 @@ def _module_steps(name: str, module: Module, input: Any) -> list[Step]:
     return steps
 
 
-def _function_call(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[functional.Call, Any]:
+def function_call(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[functional.Call, Any]:
     """The call that a function of pyconv.functional would plan, and its ``backend`` argument."""
     name = getattr(op, "__name__", "")
     if op not in [getattr(functional, known) for known in functional.__all__]:
