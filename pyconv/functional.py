@@ -44,6 +44,7 @@ class Call(NamedTuple):
     bias: Any = None
     out: Any = None
     squeeze: bool = False  # the input had no batch dimension, so the result has none
+    given: Any = None  # out= as the caller has it, and gets it back
 
     def run(self, backend: registry.Backend, prepared: Any) -> Any:
         """Run it on the backend that was selected, with the weights that this backend prepared."""
@@ -52,7 +53,9 @@ class Call(NamedTuple):
         if verbose():
             report(backend, self.plan, perf_counter() - start)
         if self.squeeze:
-            return tuple(part[0] for part in result) if isinstance(result, tuple) else result[0]
+            result = tuple(part[0] for part in result) if isinstance(result, tuple) else result[0]
+            if self.given is not None:
+                return (self.given, *result[1:]) if isinstance(result, tuple) else self.given
         return result
 
 
@@ -98,8 +101,8 @@ def plan_call_conv2d(
     )
     inputs = (x, weight) if bias is None else (x, weight, bias)
     batched = input.ndim == 4
-    out = _checked_out("conv2d", out, kind, plan.out_shape, dtype, inputs, batched)
-    return Call(plan, x, kind, weight, bias, out, not batched)
+    target = _checked_out("conv2d", out, kind, plan.out_shape, dtype, inputs, batched)
+    return Call(plan, x, kind, weight, bias, target, not batched, out)
 
 
 def plan_call_max_pool2d(input: Any, parameters: tuple[Pair, Pair, Pads, Pair, bool, bool], out: Any) -> Call:
@@ -109,8 +112,8 @@ def plan_call_max_pool2d(input: Any, parameters: tuple[Pair, Pair, Pads, Pair, b
     x = as_batch("max_pool2d", x)
     plan = plan_max_pool2d(tuple(x.shape), dtype, x.dtype.itemsize, layout_of(x), *parameters)
     batched = input.ndim == 4
-    out = _checked_out("max_pool2d", out, kind, plan.out_shape, dtype, (x,), batched)
-    return Call(plan, x, kind, out=out, squeeze=not batched)
+    target = _checked_out("max_pool2d", out, kind, plan.out_shape, dtype, (x,), batched)
+    return Call(plan, x, kind, out=target, squeeze=not batched, given=out)
 
 
 def plan_call_activation(op: str, input: Any, out: Any) -> Call:

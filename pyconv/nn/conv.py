@@ -162,14 +162,18 @@ class Conv2d(Module):
     def _prepared(self, call: Call, backend: Backend) -> Any:
         key_of = getattr(backend, "prepare_key", None)
         key = (backend.name, key_of(call.plan) if key_of else call.plan)
-        kept = self._prepared_weights  # one reference: another thread may put a new dict in its place
-        if key not in kept:
-            prepared = backend.prepare(call.plan, call.weight, call.bias)
-            if len(kept) >= _KEPT:
-                kept.pop(next(iter(kept)), None)
-            kept[key] = prepared
-            return prepared
-        return kept[key]
+        # Other threads may add, drop and replace meanwhile: one reference to the dict, taken before the check that
+        # it belongs to this call's parameters, and no step that counts on the one before.
+        kept = self._prepared_weights
+        if call.weight is not self._weight or call.bias is not self._bias:
+            return backend.prepare(call.plan, call.weight, call.bias)
+        found = kept.get(key)
+        if found is None:
+            found = backend.prepare(call.plan, call.weight, call.bias)
+            for old in list(kept)[: max(0, len(kept) - _KEPT + 1)]:
+                kept.pop(old, None)
+            kept[key] = found
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_prepared_weights": {}}

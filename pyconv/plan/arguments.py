@@ -16,11 +16,11 @@ __all__ = [
     "Pair",
     "check_bytes",
     "check_flag",
+    "check_size",
     "index",
     "pads",
     "pair",
     "span",
-    "times",
 ]
 
 Pair = tuple[int, int]
@@ -96,15 +96,14 @@ def span(kernel: int, dilation: int) -> int:
     return dilation * (kernel - 1) + 1
 
 
-def times(op: str, what: str, *sizes: int) -> int:
-    """The product of ``sizes``, held to 63 bits (zero sizes set aside, as NumPy holds its shapes)."""
-    product, zero = 1, False
-    for size in sizes:
-        zero = zero or size == 0
+def check_size(op: str, what: str, shape: tuple[int, ...], itemsize: int) -> int:
+    """The bytes of an array, held to 63 bits (zero sizes set aside, as NumPy holds its shapes)."""
+    product = itemsize
+    for size in shape:
         product *= size or 1
         if product > _LARGEST:
-            raise ShapeError(f"{op}: {what} of shape {sizes} has more than 2**63 - 1 elements")
-    return 0 if zero else product
+            raise ShapeError(f"{op}: {what} of shape {shape} takes more than 2**63 - 1 bytes")
+    return 0 if 0 in shape else product
 
 
 @lru_cache(maxsize=1)
@@ -122,7 +121,7 @@ def _memory() -> int:
 
 def check_bytes(op: str, shape: tuple[int, ...], itemsize: int) -> None:
     """Refuse an output that could never be allocated, before anything is."""
-    size = times(op, "the output", *shape, itemsize)
+    size = check_size(op, "the output", shape, itemsize)
     if size > _memory():
         raise TooLargeError(
             f"{op}: the output of shape {shape} takes {size:,} bytes, this machine has {_memory():,}; "

@@ -83,8 +83,8 @@ def as_batch(op: str, array: Any) -> Any:
 
 def layout_of(array: Any) -> str:
     """How a (N, C, H, W) array lies in memory: 'nchw', 'nhwc' (channels last) or 'strided'."""
-    if array.flags.c_contiguous:
-        return "nchw"
+    if not hasattr(array, "strides") or array.flags.c_contiguous:
+        return "nchw"  # libraries that hide their memory count as dense
     _, channels, height, width = array.shape
     size = array.itemsize
     expected = (height * width * channels * size, size, width * channels * size, channels * size)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from ..errors import ArgumentError, ShapeError
-from .arguments import LIMIT, Pads, Pair, check_bytes, index, pads, pair, span, times
+from .arguments import LIMIT, Pads, Pair, check_bytes, check_size, index, pads, pair, span
 
 __all__ = ["ALGORITHMS", "PADDING_MODES", "ConvPlan", "conv_parameters", "padding_amounts", "plan_conv2d"]
 
@@ -151,7 +151,7 @@ def plan_conv2d(
         _extent("height", in_size[0], kernel[0], stride[0], padding[0], dilation[0]),
         _extent("width", in_size[1], kernel[1], stride[1], padding[1], dilation[1]),
     )
-    times("conv2d", "the input", *input_shape, itemsize)
+    check_size("conv2d", "the input", input_shape, itemsize)
     check_bytes("conv2d", (batch, out_channels, *out_size), itemsize)
     return ConvPlan(
         dtype=dtype,

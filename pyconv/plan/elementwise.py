@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from .arguments import check_bytes
+
 __all__ = ["ACTIVATIONS", "ElementwisePlan", "plan_elementwise"]
 
 ACTIVATIONS = ("relu", "sigmoid", "tanh")
@@ -25,4 +27,5 @@ def plan_elementwise(op: str, shape: tuple[int, ...], dtype: str) -> Elementwise
     """The plan of activation ``op`` (one of ACTIVATIONS) over an array of ``shape``."""
     if op not in ACTIVATIONS:
         raise KeyError(op)  # only pyconv's own code gets here
+    check_bytes(op, shape, int(dtype.removeprefix("float")) // 8)
     return ElementwisePlan(op=op, dtype=dtype, out_shape=shape)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from ..errors import ShapeError
-from .arguments import Pads, Pair, check_bytes, check_flag, pads, pair, span, times
+from .arguments import Pads, Pair, check_bytes, check_flag, check_size, pads, pair, span
 
 __all__ = ["PoolPlan", "plan_max_pool2d", "pool_parameters"]
 
@@ -118,7 +118,7 @@ def plan_max_pool2d(
         _extent("height", in_size[0], kernel[0], stride[0], padding[0], dilation[0], ceil_mode),
         _extent("width", in_size[1], kernel[1], stride[1], padding[1], dilation[1], ceil_mode),
     )
-    times("max_pool2d", "the input", *input_shape, itemsize)
+    check_size("max_pool2d", "the input", input_shape, itemsize)
     check_bytes("max_pool2d", (batch, channels, *out_size), 8 + itemsize if return_indices else itemsize)
     return PoolPlan(
         dtype=dtype,

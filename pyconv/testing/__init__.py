@@ -1,0 +1,38 @@
+"""The conformance kit: does a backend compute what pyconv promises?
+
+It is for authors of backends, inside pyconv and outside. Every case is one call of :mod:`pyconv.functional`, run on
+the backend and compared with the ``reference`` backend: shapes, dtype, memory layout and values of the result,
+``out=`` filled and nothing beside it, inputs left alone.
+
+With pytest, one test a case (pytest is not needed by the kit itself)::
+
+    import pytest
+    import pyconv.testing
+
+    @pytest.mark.parametrize("case", pyconv.testing.cases(), ids=str)
+    def test_conformance(case):
+        if reason := pyconv.testing.check(case, "mybackend"):
+            pytest.skip(reason)
+
+or all at once, with a report to read::
+
+    print(pyconv.testing.check_backend("mybackend"))
+
+What is compared how:
+
+- ``conv2d``: ``|error| <= (4 + 4 sqrt(n)) * eps * sum of |input| |weight|`` over the ``n`` products of each output;
+  numbers below the smallest normal one may be flushed to zero. NaN and infinities must be where the reference has
+  them.
+- ``max_pool2d``, ``relu``: equal. Indices too, except in windows that have no element in the plane, where any valid
+  index will do.
+- ``sigmoid``, ``tanh``: at most 2 units in the last place in float32, 4 in float64 (whose reference has an error of
+  its own); ``tanh`` keeps the sign of zero.
+
+A backend may refuse a plan (``supports`` returns a reason): that is no failure, and the report lists it.
+"""
+
+from .cases import Case, cases
+from .checks import ConformanceError, Report, check, check_backend
+from .data import LAYOUTS, VALUES
+
+__all__ = ["LAYOUTS", "VALUES", "Case", "ConformanceError", "Report", "cases", "check", "check_backend"]

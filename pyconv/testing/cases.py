@@ -1,0 +1,252 @@
+"""The list of cases that every backend is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from ..plan import DTYPES
+from .data import LAYOUTS, VALUES
+
+__all__ = ["Case", "cases"]
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of a function of :mod:`pyconv.functional`, with data that is the same every time.
+
+    Attributes
+    ----------
+    name : str
+        Unique; also ``str(case)``, for ``pytest.mark.parametrize(..., ids=str)``.
+    op : str
+        Name of the function.
+    dtype : str
+        'float32' or 'float64'.
+    shape, weight_shape : tuple of int
+        Of the input and, for ``conv2d``, of the weight.
+    bias : bool
+        Whether ``conv2d`` gets a bias.
+    parameters : mapping
+        The function's further arguments: stride, padding, ...
+    values, weight_values : str
+        What the arrays hold: a key of ``VALUES``.
+    layout, weight_layout : str
+        How they lie in memory: a key of ``LAYOUTS``; bias as weight.
+    out : str
+        '' for no ``out=``, 'contiguous', 'strided', or 'input' (in place).
+    """
+
+    name: str
+    op: str
+    dtype: str
+    shape: Shape
+    weight_shape: Shape = ()
+    bias: bool = True
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    values: str = "normal"
+    weight_values: str = "normal"
+    layout: str = "contiguous"
+    weight_layout: str = "contiguous"
+    out: str = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments to call the function with, made anew; without ``out`` and ``backend``."""
+        rng = np.random.default_rng(crc32(self.name.encode()))
+        dtype = np.dtype(self.dtype)
+        arrays = {"input": LAYOUTS[self.layout](VALUES[self.values](rng, self.shape, dtype))}
+        if self.weight_shape:
+            arrange, make = LAYOUTS[self.weight_layout], VALUES[self.weight_values]
+            arrays["weight"] = arrange(make(rng, self.weight_shape, dtype))
+            if self.bias:
+                arrays["bias"] = arrange(VALUES["normal"](rng, self.weight_shape[:1], dtype))
+        return {**arrays, **self.parameters}
+
+
+_CONV_SHAPES: dict[str, tuple[Shape, Shape, dict[str, Any]]] = {
+    "plain": ((2, 3, 9, 10), (4, 3, 3, 3), {}),
+    "stride2": ((2, 3, 9, 10), (4, 3, 3, 3), {"stride": 2}),
+    "stride3x2": ((1, 3, 11, 12), (4, 3, 3, 3), {"stride": (3, 2)}),
+    "stride_above_kernel": ((1, 3, 11, 12), (4, 3, 2, 2), {"stride": (5, 3)}),
+    "stride_above_input": ((1, 3, 5, 6), (4, 3, 2, 2), {"stride": 2**31 - 1}),
+    "padding1": ((2, 3, 9, 10), (4, 3, 3, 3), {"padding": 1}),
+    "padding2x1": ((1, 3, 7, 8), (4, 3, 3, 3), {"padding": (2, 1)}),
+    "padding_asymmetric": ((1, 3, 7, 8), (4, 3, 3, 3), {"padding": ((1, 0), (2, 3))}),
+    "padding_above_kernel": ((1, 2, 4, 5), (3, 2, 3, 3), {"padding": 6}),
+    "padding_stride_asymmetric": ((1, 3, 8, 9), (4, 3, 4, 3), {"stride": 2, "padding": ((0, 3), (1, 0))}),
+    "valid": ((1, 3, 7, 8), (4, 3, 3, 3), {"padding": "valid"}),
+    "same_odd": ((1, 3, 7, 8), (4, 3, 3, 5), {"padding": "same"}),
+    "same_even": ((1, 3, 7, 8), (4, 3, 2, 4), {"padding": "same"}),
+    "same_dilated": ((1, 3, 7, 8), (4, 3, 3, 2), {"padding": "same", "dilation": (2, 3)}),
+    "dilation2": ((1, 3, 9, 10), (4, 3, 3, 3), {"dilation": 2}),
+    "dilation1x3": ((1, 3, 9, 10), (4, 3, 3, 3), {"dilation": (1, 3)}),
+    "dilation_stride_padding": ((2, 3, 9, 10), (4, 3, 3, 2), {"dilation": 2, "stride": (2, 3), "padding": (3, 2)}),
+    "groups2": ((2, 4, 7, 8), (6, 2, 3, 3), {"groups": 2, "padding": 1}),
+    "groups3_stride2": ((1, 9, 7, 8), (6, 3, 3, 3), {"groups": 3, "stride": 2}),
+    "groups_of_17": ((1, 34, 5, 6), (38, 17, 3, 3), {"groups": 2, "padding": 1}),
+    "depthwise": ((2, 5, 9, 10), (5, 1, 3, 3), {"groups": 5, "padding": 1}),
+    "depthwise_stride2": ((1, 19, 9, 10), (19, 1, 3, 3), {"groups": 19, "stride": 2, "padding": 1}),
+    "depthwise_5x5_dilated": ((1, 16, 13, 14), (16, 1, 5, 5), {"groups": 16, "dilation": 2}),
+    "depthwise_multiplier": ((1, 4, 7, 8), (12, 1, 3, 3), {"groups": 4}),
+    "channels_1_1": ((1, 1, 6, 7), (1, 1, 3, 3), {}),
+    "channels_1_7": ((1, 1, 6, 7), (7, 1, 3, 3), {"padding": 1}),
+    "channels_7_1": ((1, 7, 6, 7), (1, 7, 3, 3), {"padding": 1}),
+    "channels_13_17": ((1, 13, 6, 7), (17, 13, 3, 3), {"padding": 1}),
+    "channels_17_33": ((1, 17, 5, 17), (33, 17, 3, 3), {"padding": 1}),
+    "channels_64_65": ((1, 64, 7, 15), (65, 64, 3, 3), {"padding": 1}),
+    "kernel_1x1": ((2, 5, 6, 7), (4, 5, 1, 1), {}),
+    "kernel_1x1_many": ((1, 67, 7, 9), (53, 67, 1, 1), {}),
+    "kernel_1x1_stride2": ((1, 5, 7, 8), (4, 5, 1, 1), {"stride": 2}),
+    "kernel_1x1_padding": ((1, 5, 4, 5), (4, 5, 1, 1), {"padding": 2}),
+    "kernel_1x7": ((1, 3, 6, 17), (4, 3, 1, 7), {"padding": (0, 3)}),
+    "kernel_7x1": ((1, 3, 17, 6), (4, 3, 7, 1), {"padding": (3, 0)}),
+    "kernel_7x7_stem": ((1, 3, 23, 25), (16, 3, 7, 7), {"stride": 2, "padding": 3}),
+    "kernel_11x11": ((1, 2, 21, 22), (3, 2, 11, 11), {"stride": 4, "padding": 2}),
+    "kernel_15x15": ((1, 1, 24, 25), (1, 1, 15, 15), {"padding": 7}),
+    "kernel_of_input": ((2, 3, 6, 7), (4, 3, 6, 7), {}),
+    "kernel_above_input": ((1, 3, 4, 5), (4, 3, 8, 9), {"padding": 3}),
+    "one_pixel": ((1, 3, 1, 1), (4, 3, 3, 3), {"padding": 1}),
+    "wide": ((1, 2, 4, 131), (3, 2, 3, 3), {"padding": 1}),
+    "tall": ((1, 2, 131, 3), (3, 2, 3, 3), {"padding": 1}),
+    "batch0": ((0, 3, 6, 7), (4, 3, 3, 3), {}),
+    "batch3": ((3, 3, 6, 7), (4, 3, 3, 3), {"padding": 1}),
+    "unbatched": ((3, 6, 7), (4, 3, 3, 3), {"padding": 1}),
+    "direct": ((1, 16, 12, 13), (16, 16, 3, 3), {"padding": 1, "algorithm": "direct"}),
+}
+
+_POOL_SHAPES: dict[str, tuple[Shape, dict[str, Any]]] = {
+    "2x2": ((2, 3, 8, 10), {"kernel_size": 2}),
+    "2x2_odd": ((1, 5, 9, 131), {"kernel_size": 2}),
+    "2x2_stride1": ((1, 3, 7, 9), {"kernel_size": 2, "stride": 1}),
+    "3x3": ((1, 3, 9, 12), {"kernel_size": 3}),
+    "3x3_stride2": ((2, 3, 9, 35), {"kernel_size": 3, "stride": 2}),
+    "3x3_stride2_padding1": ((1, 5, 15, 67), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    "3x3_stride1_padding1": ((1, 3, 7, 9), {"kernel_size": 3, "stride": 1, "padding": 1}),
+    "2x3_stride1x2": ((1, 3, 8, 11), {"kernel_size": (2, 3), "stride": (1, 2)}),
+    "1x1": ((1, 3, 5, 6), {"kernel_size": 1}),
+    "1x1_stride2": ((1, 3, 5, 6), {"kernel_size": 1, "stride": 2}),
+    "5x5_stride1": ((1, 3, 9, 10), {"kernel_size": 5, "stride": 1, "padding": 2}),
+    "7x7_stride3": ((1, 3, 17, 19), {"kernel_size": 7, "stride": 3, "padding": 3}),
+    "stride_above_kernel": ((1, 3, 11, 12), {"kernel_size": 2, "stride": (5, 4)}),
+    "stride_above_input": ((1, 3, 5, 6), {"kernel_size": 2, "stride": 2**31 - 1}),
+    "dilation2": ((1, 3, 9, 10), {"kernel_size": 3, "stride": 1, "dilation": 2}),
+    "dilation2x1_padding": ((1, 3, 9, 10), {"kernel_size": 3, "stride": 2, "dilation": (2, 1), "padding": (2, 1)}),
+    "no_element": ((1, 2, 2, 3), {"kernel_size": 2, "stride": 1, "dilation": 4, "padding": 2}),
+    "ceil": ((1, 3, 8, 10), {"kernel_size": 3, "stride": 2, "ceil_mode": True}),
+    "ceil_2x2": ((1, 3, 9, 11), {"kernel_size": 2, "ceil_mode": True}),
+    "ceil_padding": ((1, 3, 8, 9), {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}),
+    "ceil_stride_above_kernel": ((1, 3, 8, 9), {"kernel_size": 2, "stride": 3, "padding": 1, "ceil_mode": True}),
+    "ceil_dilation": ((1, 3, 10, 11), {"kernel_size": 2, "stride": 3, "dilation": 3, "ceil_mode": True}),
+    "asymmetric": ((1, 3, 7, 8), {"kernel_size": 3, "stride": 2, "padding": ((0, 1), (1, 0))}),
+    "asymmetric_above_half": ((1, 3, 7, 8), {"kernel_size": 3, "stride": 2, "padding": ((2, 1), (0, 2))}),
+    "asymmetric_ceil": ((1, 3, 7, 8), {"kernel_size": 3, "stride": 2, "padding": ((1, 0), (2, 2)), "ceil_mode": True}),
+    "whole_plane": ((2, 3, 6, 7), {"kernel_size": (6, 7)}),
+    "batch0": ((0, 3, 6, 7), {"kernel_size": 2}),
+    "batch3_one_channel": ((3, 1, 6, 7), {"kernel_size": 2}),
+    "unbatched": ((3, 6, 7), {"kernel_size": 2}),
+}
+
+_ARRAY_SHAPES: dict[str, Shape] = {
+    "0d": (),
+    "1": (1,),
+    "7": (7,),
+    "1031": (1031,),
+    "image": (2, 3, 5, 7),
+    "empty": (3, 0, 2),
+}
+
+
+def _conv(dtype: str) -> Iterator[Case]:
+    def case(label: str, shape: str = "plain", **fields: Any) -> Case:
+        size, weight, parameters = _CONV_SHAPES[shape]
+        return Case(f"conv2d-{label}-{dtype}", "conv2d", dtype, size, weight, parameters=parameters, **fields)
+
+    for shape in _CONV_SHAPES:
+        yield case(shape, shape)
+    for shape in ("plain", "depthwise", "kernel_1x1", "channels_64_65"):
+        yield case(f"no_bias-{shape}", shape, bias=False)
+    for layout in LAYOUTS:
+        for shape in ("padding1", "kernel_1x1", "depthwise", "dilation_stride_padding", "unbatched"):
+            yield case(f"{layout}-{shape}", shape, layout=layout)
+        yield case(f"weight_{layout}", "padding1", weight_layout=layout)
+        yield case(f"all_{layout}-groups2", "groups2", layout=layout, weight_layout=layout)
+    for layout in ("channels_last", "byte_swapped", "gaps"):
+        yield case(f"{layout}-channels_17_33", "channels_17_33", layout=layout)
+        yield case(f"{layout}-kernel_7x7_stem", "kernel_7x7_stem", layout=layout)
+    for values in ("few_nan", "few_inf", "infinities", "denormal", "ties"):
+        for shape in ("plain", "padding1", "channels_17_33", "depthwise"):
+            yield case(f"{values}-{shape}", shape, values=values)
+    yield case("weight_nan", weight_values="few_nan")
+    yield case("weight_denormal", weight_values="denormal")
+    yield case("overflow", values="huge", weight_values="ones", bias=False)
+    for out in ("contiguous", "strided"):
+        for shape in ("padding1", "kernel_1x1", "depthwise", "channels_17_33", "unbatched", "batch0"):
+            yield case(f"out_{out}-{shape}", shape, out=out)
+        yield case(f"out_{out}-channels_last", "padding1", out=out, layout="channels_last")
+
+
+def _pool(dtype: str) -> Iterator[Case]:
+    def case(label: str, shape: str = "3x3_stride2_padding1", indices: bool = True, **fields: Any) -> Case:
+        size, parameters = _POOL_SHAPES[shape]
+        label = f"indices-{label}" if indices else label
+        parameters = {**parameters, "return_indices": indices}
+        return Case(f"max_pool2d-{label}-{dtype}", "max_pool2d", dtype, size, parameters=parameters, **fields)
+
+    for indices in (False, True):
+        for shape in _POOL_SHAPES:
+            yield case(shape, shape, indices)
+        for shape in ("2x2", "3x3_stride2_padding1", "dilation2x1_padding"):
+            for layout in LAYOUTS:
+                yield case(f"{layout}-{shape}", shape, indices, layout=layout)
+            for values in ("ties", "few_nan", "many_nan", "infinities", "special", "denormal", "minus_inf"):
+                yield case(f"{values}-{shape}", shape, indices, values=values)
+        for values in ("ties", "many_nan", "infinities", "minus_inf"):
+            yield case(f"{values}-ceil_padding", "ceil_padding", indices, values=values)
+            yield case(f"{values}-asymmetric_above_half", "asymmetric_above_half", indices, values=values)
+        for out in ("contiguous", "strided"):
+            for shape in ("2x2", "3x3_stride2_padding1", "unbatched", "batch0"):
+                yield case(f"out_{out}-{shape}", shape, indices, out=out)
+
+
+def _activation(op: str, dtype: str) -> Iterator[Case]:
+    def case(label: str, shape: str, **fields: Any) -> Case:
+        return Case(f"{op}-{label}-{dtype}", op, dtype, _ARRAY_SHAPES[shape], **fields)
+
+    for shape in _ARRAY_SHAPES:
+        yield case(shape, shape)
+        for out in ("contiguous", "input") if shape in ("0d", "1") else ("contiguous", "strided", "input"):
+            yield case(f"out_{out}-{shape}", shape, out=out)
+    for values in ("wide", "special", "denormal", "minus_inf", "huge"):
+        yield case(f"{values}-1031", "1031", values=values)
+        yield case(f"{values}-image", "image", values=values)
+    for layout in LAYOUTS:
+        yield case(f"{layout}-image", "image", layout=layout, values="wide")
+        yield case(f"{layout}-1031", "1031", layout=layout, values="wide")
+    for layout in ("channels_last", "fortran", "transposed", "reversed", "gaps", "window", "unaligned"):
+        yield case(f"out_input-{layout}", "image", layout=layout, out="input")
+
+
+def cases() -> list[Case]:
+    """Every case, in a fixed order.
+
+    Returns
+    -------
+    list of Case
+        With names that are unique and stay the same from run to run.
+    """
+    found: list[Case] = []
+    for dtype in DTYPES:
+        found += _conv(dtype)
+        found += _pool(dtype)
+        for op in ("relu", "sigmoid", "tanh"):
+            found += _activation(op, dtype)
+    return found

@@ -1,0 +1,235 @@
+"""Running a case on a backend, and comparing with the reference."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import functional, registry
+from ..report import function_call
+from .cases import Case, cases
+
+__all__ = ["ConformanceError", "Report", "check", "check_backend"]
+
+_SENTINEL = -12345.0  # around an out= array; no case computes it
+_ULPS = {"float32": 2, "float64": 4}
+
+
+class ConformanceError(AssertionError):
+    """A backend does not compute what the reference does."""
+
+
+class Report(NamedTuple):
+    """What :func:`check_backend` found; print it."""
+
+    backend: str
+    passed: tuple[str, ...]
+    refused: dict[str, str]
+    failed: dict[str, str]
+
+    def __str__(self) -> str:
+        lines = [
+            f"backend {self.backend!r}: {len(self.passed)} cases passed, {len(self.failed)} failed, "
+            f"{len(self.refused)} refused"
+        ]
+        lines += [f"  FAILED  {text}" for text in self.failed.values()]
+        lines += [f"  refused {name}: {reason}" for name, reason in self.refused.items()]
+        return "\n".join(lines)
+
+
+def check(case: Case, backend: str) -> str | None:
+    """Run one case on a backend and compare with the reference.
+
+    Parameters
+    ----------
+    case : Case
+        One of :func:`cases`.
+    backend : str
+        The backend's name.
+
+    Returns
+    -------
+    None or str
+        None if the result is right, the backend's reason if it refuses the case.
+
+    Raises
+    ------
+    ConformanceError
+        If the result is wrong; the message says where and by how much.
+    BackendError
+        If the backend cannot be used at all.
+    """
+    registry.load(backend)
+    arguments = case.arguments()
+    function = getattr(functional, case.op)
+    call, _ = function_call(function, (), arguments)
+    _, reason = registry.candidate(backend, call.plan, call.kind)
+    if reason is not None:
+        return reason
+
+    # the reference gets plain copies, so that what it is right about does not depend on memory layouts
+    plain = {name: _plain(value) for name, value in arguments.items()}
+    with np.errstate(all="ignore"):
+        wanted = function(**plain, backend="reference")
+        first_wanted = wanted[0] if isinstance(wanted, tuple) else wanted
+        out, guard = _make_out(case, arguments["input"], first_wanted)
+        got = function(**arguments, out=out, backend=backend)
+
+    _check_kind(case, got, wanted, arguments, out)
+    if not all(np.all(part == _SENTINEL) for part in guard):
+        raise ConformanceError(f"{case}: memory around the out= array was overwritten")
+    for name, value in arguments.items():
+        if case.out == "input" and name == "input":
+            continue
+        if isinstance(value, np.ndarray) and _plain(value).tobytes() != plain[name].tobytes():
+            raise ConformanceError(f"{case}: the argument {name} was modified")
+    if isinstance(wanted, tuple):
+        _check_equal(case, "value", got[0], wanted[0])
+        _check_indices(case, got[1], wanted[1], plain)
+    elif case.op == "conv2d":
+        _check_conv(case, got, wanted, plain)
+    elif case.op in ("sigmoid", "tanh"):
+        _check_ulps(case, got, wanted)
+    else:
+        _check_equal(case, "value", got, wanted)
+    return None
+
+
+def _plain(value: Any) -> Any:
+    return np.array(value, value.dtype.newbyteorder("="), order="C") if isinstance(value, np.ndarray) else value
+
+
+def _make_out(case: Case, array: np.ndarray, wanted: np.ndarray) -> tuple[Any, list[np.ndarray]]:
+    """An out= array as the case has it, and the memory around it, which must stay as it is."""
+    if case.out == "":
+        return None, []
+    if case.out == "input":
+        return array, []
+    if case.out == "strided":
+        around = np.full((*wanted.shape[:-1], 2 * wanted.shape[-1]), _SENTINEL, wanted.dtype)
+        return around[..., ::2], [around[..., 1::2]]
+    margin, end = 64, 64 + wanted.size
+    around = np.full(end + margin, _SENTINEL, wanted.dtype)
+    return around[margin:end].reshape(wanted.shape), [around[:margin], around[end:]]
+
+
+def _check_kind(case: Case, got: Any, wanted: Any, arguments: dict[str, Any], out: Any) -> None:
+    """Array type, number of results, shape, dtype, memory layout."""
+    if isinstance(wanted, tuple) != isinstance(got, tuple):
+        raise ConformanceError(f"{case}: returned {type(got).__name__}, expected {type(wanted).__name__}")
+    parts = zip(("the result", "indices"), got, wanted, strict=True) if isinstance(got, tuple) else [("the result", got, wanted)]
+    for what, array, expected in parts:
+        if type(array) is not np.ndarray:
+            raise ConformanceError(f"{case}: {what} is a {type(array).__name__}, expected a NumPy array like the input")
+        if array.shape != expected.shape or array.dtype != expected.dtype or not array.dtype.isnative:
+            raise ConformanceError(
+                f"{case}: {what} is {array.dtype} of shape {array.shape}, expected native {expected.dtype} of shape "
+                f"{expected.shape}"
+            )
+        if what == "the result" and out is not None:
+            if array is not out:
+                raise ConformanceError(f"{case}: returned another array than out=")
+            continue
+        if not array.flags.c_contiguous or not array.flags.writeable:
+            raise ConformanceError(f"{case}: {what} must be contiguous and writable")
+        for name, value in arguments.items():
+            if isinstance(value, np.ndarray) and np.may_share_memory(array, value):
+                raise ConformanceError(f"{case}: {what} shares memory with the argument {name}")
+
+
+def _reject(case: Case, what: str, wrong: np.ndarray, got: np.ndarray, wanted: np.ndarray, why: str = "") -> None:
+    """Raise if anything is ``wrong``, showing the first such element."""
+    if not wrong.any():
+        return
+    place = tuple(int(n) for n in np.argwhere(wrong)[0])
+    raise ConformanceError(
+        f"{case}: {int(wrong.sum())} of {wrong.size} elements are wrong; the first, {what}{list(place)}, is "
+        f"{got[place]!r}, expected {wanted[place]!r}{why}"
+    )
+
+
+def _check_equal(case: Case, what: str, got: np.ndarray, wanted: np.ndarray) -> None:
+    _reject(case, what, ~((got == wanted) | (np.isnan(got) & np.isnan(wanted))), got, wanted)
+
+
+def _check_error(case: Case, got: np.ndarray, wanted: np.ndarray, allowed: np.ndarray, unit: str) -> None:
+    """Finite where ``wanted`` is, and then off by at most ``allowed``; NaN and infinities equal."""
+    with np.errstate(invalid="ignore"):
+        finite = np.isfinite(wanted)
+        error = np.where(finite, np.abs(got.astype(np.float64) - wanted), 0.0)
+        same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
+        wrong = np.where(finite, ~(error <= allowed), ~same)
+    why = f", allowed is an error of {allowed[wrong][0]:.3g} ({unit})" if wrong.any() else ""
+    _reject(case, "value", wrong, got, wanted, why)
+
+
+def _check_conv(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str, Any]) -> None:
+    wide = {name: np.abs(v).astype(np.float64) if isinstance(v, np.ndarray) else v for name, v in plain.items()}
+    with np.errstate(all="ignore"):
+        sums = functional.conv2d(**wide, backend="reference")
+        weights = functional.conv2d(**{**wide, "input": np.ones_like(wide["input"])}, backend="reference")
+    terms = plain["weight"][0].size
+    limits = np.finfo(case.dtype)
+    allowed = (4 + 4 * np.sqrt(terms)) * float(limits.eps) * sums + float(limits.tiny) * (weights + terms)
+    _check_error(case, got, wanted, allowed, "(4 + 4 sqrt(n)) * eps * sum of |input| |weight|")
+
+
+def _check_ulps(case: Case, got: np.ndarray, wanted: np.ndarray) -> None:
+    limit = _ULPS[case.dtype]
+    with np.errstate(invalid="ignore"):
+        allowed = limit * np.spacing(np.abs(wanted)).astype(np.float64)
+    _check_error(case, got, wanted, np.asarray(allowed), f"{limit} units in the last place")
+    if case.op == "tanh":
+        zero = wanted == 0
+        _reject(case, "value", zero & (np.signbit(got) != np.signbit(wanted)), got, wanted)
+
+
+def _check_indices(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str, Any]) -> None:
+    """Equal; only valid where a window has no element in the plane, so that there is nothing to point at."""
+    ones = {**plain, "input": np.ones_like(plain["input"]), "return_indices": False}
+    held = functional.max_pool2d(**ones, backend="reference") == 1
+    height, width = plain["input"].shape[-2:]
+    _reject(case, "index", np.where(held, got != wanted, (got < 0) | (got >= height * width)), got, wanted)
+
+
+def check_backend(backend: str) -> Report:
+    """Run every case on a backend.
+
+    Parameters
+    ----------
+    backend : str
+        The backend's name.
+
+    Returns
+    -------
+    Report
+        Names of the cases that passed, and those that the backend refused with its reasons.
+
+    Raises
+    ------
+    ConformanceError
+        With the whole report as its message, if a case failed or none passed.
+    BackendError
+        If the backend cannot be used at all.
+    """
+    registry.load(backend)
+    passed: list[str] = []
+    refused: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    for case in cases():
+        try:
+            reason = check(case, backend)
+        except ConformanceError as error:
+            failed[case.name] = str(error)
+        except Exception as error:  # whatever a backend raises is a failed case, and the others still run
+            failed[case.name] = f"{case}: {type(error).__name__}: {error}"
+        else:
+            if reason is None:
+                passed.append(case.name)
+            else:
+                refused[case.name] = reason
+    report = Report(backend, tuple(passed), refused, failed)
+    if failed or not passed:
+        raise ConformanceError(str(report))
+    return report
