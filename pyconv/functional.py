@@ -7,7 +7,6 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from . import registry
-from .errors import ShapeError
 from .plan import (
     Pads,
     Pair,
@@ -64,7 +63,9 @@ def _run(call: Call, backend: Any) -> Any:
     return call.run(chosen, chosen.prepare(call.plan, call.weight, call.bias))
 
 
-def _checked_out(op: str, out: Any, kind: str, shape: tuple[int, ...], dtype: str, inputs: tuple[Any, ...], batched: bool) -> Any:
+def _checked_out(
+    op: str, out: Any, kind: str, shape: tuple[int, ...], dtype: str, inputs: tuple[Any, ...], batched: bool
+) -> Any:
     """``out`` as the backend gets it: checked against the result's shape, with a batch dimension."""
     if out is None:
         return None

@@ -62,7 +62,9 @@ def pair(op: str, name: str, value: Any, low: int) -> Pair:
             return value, value
     elif isinstance(value, tuple | list):
         if len(value) != 2:
-            raise ShapeError(f"{op}: {name} must be an int or a pair (height, width), got {len(value)} values: {value!r}")
+            raise ShapeError(
+                f"{op}: {name} must be an int or a pair (height, width), got {len(value)} values: {value!r}"
+            )
         return index(op, f"{name}[0]", value[0], low), index(op, f"{name}[1]", value[1], low)
     elif isinstance(value, str) or value is None:
         raise ArgumentError(f"{op}: {name} must be an int or a pair (height, width), got {value!r}")

@@ -35,7 +35,9 @@ def as_array(op: str, name: str, value: Any) -> Any:
             )
         return np.asarray(value)
     if type(value).__module__.partition(".")[0] in ("torch", "tensorflow"):
-        raise ArgumentError(f"{op}: {name} is a {type(value).__name__}, not a NumPy or CuPy array; pass np.asarray({name})")
+        raise ArgumentError(
+            f"{op}: {name} is a {type(value).__name__}, not a NumPy or CuPy array; pass np.asarray({name})"
+        )
     if not all(hasattr(value, attribute) for attribute in ("shape", "dtype", "ndim")):
         raise ArgumentError(
             f"{op}: {name} must be a NumPy or CuPy array, got {type(value).__name__}; "
@@ -94,7 +96,9 @@ def layout_of(array: Any) -> str:
     return "nhwc"
 
 
-def check_out(op: str, out: Any, kind: str, shape: tuple[int, ...], dtype: str, inputs: tuple[Any, ...], in_place: bool) -> None:
+def check_out(
+    op: str, out: Any, kind: str, shape: tuple[int, ...], dtype: str, inputs: tuple[Any, ...], in_place: bool
+) -> None:
     """Refuse an ``out=`` array that cannot take the result. ``in_place``: it may be an input itself, exactly."""
     if array_kind(out) != kind or not hasattr(out, "dtype"):
         raise ArgumentError(f"{op}: out must be a {kind} array like the input, got {type(out).__name__}")

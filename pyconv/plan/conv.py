@@ -58,7 +58,9 @@ class ConvPlan:
         return 2 * self.batch * self.out_channels * self.out_size[0] * self.out_size[1] * taps
 
 
-def conv_parameters(op: str, stride: Any, padding: Any, dilation: Any, groups: Any) -> tuple[Pair, Pads | str, Pair, int]:
+def conv_parameters(
+    op: str, stride: Any, padding: Any, dilation: Any, groups: Any
+) -> tuple[Pair, Pads | str, Pair, int]:
     """The parameters of a convolution that need no array to be checked, in one form."""
     steps = pair(op, "stride", stride, 1)
     padding = pads(op, padding)
@@ -134,7 +136,9 @@ def plan_conv2d(
     if max(weight_shape) > LIMIT:
         raise ShapeError(f"conv2d: every dimension of weight must be below 2**31, got shape {weight_shape}")
     if out_channels % groups:
-        raise ShapeError(f"conv2d: groups must divide the output channels: {out_channels} % {groups} = {out_channels % groups}")
+        raise ShapeError(
+            f"conv2d: groups must divide the output channels: {out_channels} % {groups} = {out_channels % groups}"
+        )
     if channels != per_group * groups:
         raise ShapeError(_wrong_channels(input_shape, weight_shape, groups))
     if bias_shape is not None and bias_shape != (out_channels,):

@@ -113,7 +113,9 @@ def plan_max_pool2d(
     """
     batch, channels, *in_size = input_shape
     if 0 in input_shape[1:]:
-        raise ShapeError(f"max_pool2d: input has a dimension of size zero: shape {input_shape} (only the batch may be zero)")
+        raise ShapeError(
+            f"max_pool2d: input has a dimension of size zero: shape {input_shape} (only the batch may be zero)"
+        )
     out_size = (
         _extent("height", in_size[0], kernel[0], stride[0], padding[0], dilation[0], ceil_mode),
         _extent("width", in_size[1], kernel[1], stride[1], padding[1], dilation[1], ceil_mode),

@@ -1,4 +1,4 @@
-"""The conformance kit: does a backend compute what pyconv promises?
+"""The conformance kit, which tells whether a backend computes what pyconv promises.
 
 It is for authors of backends, inside pyconv and outside. Every case is one call of :mod:`pyconv.functional`, run on
 the backend and compared with the ``reference`` backend: shapes, dtype, memory layout and values of the result,

@@ -118,8 +118,10 @@ def _check_kind(case: Case, got: Any, wanted: Any, arguments: dict[str, Any], ou
     """Array type, number of results, shape, dtype, memory layout."""
     if isinstance(wanted, tuple) != isinstance(got, tuple):
         raise ConformanceError(f"{case}: returned {type(got).__name__}, expected {type(wanted).__name__}")
-    parts = zip(("the result", "indices"), got, wanted, strict=True) if isinstance(got, tuple) else [("the result", got, wanted)]
-    for what, array, expected in parts:
+    both = (got, wanted) if isinstance(wanted, tuple) else ((got,), (wanted,))
+    if len(both[0]) != len(both[1]):
+        raise ConformanceError(f"{case}: returned {len(got)} results, expected {len(wanted)}")
+    for what, array, expected in zip(("the result", "indices"), *both, strict=False):
         if type(array) is not np.ndarray:
             raise ConformanceError(f"{case}: {what} is a {type(array).__name__}, expected a NumPy array like the input")
         if array.shape != expected.shape or array.dtype != expected.dtype or not array.dtype.isnative:
@@ -164,8 +166,12 @@ def _check_error(case: Case, got: np.ndarray, wanted: np.ndarray, allowed: np.nd
     _reject(case, "value", wrong, got, wanted, why)
 
 
+def _magnitude(value: Any) -> Any:
+    return np.abs(value).astype(np.float64) if isinstance(value, np.ndarray) else value
+
+
 def _check_conv(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str, Any]) -> None:
-    wide = {name: np.abs(v).astype(np.float64) if isinstance(v, np.ndarray) else v for name, v in plain.items()}
+    wide = {name: _magnitude(value) for name, value in plain.items()}
     with np.errstate(all="ignore"):
         sums = functional.conv2d(**wide, backend="reference")
         weights = functional.conv2d(**{**wide, "input": np.ones_like(wide["input"])}, backend="reference")

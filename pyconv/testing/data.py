@@ -153,4 +153,4 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "byte_swapped_channels_last": lambda array: _channels_last(_byte_swapped(array)),
     "read_only": _read_only,
 }
-"""How an array may lie in memory: functions from an array to one of the same shape and, broadcast ones aside, values."""
+"""How an array may lie in memory: functions from an array to an equal one (but for the broadcast ones)."""
