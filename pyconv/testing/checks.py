@@ -57,10 +57,10 @@ def check(case: Case, backend: str) -> str | None:
     ------
     ConformanceError
         If the result is wrong; the message says where and by how much.
-    BackendError
-        If the backend cannot be used at all.
+    ConfigurationError, BackendError
+        If there is no such backend, or it cannot be used at all.
     """
-    registry.load(backend)
+    _load(backend)
     arguments = case.arguments()
     function = getattr(functional, case.op)
     call, _ = function_call(function, (), arguments)
@@ -94,6 +94,11 @@ def check(case: Case, backend: str) -> str | None:
     else:
         _check_equal(case, "value", got, wanted)
     return None
+
+
+def _load(backend: str) -> None:
+    registry.requested(backend)  # for its words about a name that is unknown
+    registry.load(backend)
 
 
 def _plain(value: Any) -> Any:
@@ -216,10 +221,10 @@ def check_backend(backend: str) -> Report:
     ------
     ConformanceError
         With the whole report as its message, if a case failed or none passed.
-    BackendError
-        If the backend cannot be used at all.
+    ConfigurationError, BackendError
+        If there is no such backend, or it cannot be used at all.
     """
-    registry.load(backend)
+    _load(backend)
     passed: list[str] = []
     refused: dict[str, str] = {}
     failed: dict[str, str] = {}

@@ -1,0 +1,1 @@
+"""The compiled core: Cython drivers over C kernels. Only the cpu backend imports it."""

@@ -1,0 +1,55 @@
+# The C side, as the drivers see it: kernels/kernels.h.
+from libc.stdint cimport int32_t, int64_t
+
+
+cdef extern from "kernels/kernels.h" nogil:
+    ctypedef struct pc_conv:
+        int64_t batch, groups
+        int64_t in_channels, out_channels
+        int64_t in_h, in_w, out_h, out_w
+        int64_t stride_h, stride_w, pad_top, pad_left
+        int64_t rows, cols
+        int64_t bands_h, bands_w
+        int64_t shares
+        int64_t phases_h, phases_w
+        const int32_t *phase_h
+        const int32_t *phase_w
+        int64_t packed_rows, pitch
+        int64_t channel_pitch
+        int64_t taps
+        const int32_t *offsets
+        int64_t wide
+        int64_t tile_channels
+        int64_t full_tiles
+        int64_t last_channels
+
+    ctypedef struct pc_pool:
+        int64_t channels
+        int64_t in_h, in_w, out_h, out_w
+        int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
+        int64_t rows
+        int64_t line
+
+    ctypedef struct pc_kernels:
+        int64_t lanes
+        int64_t tile_channels
+        int64_t deep_vectors
+        int64_t wide_vectors[3]
+        void (*conv_task)(const pc_conv *, int64_t, const void *, const int64_t *, const void *, const void *, void *,
+                          const int64_t *, void *) noexcept nogil
+        void (*max_pool_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t, int64_t,
+                              void *) noexcept nogil
+        void (*max_pool_indices_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t *, int64_t,
+                                      int64_t) noexcept nogil
+        void (*activation[3])(const void *, void *, int64_t) noexcept nogil
+        double (*multiply_add_loop)(int64_t) noexcept nogil
+
+    enum:
+        PC_RELU
+        PC_SIGMOID
+        PC_TANH
+
+    int pc_isa_count()
+    const char *pc_isa_name(int isa)
+    int pc_isa_usable(int isa)
+    const pc_kernels *pc_kernels_of(int isa, int is_double)

@@ -1,0 +1,98 @@
+/* Direct convolution: one task packs one band of input, then walks it tile by tile. */
+#include <string.h>
+
+#include "conv_tile.h"
+
+typedef struct {
+    int64_t from, to, count; /* places in the tile and in the band's output, in pixels */
+} segment;
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* The runs of real output pixels among the tile's places q, q + 1, ...: the packed line has kernel - 1 places between
+ * two rows that are nobody's output. Returns their number. */
+static int find_segments(segment *segments, int64_t q, int64_t width, int64_t pitch, int64_t rows, int64_t cols,
+                         int64_t out_pitch)
+{
+    int count = 0;
+    const int64_t end = least(q + width, (rows - 1) * pitch + cols);
+    int64_t row = q / pitch, col = q % pitch;
+    for (int64_t at = q; at < end; row++, col = 0) {
+        if (col < cols) {
+            const int64_t run = least(cols - col, end - at);
+            segment next = {at - q, row * out_pitch + col, run};
+            segment *last = segments + count - 1;
+            if (count && last->from + last->count == next.from && last->to + last->count == next.to) {
+                last->count += run; /* rows that touch, here and there: a 1x1 kernel */
+            } else {
+                segments[count++] = next;
+            }
+        }
+        at += pitch - col;
+    }
+    return count;
+}
+
+void PC_NAME(conv_task)(const pc_conv *conv, int64_t task, const void *x_, const int64_t *x_strides,
+                        const void *weights_, const void *bias_, void *out_, const int64_t *out_strides,
+                        void *scratch)
+{
+    /* task = (((image * groups + group) * bands_h + band row) * bands_w + band column) * shares + share */
+    const int64_t share = task % conv->shares;
+    int64_t rest = task / conv->shares;
+    const int64_t first_col = rest % conv->bands_w * conv->cols;
+    rest /= conv->bands_w;
+    const int64_t first_row = rest % conv->bands_h * conv->rows;
+    rest /= conv->bands_h;
+    const int64_t group = rest % conv->groups, image = rest / conv->groups;
+    const int64_t rows = least(conv->rows, conv->out_h - first_row);
+    const int64_t cols = least(conv->cols, conv->out_w - first_col);
+
+    const real *x = (const real *)x_ + image * x_strides[0] + group * conv->in_channels * x_strides[1];
+    const int64_t tiles = conv->full_tiles + (conv->last_channels > 0);
+    const int64_t group_channels = conv->full_tiles * conv->tile_channels + conv->last_channels; /* with padding */
+    const real *weights = (const real *)weights_ + group * group_channels * conv->taps;
+    const real *bias = (const real *)bias_ + group * group_channels;
+    real *out = (real *)out_ + image * out_strides[0] + group * conv->out_channels * out_strides[1] +
+                first_row * out_strides[2] + first_col;
+
+    real *band = scratch;
+    PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, first_col, band);
+
+    conv_tile *full = PC_NAME(conv_tile_for)(conv->tile_channels, conv->wide);
+    conv_tile *last = PC_NAME(conv_tile_for)(conv->last_channels, conv->wide);
+    int64_t width = DEEP_VECTORS * LANES;
+    if (conv->wide) {
+        width = LANES * (conv->tile_channels == 1 ? WIDE_1 : conv->tile_channels == 2 ? WIDE_2 : WIDE_4);
+    }
+    const int64_t first_tile = tiles * share / conv->shares, end_tile = tiles * (share + 1) / conv->shares;
+    const int64_t line = (rows - 1) * conv->pitch + cols;
+
+    real result[TILE_CHANNELS * DEEP_VECTORS * LANES > MOST_VECTORS * LANES * 4 ? TILE_CHANNELS * DEEP_VECTORS * LANES
+                                                                                : MOST_VECTORS * LANES * 4]
+        __attribute__((aligned(VECTOR_BYTES)));
+    segment segments[MOST_VECTORS * LANES + 1];
+    for (int64_t q = 0; q < line; q += width) {
+        const int count = find_segments(segments, q, width, conv->pitch, rows, cols, out_strides[2]);
+        const int direct = count == 1 && segments[0].count == width;
+        for (int64_t tile = first_tile; tile < end_tile; tile++) {
+            const int64_t first = tile * conv->tile_channels;
+            const int is_full = tile < conv->full_tiles;
+            const int64_t channels = least(conv->tile_channels, conv->out_channels - first);
+            conv_tile *run = is_full ? full : last;
+            real *to = out + first * out_strides[1];
+            if (direct && (is_full || channels == conv->last_channels)) {
+                run(band + q, conv->offsets, conv->taps, weights + first * conv->taps, bias + first,
+                    to + segments[0].to, out_strides[1]);
+                continue;
+            }
+            run(band + q, conv->offsets, conv->taps, weights + first * conv->taps, bias + first, result, width);
+            for (int64_t k = 0; k < channels; k++, to += out_strides[1]) {
+                for (int s = 0; s < count; s++) {
+                    memcpy(to + segments[s].to, result + k * width + segments[s].from,
+                           (size_t)segments[s].count * sizeof(real));
+                }
+            }
+        }
+    }
+}

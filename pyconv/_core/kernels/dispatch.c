@@ -1,0 +1,47 @@
+/* Which instruction sets were built, which of them this machine has. */
+#include <stddef.h>
+
+#include "kernels.h"
+
+#define DECLARE(isa) extern const pc_kernels pc_f32_kernels__##isa, pc_f64_kernels__##isa;
+DECLARE(baseline)
+#ifdef PC_X86_64
+DECLARE(x86_64_v3)
+DECLARE(x86_64_v4)
+#endif
+
+static const struct {
+    const char *name;
+    const pc_kernels *f32, *f64;
+} builds[] = {
+    {"baseline", &pc_f32_kernels__baseline, &pc_f64_kernels__baseline},
+#ifdef PC_X86_64
+    {"x86-64-v3", &pc_f32_kernels__x86_64_v3, &pc_f64_kernels__x86_64_v3},
+    {"x86-64-v4", &pc_f32_kernels__x86_64_v4, &pc_f64_kernels__x86_64_v4},
+#endif
+};
+
+int pc_isa_count(void) { return sizeof builds / sizeof builds[0]; }
+
+const char *pc_isa_name(int isa) { return builds[isa].name; }
+
+int pc_isa_usable(int isa)
+{
+    (void)isa;
+#ifdef PC_X86_64
+    /* the compiler's run-time support reads CPUID, and XGETBV for what the operating system saves */
+    __builtin_cpu_init();
+    if (isa >= 1 && !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                      __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))) {
+        return 0;
+    }
+    if (isa >= 2 && !(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl"))) {
+        return 0;
+    }
+#endif
+    return 1;
+}
+
+const pc_kernels *pc_kernels_of(int isa, int is_double) { return is_double ? builds[isa].f64 : builds[isa].f32; }

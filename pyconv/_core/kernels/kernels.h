@@ -1,0 +1,78 @@
+/* What the Cython drivers and the kernels share: parameter structs and the table of kernels.
+ *
+ * Every *.kernel.c file is compiled once for each instruction set and each dtype; PC_NAME gives each result its own
+ * symbols, and table.kernel.c gathers one build's functions in a pc_kernels. All sizes, strides and offsets count
+ * elements. A kernel checks nothing, allocates nothing and knows no threads: it computes one task of an operation.
+ */
+#ifndef PYCONV_KERNELS_H
+#define PYCONV_KERNELS_H
+
+#include <stdint.h>
+
+/* A convolution, cut into tasks. A task is one band of output (rows x cols pixels) of one image and group, for one
+ * share of the group's output channels. It first packs the band's input (see conv_pack.kernel.c). */
+typedef struct {
+    int64_t batch, groups;
+    int64_t in_channels, out_channels; /* of one group */
+    int64_t in_h, in_w, out_h, out_w;
+    int64_t stride_h, stride_w, pad_top, pad_left;
+
+    int64_t rows, cols;            /* output pixels of a band; the last band of an image may have fewer */
+    int64_t bands_h, bands_w;      /* bands of an image */
+    int64_t shares;                /* tasks that divide one band's output channels between them */
+    int64_t phases_h, phases_w;    /* distinct remainders of tap position by stride */
+    const int32_t *phase_h, *phase_w;
+    int64_t packed_rows, pitch;    /* of one phase plane of the packed band */
+    int64_t channel_pitch;         /* phases_h * phases_w * packed_rows * pitch */
+    int64_t taps;                  /* in_channels * kernel height * kernel width */
+    const int32_t *offsets;        /* of each tap, from an output pixel's place in the packed band */
+
+    int64_t wide;                  /* 1: few output channels, so the tile is wide in place of deep */
+    int64_t tile_channels;         /* output channels of a full tile */
+    int64_t full_tiles;            /* full tiles of a group */
+    int64_t last_channels;         /* width of the last, narrower tile (a power of two); 0 if there is none */
+} pc_conv;
+
+/* A max pooling; a task is a run of output rows of one plane. Strides are those of the input. */
+typedef struct {
+    int64_t channels;
+    int64_t in_h, in_w, out_h, out_w;
+    int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
+    int64_t rows;  /* output rows of a task */
+    int64_t line;  /* elements of the scratch line, padding and slack included; 0: window by window, no scratch */
+} pc_pool;
+
+typedef struct {
+    const char *isa;
+    int64_t lanes;          /* elements of a vector */
+    int64_t tile_channels;  /* of the deep convolution tile */
+    int64_t deep_vectors;   /* vectors of pixels of the deep tile, of any number of channels */
+    /* vectors of pixels of the wide tile for 1, 2, 4 channels; 0 where the deep tile is to be used */
+    int64_t wide_vectors[3];
+
+    void (*conv_task)(const pc_conv *conv, int64_t task, const void *x, const int64_t *x_strides, const void *weights,
+                      const void *bias, void *out, const int64_t *out_strides, void *scratch);
+    void (*max_pool_task)(const pc_pool *pool, const void *x, int64_t row_stride, int64_t column_stride, void *out,
+                          int64_t first_row, int64_t end_row, void *scratch);
+    void (*max_pool_indices_task)(const pc_pool *pool, const void *x, int64_t row_stride, int64_t column_stride,
+                                  void *out, int64_t *indices, int64_t first_row, int64_t end_row);
+    void (*activation[3])(const void *x, void *out, int64_t count); /* by PC_RELU, PC_SIGMOID, PC_TANH */
+    double (*multiply_add_loop)(int64_t rounds);                   /* returns the flops it did; measures the peak */
+} pc_kernels;
+
+enum { PC_RELU, PC_SIGMOID, PC_TANH };
+
+/* dispatch.c */
+int pc_isa_count(void);
+const char *pc_isa_name(int isa);       /* in ascending order, the baseline first */
+int pc_isa_usable(int isa);             /* the processor and the operating system have it */
+const pc_kernels *pc_kernels_of(int isa, int is_double);
+
+/* One build's name of a function: pc_f32_conv_task__x86_64_v3 */
+#ifdef PC_ISA
+#define PC_JOIN_(dtype, name, isa) pc_##dtype##_##name##__##isa
+#define PC_JOIN(dtype, name, isa) PC_JOIN_(dtype, name, isa)
+#define PC_NAME(name) PC_JOIN(PC_DTYPE, name, PC_ISA)
+#endif
+
+#endif

@@ -1,0 +1,58 @@
+/* A thread's scratch memory, and what a fork means for threads. */
+#include "scratch.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+enum { ALIGNMENT = 64, KEPT = 64 << 20 /* bytes a thread keeps; more is given back at its next call */ };
+
+typedef struct {
+    void *memory;
+    size_t size;
+} scratch;
+
+static pthread_key_t key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int key_failed;
+
+static void release(void *value)
+{
+    free(((scratch *)value)->memory);
+    free(value);
+}
+
+static void make_key(void) { key_failed = pthread_key_create(&key, release); }
+
+void *pc_scratch(size_t bytes)
+{
+    pthread_once(&once, make_key);
+    if (key_failed) return NULL;
+    scratch *own = pthread_getspecific(key);
+    if (!own) {
+        own = calloc(1, sizeof *own);
+        if (!own) return NULL;
+        if (pthread_setspecific(key, own)) {
+            free(own);
+            return NULL;
+        }
+    }
+    if (own->size < bytes || (own->size > KEPT && bytes <= KEPT)) {
+        free(own->memory);
+        own->size = 0;
+        /* a little more than asked for, so that slowly growing images do not allocate every time */
+        size_t size = (bytes + bytes / 8 + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
+        own->memory = bytes > (size_t)-1 / 2 ? NULL : aligned_alloc(ALIGNMENT, size);
+        if (!own->memory) return NULL;
+        own->size = size;
+    }
+    return own->memory;
+}
+
+/* GNU OpenMP's threads do not live on in a forked child, and waiting for them there never ends. */
+static volatile int ran_parallel, forked;
+
+static void in_child(void) { forked = ran_parallel; }
+
+int pc_watch_forks(void) { return pthread_atfork(NULL, NULL, in_child); }
+void pc_note_parallel(void) { ran_parallel = 1; }
+int pc_must_be_serial(void) { return forked; }

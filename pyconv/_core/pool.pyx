@@ -1,0 +1,94 @@
+# cython: language_level=3
+"""Driver of max pooling: runs of output rows over threads."""
+
+from cython.parallel cimport prange
+from libc.stdint cimport int64_t
+
+cimport numpy as cnp
+
+from .kernels cimport pc_kernels, pc_pool
+from .runtime cimport kernels, note_parallel, scratch
+
+from .runtime import check
+
+cnp.import_array()
+
+
+cdef class PoolTasks:
+    """A max pooling cut into tasks, for one plan, instruction set and number of threads."""
+
+    cdef pc_pool pool
+    cdef const pc_kernels *table
+    cdef int type_number
+    cdef readonly int64_t per_plane, count
+    cdef readonly int threads
+    cdef readonly size_t scratch_bytes
+
+    def __init__(self, int isa, bint is_double, int threads, plan, int64_t rows, int64_t line):
+        check(isa)
+        self.table = kernels(isa, is_double)
+        self.type_number = cnp.NPY_DOUBLE if is_double else cnp.NPY_FLOAT
+        self.threads = threads
+        cdef pc_pool *p = &self.pool
+        p.channels = plan.channels
+        p.in_h, p.in_w = plan.in_size
+        p.out_h, p.out_w = plan.out_size
+        p.kernel_h, p.kernel_w = plan.kernel
+        p.stride_h, p.stride_w = plan.stride
+        p.pad_top, p.pad_left = plan.padding[0][0], plan.padding[1][0]
+        p.dilation_h, p.dilation_w = plan.dilation
+        p.rows, p.line = rows, line
+        self.per_plane = (p.out_h + rows - 1) // rows
+        self.count = self.per_plane * plan.batch * plan.channels
+        self.scratch_bytes = line * (8 if is_double else 4)
+
+
+cdef int task(PoolTasks tasks, int64_t i, const char *x, const int64_t *strides, int64_t itemsize, char *out,
+              int64_t *indices) noexcept nogil:
+    cdef const pc_pool *pool = &tasks.pool
+    cdef int64_t plane = i // tasks.per_plane, first = i % tasks.per_plane * pool.rows
+    cdef int64_t end = min(first + pool.rows, pool.out_h)
+    cdef int64_t image = plane // pool.channels, channel = plane % pool.channels, area = pool.out_h * pool.out_w
+    cdef void *memory = NULL
+    x += (image * strides[0] + channel * strides[1]) * itemsize
+    out += plane * area * itemsize
+    if indices != NULL:
+        tasks.table.max_pool_indices_task(pool, x, strides[2], strides[3], out, indices + plane * area, first, end)
+        return 0
+    if tasks.scratch_bytes:
+        memory = scratch(tasks.scratch_bytes)
+        if memory == NULL:
+            return 1
+    tasks.table.max_pool_task(pool, x, strides[2], strides[3], out, first, end, memory)
+    return 0
+
+
+def run(PoolTasks tasks, cnp.ndarray x, cnp.ndarray out, cnp.ndarray indices=None):
+    """Run all tasks. ``x`` has any strides; ``out`` and ``indices`` are contiguous."""
+    cdef int64_t[4] strides
+    cdef int axis
+    for array in (x, out):
+        if cnp.PyArray_TYPE(array) != tasks.type_number or not cnp.PyArray_ISALIGNED(array):
+            raise TypeError("the arrays must be aligned and of the plan's dtype")
+    cdef int64_t itemsize = cnp.PyArray_ITEMSIZE(x)
+    for axis in range(4):
+        strides[axis] = cnp.PyArray_STRIDE(x, axis) // itemsize
+    cdef const char *x_data = <const char *>cnp.PyArray_DATA(x)
+    cdef char *out_data = <char *>cnp.PyArray_DATA(out)
+    cdef int64_t *index_data = NULL
+    if indices is not None:
+        if cnp.PyArray_TYPE(indices) != cnp.NPY_INT64 or not cnp.PyArray_IS_C_CONTIGUOUS(indices):
+            raise TypeError("indices must be a contiguous int64 array")
+        index_data = <int64_t *>cnp.PyArray_DATA(indices)
+    cdef int64_t i, count = tasks.count
+    cdef int threads = <int>min(tasks.threads, count), failed = 0
+    with nogil:
+        if threads > 1:
+            note_parallel()
+            for i in prange(count, schedule="dynamic", num_threads=threads):
+                failed += task(tasks, i, x_data, strides, itemsize, out_data, index_data)
+        else:
+            for i in range(count):
+                failed += task(tasks, i, x_data, strides, itemsize, out_data, index_data)
+    if failed:
+        raise MemoryError(f"max_pool2d: no memory for {tasks.scratch_bytes:,} bytes of scratch on each thread")

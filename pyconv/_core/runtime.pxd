@@ -1,0 +1,8 @@
+# What the other drivers share: the kernel tables, scratch memory and the note that threads were started. The C behind
+# it is linked into runtime alone, so that the process has it once.
+from .kernels cimport pc_kernels
+
+
+cdef const pc_kernels *kernels(int isa, bint is_double) noexcept nogil
+cdef void *scratch(size_t size) noexcept nogil
+cdef void note_parallel() noexcept nogil

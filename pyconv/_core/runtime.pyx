@@ -1,0 +1,92 @@
+# cython: language_level=3
+"""Instruction sets, threads and scratch memory of the compiled core."""
+
+from cython.parallel cimport prange
+from libc.stdint cimport int64_t
+
+cimport openmp
+
+from .kernels cimport pc_isa_count, pc_isa_name, pc_isa_usable, pc_kernels, pc_kernels_of
+
+import time
+
+
+cdef extern from "kernels/scratch.h" nogil:
+    void *pc_scratch(size_t size)
+    int pc_watch_forks()
+    void pc_note_parallel()
+    int pc_must_be_serial()
+
+
+if pc_watch_forks() != 0:
+    raise ImportError("pyconv could not register with pthread_atfork")
+
+
+cdef const pc_kernels *kernels(int isa, bint is_double) noexcept nogil:
+    return pc_kernels_of(isa, is_double)
+
+
+cdef void *scratch(size_t size) noexcept nogil:
+    return pc_scratch(size)
+
+
+cdef void note_parallel() noexcept nogil:
+    pc_note_parallel()
+
+
+def instruction_sets():
+    """(name, whether this machine has it) of every instruction set that was built, in ascending order."""
+    return [((<bytes>pc_isa_name(i)).decode(), bool(pc_isa_usable(i))) for i in range(pc_isa_count())]
+
+
+def tile_sizes(int isa, bint is_double):
+    """Sizes of an instruction set's kernels: lanes, tile channels, vectors of the deep and of the wide tiles."""
+    check(isa)
+    cdef const pc_kernels *table = pc_kernels_of(isa, is_double)
+    return {
+        "lanes": table.lanes,
+        "tile_channels": table.tile_channels,
+        "deep_vectors": table.deep_vectors,
+        "wide_vectors": {1: table.wide_vectors[0], 2: table.wide_vectors[1], 4: table.wide_vectors[2]},
+    }
+
+
+cpdef int check(int isa) except -1:
+    """Refuse an instruction set that this machine does not have."""
+    if not 0 <= isa < pc_isa_count() or not pc_isa_usable(isa):
+        raise ValueError(f"instruction set {isa} is not usable on this machine")
+    return 0
+
+
+cpdef int allowed_threads(int wanted, int expected) noexcept:
+    """The threads that a call may use.
+
+    ``expected`` is what OpenMP would use by itself; where it says less, someone (threadpoolctl, say) has set a limit.
+    """
+    if wanted <= 1 or pc_must_be_serial():
+        return 1
+    cdef int limit = openmp.omp_get_max_threads()
+    if limit < expected and limit < wanted:
+        return limit if limit > 1 else 1
+    return wanted
+
+
+def measure_peak(int isa, bint is_double, int threads, double seconds=0.2):
+    """Multiply-adds that touch no memory, on ``threads`` threads: flops per second, best of several bursts."""
+    check(isa)
+    cdef const pc_kernels *table = pc_kernels_of(isa, is_double)
+    cdef int64_t rounds = 1_000_000
+    cdef int i
+    cdef double flops, best = 0
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or best == 0:
+        start = time.perf_counter()
+        flops = 0
+        if threads > 1:
+            pc_note_parallel()
+            for i in prange(threads, nogil=True, schedule="static", num_threads=threads):
+                flops += table.multiply_add_loop(rounds)
+        else:
+            flops = table.multiply_add_loop(rounds)
+        best = max(best, flops / (time.perf_counter() - start))
+    return best

@@ -1,0 +1,72 @@
+"""The cpu backend: compiled C kernels, chosen by instruction set, run by OpenMP threads."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from types import ModuleType
+from typing import Any
+
+from ...plan import ConvPlan, Plan, PoolPlan
+
+__all__ = ["CpuBackend", "unusable"]
+
+
+def unusable() -> str | None:
+    """The reason why the backend cannot be used here, or None."""
+    try:
+        from ..._core import conv, elementwise, pool, runtime  # noqa: F401
+    except ImportError as error:
+        return f"the compiled core cannot be imported ({error}); install pyconv-kernels, or build it with pip install ."
+    return None
+
+
+class CpuBackend:
+    """Hands each plan to the module of its operation."""
+
+    name = "cpu"
+    api_version = 1
+    array_types = ("numpy",)
+
+    def __init__(self) -> None:
+        from . import conv, elementwise, isa, pool, threads
+
+        self._conv, self._pool, self._elementwise = conv, pool, elementwise
+        self._isa, self._threads = isa, threads
+        isa.current()  # a bad PYCONV_CPU_ISA is an error now, not in the middle of an operation
+
+    def _module(self, plan: Plan) -> ModuleType:
+        if isinstance(plan, ConvPlan):
+            return self._conv
+        return self._pool if isinstance(plan, PoolPlan) else self._elementwise
+
+    def implementations(self, plan: Plan) -> list[tuple[str, str | None]]:
+        """(name, None or the reason for refusing), in the order in which they are tried."""
+        return self._module(plan).implementations(plan)
+
+    def supports(self, plan: Plan) -> str | None:
+        """None if an implementation takes the plan, else every one's reason."""
+        refusals = []
+        for name, reason in self.implementations(plan):
+            if reason is None:
+                return None
+            refusals.append(f"{name}: {reason}")
+        return "; ".join(refusals)
+
+    def prepare_key(self, plan: Plan) -> Hashable:
+        """Plans with equal keys share prepared weights."""
+        return self._conv.prepare_key(plan) if isinstance(plan, ConvPlan) else None
+
+    def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
+        """Packed weights for a convolution; nothing for the rest."""
+        return self._conv.prepare(plan, weight, bias) if isinstance(plan, ConvPlan) else None
+
+    def run(self, plan: Plan, x: Any, prepared: Any = None, out: Any = None) -> Any:
+        """Run the plan on ``x``."""
+        return self._module(plan).run(plan, x, prepared, out)
+
+    def describe(self) -> dict[str, str]:
+        """What show_config says of this backend."""
+        return {
+            "cpu isa": f"{self._isa.name()} (of {', '.join(self._isa.names())})",
+            "threads": str(self._threads.count()),
+        }

@@ -1,0 +1,29 @@
+"""Arrays as the compiled core takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+__all__ = ["into", "native"]
+
+
+def native(x: np.ndarray, dtype: str) -> np.ndarray:
+    """``x`` itself if it is aligned and in native byte order, whatever its strides; else a copy that is."""
+    if x.flags.aligned and x.dtype.isnative:
+        return x
+    return np.array(x, dtype=dtype, order="C")
+
+
+def into(out: np.ndarray | None, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray], None]) -> np.ndarray:
+    """Have ``fill`` write a contiguous array: ``out`` if that is one, else a new one, copied to ``out`` if given."""
+    if out is not None and out.flags.c_contiguous and out.flags.aligned:
+        fill(out)
+        return out
+    result = np.empty(shape, dtype)
+    fill(result)
+    if out is None:
+        return result
+    np.copyto(out, result)
+    return out

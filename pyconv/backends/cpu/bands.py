@@ -1,0 +1,175 @@
+"""How a convolution is cut into tasks, and how a task's input is packed: the sizes, worked out once for a plan.
+
+A task computes a band of output rows (and, for very wide or very deep images, of columns). Its input is packed in
+one form (see _core/kernels/conv_pack.kernel.c): rows and columns are sorted by their remainder by the stride, the
+*phase*, so that tap (i, j) of output pixel (y, x) lies in phase (i * dilation % stride, j * dilation % stride) at
+(y + i * dilation // stride, x + j * dilation // stride), for every stride and dilation.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from ...plan import ConvPlan, Pair
+
+__all__ = ["LARGEST_BAND", "Bands", "Tile", "bands", "choose_tile"]
+
+LARGEST_BAND = 2**28
+"""Elements of packed input that a task may need: 1 GiB of float32. Offsets into it are 32-bit."""
+
+SERIAL_FLOPS = 1_000_000
+"""Below this, starting threads takes longer than it saves (a few microseconds against about ten of work)."""
+
+
+def _cache_bytes() -> int:
+    """Half of a core's second-level cache: the packed band shares it with the weights."""
+    try:
+        size = os.sysconf("SC_LEVEL2_CACHE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        size = 0
+    return min(max(size if size > 0 else 512 * 1024, 256 * 1024), 2 * 1024 * 1024) // 2
+
+
+BAND_BYTES = _cache_bytes()
+
+
+class Tile(NamedTuple):
+    """The register tile for a number of output channels in a group."""
+
+    channels: int
+    pixels: int
+    wide: bool
+    full: int
+    """Full tiles of a group."""
+    last: int
+    """Channels of the last, narrower tile: a power of two, or 0 if there is none."""
+
+
+class Bands(NamedTuple):
+    """Sizes of the tasks; names as in the C struct pc_conv."""
+
+    batch: int
+    groups: int
+    in_channels: int
+    out_channels: int
+    in_size: Pair
+    out_size: Pair
+    stride: Pair
+    origin: Pair
+    rows: int
+    cols: int
+    bands_h: int
+    bands_w: int
+    shares: int
+    phase_h: np.ndarray
+    phase_w: np.ndarray
+    packed_rows: int
+    pitch: int
+    channel_pitch: int
+    offsets: np.ndarray
+    wide: bool
+    tile_channels: int
+    full_tiles: int
+    last_channels: int
+    scratch: int
+    """Elements of scratch memory a task needs."""
+
+    @property
+    def tasks(self) -> int:
+        return self.batch * self.groups * self.bands_h * self.bands_w * self.shares
+
+
+def choose_tile(out_channels: int, sizes: dict) -> Tile:
+    """The tile for ``out_channels`` of a group; ``sizes`` are the kernel table's tile sizes."""
+    lanes, deep = sizes["lanes"], sizes["tile_channels"]
+    rounded = 1 << (out_channels - 1).bit_length()
+    vectors = sizes["wide_vectors"].get(rounded, 0)
+    wide = rounded < deep and vectors > 0
+    channels = rounded if wide else deep
+    full, rest = divmod(out_channels, channels)
+    last = 1 << (rest - 1).bit_length() if rest else 0
+    return Tile(channels, (vectors if wide else sizes["deep_vectors"]) * lanes, wide, full, last)
+
+
+def _phases(kernel: int, stride: int, dilation: int) -> tuple[list[int], list[int], list[int]]:
+    """The phases that taps fall into; and for every tap the place of its phase among them, and its step."""
+    remainders = [i * dilation % stride for i in range(kernel)]
+    phases = sorted(set(remainders))
+    return phases, [phases.index(r) for r in remainders], [i * dilation // stride for i in range(kernel)]
+
+
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def bands(plan: ConvPlan, sizes: dict, itemsize: int, threads: int) -> Bands:
+    """Cut ``plan`` into tasks for this many threads; the result does not depend on how."""
+    per_in, per_out = plan.in_channels // plan.groups, plan.out_channels // plan.groups
+    tile = choose_tile(per_out, sizes)
+    phase_h, slot_h, step_h = _phases(plan.kernel[0], plan.stride[0], plan.dilation[0])
+    phase_w, slot_w, step_w = _phases(plan.kernel[1], plan.stride[1], plan.dilation[1])
+    planes = len(phase_h) * len(phase_w)
+    out_h, out_w = plan.out_size
+
+    def channel_elements(rows: int, cols: int) -> int:
+        return planes * (rows + step_h[-1]) * (cols + step_w[-1])
+
+    # as many rows as the cache holds; if not even one fits, narrower bands
+    room = BAND_BYTES // itemsize // per_in
+    cols = out_w
+    if channel_elements(1, cols) > room:
+        fitting = room // (planes * (1 + step_h[-1])) - step_w[-1]
+        cols = min(out_w, max(fitting // tile.pixels, 1) * tile.pixels)
+        cols = _ceil(out_w, _ceil(out_w, cols))
+    rows = max(1, min(out_h, room // (planes * (cols + step_w[-1])) - step_h[-1]))
+    # enough bands to keep all threads busy to the end, but not so low that rows are packed over and over
+    parts = plan.groups * max(plan.batch, 1) * _ceil(out_w, cols)
+    if threads > 1:
+        low = min(out_h, max(2 * (step_h[-1] + 1), 2))
+        rows = min(rows, max(low, _ceil(out_h, _ceil(4 * threads, parts))))
+    rows = _ceil(out_h, _ceil(out_h, rows))
+    bands_h, bands_w = _ceil(out_h, rows), _ceil(out_w, cols)
+    # still too few: threads share a band's output channels, and each packs the band for itself
+    tasks = parts * bands_h
+    tiles = tile.full + (tile.last > 0)
+    shares = min(tiles, _ceil(4 * threads, tasks)) if threads > 1 and tasks < 4 * threads else 1
+
+    packed_rows, pitch = rows + step_h[-1], cols + step_w[-1]
+    channel_pitch = planes * packed_rows * pitch
+    scratch = per_in * channel_pitch + tile.pixels  # the last tile reads on past the end
+    if scratch > LARGEST_BAND:
+        taps = np.zeros(1, np.int32)  # no use: the plan is refused
+    else:
+        h = np.array(slot_h) * len(phase_w) * packed_rows * pitch + np.array(step_h) * pitch
+        w = np.array(slot_w) * packed_rows * pitch + np.array(step_w)
+        c = np.arange(per_in) * channel_pitch
+        taps = np.ascontiguousarray((c[:, None, None] + h[:, None] + w).ravel(), np.int32)
+    return Bands(
+        batch=plan.batch,
+        groups=plan.groups,
+        in_channels=per_in,
+        out_channels=per_out,
+        in_size=plan.in_size,
+        out_size=plan.out_size,
+        stride=plan.stride,
+        origin=(plan.padding[0][0], plan.padding[1][0]),
+        rows=rows,
+        cols=cols,
+        bands_h=bands_h,
+        bands_w=bands_w,
+        shares=shares,
+        phase_h=np.array(phase_h, np.int32),
+        phase_w=np.array(phase_w, np.int32),
+        packed_rows=packed_rows,
+        pitch=pitch,
+        channel_pitch=channel_pitch,
+        offsets=taps,
+        wide=tile.wide,
+        tile_channels=tile.channels,
+        full_tiles=tile.full,
+        last_channels=tile.last,
+        scratch=scratch,
+    )

@@ -1,0 +1,60 @@
+"""Max pooling: the ordered list of implementations, and the run."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..._core import pool, runtime
+from ...plan import PoolPlan, span
+from . import isa, threads
+from .arrays import into, native
+
+__all__ = ["implementations", "run"]
+
+SERIAL_ELEMENTS = 32_768
+"""Inputs smaller than this are not worth starting threads for."""
+
+TASK_ELEMENTS = 16_384
+"""Input elements a task reads, about: it keeps the rows in the first-level cache, and threads busy to the end."""
+
+
+def _line(plan: PoolPlan, lanes: int) -> int:
+    """Elements of a line of scratch: every place that a window of a row touches, and a vector more."""
+    left = plan.padding[1][0]
+    reach = (plan.out_size[1] - 1) * plan.stride[1] + span(plan.kernel[1], plan.dilation[1])
+    return max(left + plan.in_size[1], reach) + lanes
+
+
+def _separable(plan: PoolPlan) -> str | None:
+    if plan.return_indices:
+        return "it finds values, not where they lie"
+    line = _line(plan, 16)
+    if line > 4 * plan.in_size[1] + 65_536:
+        return f"the windows of a row span {line:,} places around {plan.in_size[1]:,} columns: mostly padding"
+    return None
+
+
+def implementations(plan: PoolPlan) -> list[tuple[str, str | None]]:
+    """(name, None or the reason for refusing) of every implementation, in the order in which they are tried."""
+    return [(f"separable_{isa.name()}", _separable(plan)), (f"windows_{isa.name()}", None)]
+
+
+@lru_cache(maxsize=256)
+def _tasks(plan: PoolPlan, level: int, count: int) -> pool.PoolTasks:
+    is_double = plan.dtype == "float64"
+    line = 0 if _separable(plan) else _line(plan, runtime.tile_sizes(level, is_double)["lanes"])
+    rows = max(1, min(plan.out_size[0], TASK_ELEMENTS // min(plan.in_size[1] * plan.stride[0], TASK_ELEMENTS)))
+    return pool.PoolTasks(level, is_double, count, plan, rows, line)
+
+
+def run(plan: PoolPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> Any:
+    """Run the plan; (values, indices) if it asks for indices."""
+    x = native(x, plan.dtype)
+    count = threads.count() if x.size >= SERIAL_ELEMENTS else 1
+    tasks = _tasks(plan, isa.current(), count)
+    indices = np.empty(plan.out_shape, np.int64) if plan.return_indices else None
+    out = into(out, plan.out_shape, plan.dtype, lambda result: pool.run(tasks, x, result, indices))
+    return out if indices is None else (out, indices)

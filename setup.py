@@ -1,0 +1,94 @@
+"""Builds the compiled core: every kernel once for each instruction set and dtype, then the Cython drivers.
+
+All other metadata is in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import platform
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+CORE = Path("pyconv/_core")
+KERNELS = CORE / "kernels"
+X86_64 = platform.machine().lower() in ("x86_64", "amd64")
+
+# flags of each instruction set; nothing else in the package is compiled for more than the baseline
+INSTRUCTION_SETS: dict[str, list[str]] = {"baseline": []}
+if X86_64:
+    v3 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2"]
+    v4 = [*v3, "-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"]
+    INSTRUCTION_SETS.update(x86_64_v3=v3, x86_64_v4=v4)
+MACROS = [("PC_X86_64", "1")] if X86_64 else []
+
+C_FLAGS = ["-O3", "-std=gnu11", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra"]
+KERNEL_FLAGS = [
+    *C_FLAGS,
+    "-ffp-contract=fast",  # one rounding for a multiply-add, where the instruction set has it
+    "-fno-math-errno",
+    "-fno-trapping-math",  # comparisons may be done for lanes that are not used; results are IEEE all the same
+    "-Wno-psabi",  # vectors are passed between inlined functions only
+]
+
+
+class BuildExt(build_ext):
+    """Compiles the kernels, and links them into the one driver that hands them to the others."""
+
+    def build_extension(self, ext: Extension) -> None:
+        if ext.name.endswith(".runtime"):
+            ext.extra_objects = self._compile_kernels()
+        super().build_extension(ext)
+
+    def _compile_kernels(self) -> list[str]:
+        jobs = []
+        for source in sorted(KERNELS.glob("*.kernel.c")):
+            for isa, flags in INSTRUCTION_SETS.items():
+                for dtype, is_double in (("f32", "0"), ("f64", "1")):
+                    macros = [("PC_ISA", isa), ("PC_DTYPE", dtype), ("PC_F64", is_double)]
+                    jobs.append((source, f"{isa}-{dtype}", macros, KERNEL_FLAGS + flags))
+        for source in sorted(KERNELS.glob("*.c")):
+            if not source.name.endswith(".kernel.c"):
+                jobs.append((source, "common", MACROS, C_FLAGS))
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            return list(pool.map(self._compile, jobs))
+
+    def _compile(self, job: tuple[Path, str, list[tuple[str, str]], list[str]]) -> str:
+        source, variant, macros, flags = job
+        headers = [str(header) for header in sorted(KERNELS.glob("*.h"))]
+        (compiled,) = self.compiler.compile(
+            [str(source)],
+            output_dir=str(Path(self.build_temp) / variant),
+            macros=macros,
+            extra_postargs=flags,
+            depends=headers,
+        )
+        return compiled
+
+
+def driver(name: str) -> Extension:
+    """The extension module of one Cython driver."""
+    sources = [path for path in KERNELS.rglob("*") if path.suffix in (".c", ".h")] if name == "runtime" else []
+    return Extension(
+        f"pyconv._core.{name}",
+        [str(CORE / f"{name}.pyx")],
+        include_dirs=[str(CORE), numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *MACROS],
+        extra_compile_args=["-O2", "-g0", "-fopenmp", "-fvisibility=hidden"],
+        extra_link_args=["-fopenmp", "-pthread"],
+        depends=[str(KERNELS / "kernels.h"), str(KERNELS / "scratch.h"), *map(str, sources)],
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [driver(name) for name in ("runtime", "conv", "pool", "elementwise")],
+        compiler_directives={"boundscheck": False, "wraparound": False, "cdivision": True},
+    ),
+    cmdclass={"build_ext": BuildExt},
+)
