@@ -59,7 +59,7 @@ clean:  ## remove everything that make made
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis features.npy features.png
 	rm -f $(PYX:.pyx=.c)
 	find pyconv \( -name '*.so' -o -name '*.o' \) -delete
-	find pyconv tests benchmarks tools -name __pycache__ -prune -exec rm -rf {} +
+	find . -path "./.*" -prune -o -type d -name __pycache__ -exec rm -rf {} +
 	rm -rf .venv .venv-ci
 	rm -f $(addprefix $(VENV)/.,created built demo test torch lint bench wheel)
 

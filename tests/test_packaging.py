@@ -1,0 +1,166 @@
+"""What is shipped, under which names, and what importing it costs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import pyconv
+from pyconv.backends import BUILTIN
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(pyconv.__file__).parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+# What `import pyconv` may load of the standard library on top of numpy's own import.
+LIGHT = {
+    "__future__", "_contextvars", "_heapq", "_string", "atexit", "contextlib", "contextvars", "copy", "dataclasses",
+    "difflib", "heapq", "inspect", "logging", "platform", "string", "threading", "traceback",
+}  # fmt: skip
+
+
+def test_entry_points_are_the_built_in_backends():
+    declared = PROJECT["project"]["entry-points"]["pyconv.backends"]
+    assert declared == {info.name: f"pyconv.backends:{info.name}" for info in BUILTIN}
+    for info in BUILTIN:
+        assert getattr(import_module("pyconv.backends"), info.name) is info
+
+
+def test_installed_metadata():
+    """The installed distribution says what pyproject.toml and the version module say."""
+    try:
+        installed = importlib.metadata.distribution("pyconv-kernels")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("run from the source tree, not installed")
+    assert installed.version == pyconv.__version__
+    found = {entry.name: entry.value for entry in installed.entry_points if entry.group == "pyconv.backends"}
+    assert found == PROJECT["project"]["entry-points"]["pyconv.backends"]
+
+
+def test_version_is_written_once():
+    assert "version" in PROJECT["project"]["dynamic"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", pyconv.__version__)
+    literal = f'"{pyconv.__version__}"'
+    sources = [ROOT / "setup.py", ROOT / "pyproject.toml", *PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyx")]
+    assert [path.name for path in sources if literal in path.read_text(encoding="utf-8")] == ["version.py"]
+    assert pyconv.__version__ in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_types_are_shipped():
+    assert (PACKAGE / "py.typed").is_file()
+    assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"]["pyconv"]
+    modules = sorted(PACKAGE.rglob("*.pyx"))
+    assert modules
+    assert [path.name for path in modules if not path.with_suffix(".pyi").is_file()] == []
+
+
+def run_python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_import_is_light():
+    """On top of numpy, importing pyconv loads pyconv's Python modules and small ones of the standard library."""
+    added = run_python(
+        "import sys, numpy; before = set(sys.modules); import pyconv; print(*sorted(set(sys.modules) - before))"
+    ).split()
+    ours = [name for name in added if name.partition(".")[0] == "pyconv"]
+    assert "pyconv.functional" in ours
+    assert [name for name in ours if name.startswith(("pyconv._core", "pyconv.cli"))] == []
+    assert [name for name in ours if re.match(r"pyconv\.backends\.", name)] == []
+    assert {name.partition(".")[0] for name in added} - {"pyconv"} - LIGHT == set()
+    assert "importlib.metadata" not in added  # reading every installed package's metadata waits for the first look-up
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+def test_import_starts_no_thread():
+    count = "len(os.listdir('/proc/self/task'))"
+    before, after = run_python(f"import os, numpy; print({count}); import pyconv; print({count})").split()
+    assert before == after
+
+
+def load_tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+GOOD = ["pyconv/__init__.py", "pyconv/py.typed", "pyconv/_core/a.cpython-311.so", "pyconv/_core/a.pyi"]
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        (GOOD, None),
+        ([*GOOD, "pyconv/_core/a.pyx"], "a.pyx is no file to ship"),
+        ([*GOOD, "pyconv/_core/a.c"], "a.c is no file to ship"),
+        ([*GOOD, "tests/test_a.py"], "does not belong"),
+        (GOOD[:3], "has no stub"),
+        (GOOD[:2], "no compiled module"),
+        ([name for name in GOOD if "py.typed" not in name], "py.typed is missing"),
+    ],
+)
+def test_wheel_check_sees(tmp_path, names, complaint):
+    wheel = tmp_path / "pyconv_kernels-0.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in [*names, "pyconv_kernels-0.dist-info/METADATA"]:
+            archive.writestr(name, "")
+    found = load_tool("wheel_smoke").problems(wheel)
+    assert found == [] if complaint is None else (len(found) == 1 and complaint in found[0])
+
+
+def test_wheel_check_sees_size(tmp_path):
+    tool = load_tool("wheel_smoke")
+    wheel = tmp_path / "pyconv_kernels-0.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in GOOD:
+            archive.writestr(name, "")
+        archive.writestr("pyconv/_core/b.py", b"\0" * (tool.LARGEST + 1))
+    assert len(tool.problems(wheel)) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"a\nb\n", None),
+        (b"", None),
+        (b"\0 \n \n", None),
+        (b"a \nb\n", ":1: blanks"),
+        (b"a\r\n", ":1: blanks or a carriage return"),
+        (b"a", "exactly one newline"),
+        (b"a\n\n", "exactly one newline"),
+        (b"a\n<<<<<<< ours\n", ":2: a merge conflict"),
+        (b"0" * 1_000_001, "more than 1000000"),
+    ],
+)
+def test_file_check_sees(tmp_path, content, complaint):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    found = load_tool("check_files").findings(path)
+    assert found == [] if complaint is None else (len(found) == 1 and complaint in found[0])
+
+
+def test_contributing_names_files_that_exist():
+    """Every path that the guide sends a contributor to is there."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:pyconv|tests|tools|benchmarks)/[\w./*-]*)`", text)
+    assert len(paths) > 10
+    assert [path for path in paths if not list(ROOT.glob(path.rstrip("/")))] == []
+
+
+def test_make_help_lists_the_verbs():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE).group(1).split()
+    documented = re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE)
+    assert {"demo", "test", "lint", "bench", "wheel", "clean"} <= set(phony)
+    assert phony == documented
