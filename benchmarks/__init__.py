@@ -1,0 +1,1 @@
+"""How fast pyconv is beside the libraries a user would otherwise pick: ``python -m benchmarks`` (see README.md)."""

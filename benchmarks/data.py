@@ -1,0 +1,120 @@
+"""The numbers that go into a layer, and whether what came out is right."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+from .layers import Layer
+
+__all__ = ["TOLERANCE", "Expected", "Region", "Tensors", "error", "expected", "region", "tensors"]
+
+TOLERANCE = 5e-6
+"""Largest error that still counts as float32: a Winograd convolution errs by up to about 1e-6, bfloat16 by 5e-5."""
+
+CHANNELS = 8
+ROW_BYTES = 64_000_000
+
+
+class Tensors(NamedTuple):
+    x: np.ndarray
+    weight: np.ndarray | None
+    bias: np.ndarray | None
+
+
+class Region(NamedTuple):
+    """The part of a layer's output that is checked: some channels, the first rows and the last rows.
+
+    The whole output of the largest layers would take longer to check than to measure.
+    """
+
+    channels: list[int]
+    rows: list[tuple[int, int]]
+
+    def of(self, output: np.ndarray) -> np.ndarray:
+        """The region's values, from the whole output."""
+        return np.concatenate([output[:, self.channels, top:bottom] for top, bottom in self.rows], axis=2)
+
+
+def tensors(layer: Layer) -> Tensors:
+    """The same numbers in every process: normal, with weights scaled so that the outputs are near 1 too."""
+    rng = np.random.default_rng(crc32(f"{layer.op} {layer.name}".encode()))
+    x = rng.standard_normal(layer.shape, np.float32)
+    if layer.op != "conv2d":
+        return Tensors(x, None, None)
+    weight = rng.standard_normal(layer.weight_shape, np.float32)
+    weight /= np.float32(np.sqrt(np.prod(layer.weight_shape[1:])))
+    bias = rng.standard_normal(layer.out_channels, np.float32) if layer.bias else None
+    return Tensors(x, weight, bias)
+
+
+def region(layer: Layer) -> Region:
+    """What to check of a layer's output."""
+    _, channels, height, width = layer.out_shape
+    chosen = sorted({round(i * (channels - 1) / (CHANNELS - 1)) for i in range(CHANNELS)})
+    taps = layer.weight_shape[1] * layer.kernel[0] * layer.kernel[1] if layer.op == "conv2d" else len(chosen)
+    rows = max(2, ROW_BYTES // (8 * width * taps))
+    if rows >= height:
+        return Region(chosen, [(0, height)])
+    return Region(chosen, [(0, rows // 2), (height - rows // 2, height)])
+
+
+class Expected(NamedTuple):
+    """The right values of a region, and what an error in each is measured against."""
+
+    values: np.ndarray
+    scale: np.ndarray
+
+
+def expected(layer: Layer, part: Region) -> Expected:
+    """By the reference backend, in float64.
+
+    The scale of a convolution's output is its sum of \\|x\\| \\|w\\|, which is what rounding is measured against;
+    elsewhere the value itself, or 1 if that is larger.
+    """
+    exact = Tensors(*(None if array is None else array.astype(np.float64) for array in tensors(layer)))
+    values = _reference(layer, part, exact)
+    if layer.op != "conv2d":
+        return Expected(values, np.maximum(np.abs(values), 1))
+    positive = Tensors(*(None if array is None else np.abs(array) for array in exact))
+    return Expected(values, _reference(layer, part, positive))
+
+
+def error(right: Expected, sample: np.ndarray) -> float:
+    """The largest error of a library's values of the region. Raises ValueError if they have another shape."""
+    if sample.shape != right.values.shape:
+        raise ValueError(f"the checked part of the result has shape {sample.shape}, expected {right.values.shape}")
+    worst = float(np.max(np.abs(sample.astype(np.float64) - right.values) / right.scale))
+    return worst if np.isfinite(worst) else float("inf")
+
+
+def _reference(layer: Layer, part: Region, data: Tensors) -> np.ndarray:
+    bands = [_band(layer, part.channels, top, bottom, data) for top, bottom in part.rows]
+    return np.concatenate(bands, axis=2)
+
+
+def _band(layer: Layer, channels: list[int], top: int, bottom: int, data: Tensors) -> np.ndarray:
+    """Rows ``top`` to ``bottom`` of some output channels, in float64 by the reference backend."""
+    import pyconv.functional as F
+
+    first = top * layer.stride - layer.padding
+    last = (bottom - 1) * layer.stride - layer.padding + layer.kernel[0]
+    rows = slice(max(first, 0), min(last, layer.shape[2]))
+    above, below = max(-first, 0), max(last - layer.shape[2], 0)
+    padding = ((above, below), (layer.padding, layer.padding))
+    if layer.op != "conv2d":
+        x = data.x[:, channels, rows]
+        if layer.op == "max_pool2d":
+            return F.max_pool2d(x, layer.kernel, layer.stride, padding, backend="reference")
+        return getattr(F, layer.op)(x, backend="reference")
+    x, weight, bias = _needed(layer, channels, data)
+    groups = 1 if layer.groups == 1 else len(channels)
+    return F.conv2d(x[:, :, rows], weight, bias, layer.stride, padding, 1, groups, backend="reference")
+
+
+def _needed(layer: Layer, channels: list[int], data: Tensors) -> tuple[Any, ...]:
+    """Input, weight and bias of some output channels alone; grouped layers here are all depthwise."""
+    x = data.x if layer.groups == 1 else data.x[:, channels]
+    return x, data.weight[channels], None if data.bias is None else data.bias[channels]

@@ -1,0 +1,64 @@
+"""ncnn through its Python binding."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import ncnn
+import numpy as np
+
+from ..data import tensors
+from ..layers import Layer
+from .base import Peer, Way
+
+__all__ = ["Ncnn"]
+
+_MAGIC = 7767517  # first line of the text format
+
+
+class Ncnn(Peer):
+    """Its Winograd and packed layouts stay on, as by default; fp16 and bf16 storage go off, so that it is float32."""
+
+    def version(self) -> str:
+        return ncnn.__version__
+
+    def build(self, layer: Layer) -> list[Way]:
+        net = ncnn.Net()
+        net.opt.num_threads = self.threads
+        for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage", "use_bf16_packed"):
+            if hasattr(net.opt, option):
+                setattr(net.opt, option, False)
+        data = tensors(layer)
+        text = f"{_MAGIC}\n2 2\nInput x 0 1 x\n{_line(layer)}\n"
+        if net.load_param_mem(text) != 0:
+            raise RuntimeError(f"ncnn does not take the model {text!r}")
+        with tempfile.NamedTemporaryFile(suffix=".bin") as file:
+            if layer.op == "conv2d":
+                file.write(b"\0\0\0\0" + data.weight.tobytes())  # four zero bytes: plain float32 follows
+                file.write(b"" if data.bias is None else data.bias.tobytes())
+            file.flush()
+            if net.load_model(file.name) != 0:
+                raise RuntimeError(f"ncnn does not take the weights of {text!r}")
+        x = ncnn.Mat(data.x[0]).clone()  # a copy has ncnn's own distance between channels
+
+        def call() -> Any:
+            extractor = net.create_extractor()
+            extractor.input("x", x)
+            return extractor.extract("y")[1]
+
+        return [Way("extract", call, lambda result: np.array(result)[None])]
+
+
+def _line(layer: Layer) -> str:
+    """The layer in ncnn's text format, where parameters go by number."""
+    rows, columns = layer.kernel
+    if layer.op == "conv2d":
+        size = int(np.prod(layer.weight_shape))
+        window = f"1={columns} 11={rows} 3={layer.stride} 4={layer.padding} 5={int(layer.bias)} 6={size}"
+        if layer.groups == 1:
+            return f"Convolution op 1 1 x y 0={layer.out_channels} {window}"
+        return f"ConvolutionDepthWise op 1 1 x y 0={layer.out_channels} {window} 7={layer.groups}"
+    if layer.op == "max_pool2d":
+        return f"Pooling op 1 1 x y 0=0 1={columns} 11={rows} 2={layer.stride} 3={layer.padding} 5=1"
+    return {"relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "TanH"}[layer.op] + " op 1 1 x y"

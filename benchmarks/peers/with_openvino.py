@@ -1,0 +1,58 @@
+"""OpenVINO's CPU plug-in."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import openvino
+from openvino import opset13 as ops
+
+from ..data import tensors
+from ..layers import Layer
+from .base import Peer, Way
+
+__all__ = ["OpenVino"]
+
+
+class OpenVino(Peer):
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        self._core = openvino.Core()
+
+    def version(self) -> str:
+        return openvino.__version__.partition("-")[0]
+
+    def build(self, layer: Layer) -> list[Way]:
+        settings = {
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",  # its default is bfloat16 where the machine has it
+        }
+        request = self._core.compile_model(_model(layer), "CPU", settings).create_infer_request()
+        request.set_input_tensor(openvino.Tensor(tensors(layer).x, shared_memory=True))
+        out = request.get_output_tensor()
+        call = partial(request.infer, None, share_inputs=True, share_outputs=True)
+        return [Way("infer", call, lambda _: out.data)]
+
+
+def _model(layer: Layer) -> openvino.Model:
+    data = tensors(layer)
+    x = ops.parameter(layer.shape, np.float32, name="x")
+    strides, pads = [layer.stride] * 2, [layer.padding] * 2
+    if layer.op == "max_pool2d":
+        node = ops.max_pool(x, strides, [1, 1], pads, pads, list(layer.kernel)).output(0)
+    elif layer.op == "conv2d":
+        weight = data.weight
+        if layer.groups == 1:
+            node = ops.convolution(x, ops.constant(weight), strides, pads, pads, [1, 1])
+        else:
+            groups = layer.groups
+            weight = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
+            node = ops.group_convolution(x, ops.constant(weight), strides, pads, pads, [1, 1])
+        if data.bias is not None:
+            node = ops.add(node, ops.constant(data.bias.reshape(1, -1, 1, 1)))
+    else:
+        node = getattr(ops, layer.op)(x)
+    return openvino.Model([node], [x], "layer")

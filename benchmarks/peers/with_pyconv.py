@@ -1,0 +1,58 @@
+"""pyconv itself: a layer object, which keeps its prepared weights."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import pyconv
+
+from ..data import tensors
+from ..layers import Layer
+from .base import Peer, Way
+
+__all__ = ["Pyconv"]
+
+
+class Pyconv(Peer):
+    """The worker's environment has PYCONV_NUM_THREADS; PYCONV_BACKEND and the rest are the user's."""
+
+    def version(self) -> str:
+        return pyconv.__version__
+
+    def build(self, layer: Layer) -> list[Way]:
+        x, weight, bias = tensors(layer)
+        if layer.op == "conv2d":
+            module = pyconv.Conv2d(
+                layer.shape[1],
+                layer.out_channels,
+                layer.kernel,
+                layer.stride,
+                layer.padding,
+                groups=layer.groups,
+                bias=layer.bias,
+                rng=0,
+            )
+            module.weight, module.bias = weight, bias
+        elif layer.op == "max_pool2d":
+            module = pyconv.MaxPool2d(layer.kernel, layer.stride, layer.padding)
+        else:
+            module = getattr(pyconv, {"relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "Tanh"}[layer.op])()
+        with contextlib.redirect_stdout(io.StringIO()):  # explain prints
+            step = pyconv.explain(module, x).steps[0]
+        self._implementation = f"{step.backend}:{step.implementation}"
+        out = np.empty(layer.out_shape, np.float32)
+        function = partial(getattr(pyconv.functional, layer.op), x)
+        if layer.op in ("conv2d", "max_pool2d"):
+            function = partial(module, x)
+        return [Way("new", function, np.asarray), Way("out=", partial(function, out=out), np.asarray)]
+
+    def implementation(self) -> str:
+        return self._implementation
+
+    def describe(self) -> dict[str, Any]:
+        return pyconv.show_config("dicts")

@@ -1,0 +1,146 @@
+"""The results as a Markdown page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .results import best_peer, geometric_mean, lists_of, micros, ratio
+
+__all__ = ["markdown"]
+
+NOISY = 1.2
+"""A row is marked where pyconv's or the best peer's median is this many times its minimum."""
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """A head, a table for each list, and a summary."""
+    names = [name for name, library in report["libraries"].items() if library["status"] == "ok"]
+    parts = [_head(report, names), _summary(report, names)]
+    for listing, rows in lists_of(report).items():
+        parts.append(f"## {listing}\n\n" + _rows(report, rows, [name for name in names if name != "pyconv"]))
+    problems = _problems(report)
+    if problems:
+        parts.append("## Left out\n\n" + "\n".join(f"- {problem}" for problem in problems))
+    return "\n\n".join(parts) + "\n"
+
+
+def _number(value: float | None, form: str = ".2f") -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _time(micros: float | None) -> str:
+    return "–" if micros is None else f"{micros:.1f}" if micros < 100 else f"{micros:.0f}"
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _table(head: list[str], lines: list[list[str]]) -> str:
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return "\n".join(_line(cells) for cells in (head, rule, *lines))
+
+
+def _head(report: dict[str, Any], names: list[str]) -> str:
+    machine, ceilings = report["machine"], report["ceilings"]
+    versions = ", ".join(f"{name} {report['libraries'][name]['version']}" for name in names)
+    peak, copy = ceilings["flops_per_second"], ceilings["copy_bytes_per_second"]
+    cpu = report["libraries"].get("pyconv", {}).get("describe", {}).get("cpu")
+    lines = [
+        f"- {machine['cpu']}, {machine['threads']} of {machine['cores']} cores, {machine['system']}",
+        f"- commit {machine['commit']}, {machine['date']}, load before {machine['load_before']:.2f}",
+        f"- {versions}",
+        f"- multiply-add peak {'not measured' if peak is None else f'{peak / 1e9:.0f} GFLOP/s'}, "
+        f"memory copy {'not measured' if copy is None else f'{copy / 1e9:.1f} GB/s (read and written)'}",
+    ]
+    if cpu:
+        lines.append("- pyconv's core: " + ", ".join(f"{key} {value}" for key, value in cpu.items()))
+    if report["quick"]:
+        lines.append("- a quick run: few and short bursts")
+    return "# Benchmark\n\n" + "\n".join(lines)
+
+
+def _summary(report: dict[str, Any], names: list[str]) -> str:
+    """How many times as quick pyconv is, by list; and what each list's layers take, times their number."""
+    peers = [name for name in names if name != "pyconv"]
+    speed, total = [], []
+    for listing, rows in lists_of(report).items():
+        ratios = [_ratios(rows, None), *(_ratios(rows, peer) for peer in peers)]
+        won = sum(value >= 1 for value in ratios[0])
+        speed.append([listing, f"{won} of {len(ratios[0])}", *(_number(geometric_mean(values)) for values in ratios)])
+        total.append([listing, *(_number(_total(rows, name), ".3g") for name in names)])
+    return (
+        "## Summary\n\nTimes as quick as the best peer of each row, and as each peer (geometric means):\n\n"
+        + _table(["list", "rows won", "best peer", *peers], speed)
+        + "\n\nMilliseconds for all layers of the list, each as often as the network has it:\n\n"
+        + _table(["list", *names], total)
+    )
+
+
+def _ratios(rows: list[dict[str, Any]], peer: str | None) -> list[float]:
+    return [value for row in rows if (value := ratio(row, peer)) is not None]
+
+
+def _total(rows: list[dict[str, Any]], name: str) -> float | None:
+    """None if the library has not all of the rows."""
+    times = [micros(row, name) for row in rows]
+    if None in times:
+        return None
+    return sum(time * row["count"] for time, row in zip(times, rows, strict=True) if time is not None) / 1e3
+
+
+def _rows(report: dict[str, Any], rows: list[dict[str, Any]], peers: list[str]) -> str:
+    head = ["layer", "×", "pyconv µs", "rate", "of ceiling", "best peer", "µs", "ratio", *peers, "implementation"]
+    lines = []
+    for row in rows:
+        best = best_peer(row)
+        rate, share = _rate(report, row)
+        mark = " ~" if best and any(_spread(row, name) > NOISY for name in ("pyconv", best[0])) else ""
+        lines.append(
+            [
+                row["name"],
+                str(row["count"]),
+                _time(micros(row, "pyconv")),
+                rate,
+                share,
+                best[0] if best else "–",
+                _time(best[1]) if best else "–",
+                _number(ratio(row)) + mark,
+                *(_time(micros(row, peer)) for peer in peers),
+                row["implementation"] or "–",
+            ]
+        )
+    return _table(head, lines)
+
+
+def _spread(row: dict[str, Any], name: str) -> float:
+    found = row["results"].get(name, {})
+    return found["median_us"] / found["min_us"] if "median_us" in found else 1.0
+
+
+def _rate(report: dict[str, Any], row: dict[str, Any]) -> tuple[str, str]:
+    """pyconv's rate with its unit, and its share of the ceiling that is measured in this unit."""
+    time = micros(row, "pyconv")
+    if time is None:
+        return "–", "–"
+    work, unit, key = row["flops"], "GFLOP/s", "flops_per_second"
+    if not work:
+        work, unit, key = row["bytes"], "GB/s", "copy_bytes_per_second"
+    rate, ceiling = work / time * 1e6, report["ceilings"][key]
+    return f"{rate / 1e9:.3g} {unit}", "–" if ceiling is None else f"{rate / ceiling:.0%}"
+
+
+def _problems(report: dict[str, Any]) -> list[str]:
+    """What is missing and why; rows with the same reason on one line."""
+    found = [f"{name}: {_short(it['reason'])}" for name, it in report["libraries"].items() if it["status"] != "ok"]
+    rows: dict[str, list[str]] = {}
+    for row in report["rows"]:
+        for name, result in row["results"].items():
+            if result["status"] != "ok":
+                key = f"{name}, {result['status']}: {_short(result['reason'])}"
+                rows.setdefault(key, []).append(f"{row['list']} {row['name']}")
+    return found + [f"{reason} ({'; '.join(names)})" for reason, names in rows.items()]
+
+
+def _short(reason: str) -> str:
+    return " ".join(reason.split())[:200]
