@@ -43,7 +43,7 @@ parity: $(VENV)/.test $(VENV)/.torch  ## run the tests that compare with torch, 
 lint: $(VENV)/.lint  ## ruff, cython-lint, mypy on the package, and a look at whitespace and file sizes
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m cython_lint.cython_lint pyconv
+	PATH="$(VENV)/bin:$$PATH" $(PY) -m cython_lint.cython_lint pyconv  # it runs pycodestyle
 	$(PY) -m mypy
 	$(PY) tools/check_files.py
 
