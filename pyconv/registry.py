@@ -131,6 +131,8 @@ def _unusable(name: str) -> str | None:
         return None
     try:
         return _attribute(info.unusable)()
+    except ConfigurationError:
+        raise  # the user's to mend; going on to another backend would hide it
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
@@ -151,6 +153,8 @@ def load(name: str) -> Backend:
     try:
         backend = _attribute(_find(name)[0].target)
         return backend() if isinstance(backend, type) else backend
+    except ConfigurationError:
+        raise
     except Exception as error:
         raise BackendError(f"backend {name!r} failed to load: {type(error).__name__}: {error}") from error
 
@@ -165,12 +169,12 @@ def backends() -> list[BackendStatus]:
     """
     result = []
     for name, (info, source) in _discover().items():
-        reason = _unusable(name)
-        if reason is None:
-            try:
+        try:
+            reason = _unusable(name)
+            if reason is None:
                 load(name)
-            except BackendError as error:
-                reason = str(error)
+        except (BackendError, ConfigurationError) as error:
+            reason = str(error)
         result.append(BackendStatus(name, reason is None, reason, tuple(info.array_types), info.summary, source))
     return result
 

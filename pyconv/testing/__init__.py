@@ -2,7 +2,8 @@
 
 It is for authors of backends, inside pyconv and outside. Every case is one call of :mod:`pyconv.functional`, run on
 the backend and compared with the ``reference`` backend: shapes, dtype, memory layout and values of the result,
-``out=`` filled and nothing beside it, inputs left alone.
+``out=`` filled and nothing beside it, inputs left alone. Results are C-contiguous; those of activations may be
+contiguous in the input's order of axes.
 
 With pytest, one test a case (pytest is not needed by the kit itself)::
 

@@ -1,0 +1,55 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import pyconv
+
+PACKAGE = Path(pyconv.__file__).parent
+ROOT = Path(__file__).parent.parent
+
+USABLE = [status.name for status in pyconv.backends() if status.usable and status.source == "built in"]
+"""The built-in backends that this machine can run; test_conformance sees to it that cpu is one of them."""
+
+SETTINGS = ("PYCONV_BACKEND", "PYCONV_NUM_THREADS", "PYCONV_VERBOSE", "OMP_NUM_THREADS")
+
+
+def run_python(code: str, *paths: Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` in a process of its own, with ``paths`` importable and pyconv's settings unset but for those given."""
+    clean = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    inherited = [clean["PYTHONPATH"]] if clean.get("PYTHONPATH") else []
+    clean["PYTHONPATH"] = os.pathsep.join([*map(str, paths), str(PACKAGE.parent), *inherited])
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def output_of(code: str, *paths: Path, timeout: float = 120, **environment: str) -> str:
+    """What ``code`` prints in a process of its own; the test fails if it does not end well."""
+    done = run_python(code, *paths, timeout=timeout, **environment)
+    assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout.strip()
+
+
+def normal(*shape: int, dtype: str = "float32", seed: int = 0) -> np.ndarray:
+    """Normally distributed numbers, the same every time."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def assert_close(got: np.ndarray, wanted: np.ndarray, terms: int = 100) -> None:
+    """Equal but for the rounding of a sum of ``terms`` products of numbers around 1."""
+    assert got.shape == wanted.shape
+    assert got.dtype == wanted.dtype
+    error = 8 * terms * float(np.finfo(got.dtype).eps)
+    np.testing.assert_allclose(got, wanted, rtol=error, atol=error)
