@@ -155,6 +155,7 @@ def _raises(plan, x, result, out):
 )
 def test_the_kit_notices(monkeypatch, spoil, words):
     pretend(monkeypatch, Broken(spoil))
+    monkeypatch.setattr(testing.checks, "cases", lambda: [case for case in CASES if case.dtype == "float32"][::2])
     with pytest.raises(testing.ConformanceError) as caught:
         testing.check_backend("broken")
     assert words in str(caught.value)
