@@ -25,8 +25,10 @@ def _parser() -> argparse.ArgumentParser:
     about = "run a convolution, an activation and max pooling over images"
     features.add_arguments(
         commands.add_parser(
-            "features", help=about, description=f"{about.capitalize()}, and save the feature maps of each as a .npy file.",
-            epilog="Exit status: 0 all done, 1 an image failed, 2 nothing could start."
+            "features",
+            help=about,
+            description=f"{about.capitalize()}, and save the feature maps of each as a .npy file.",
+            epilog="Exit status: 0 all done, 1 an image failed, 2 nothing could start.",
         )
     )
     commands.add_parser("info", help="print versions, backends, instruction set and threads")

@@ -40,16 +40,24 @@ _at_least_one.__name__ = "whole number"  # argparse puts it in its message
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``features``."""
     parser.add_argument(
-        "paths", nargs="*", metavar="PATH", help="images, and folders to be searched for them; without any: the "
-        "photograph that matplotlib ships, made into features.npy and features.png"
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="images, and folders to be searched for them; without any: the "
+        "photograph that matplotlib ships, made into features.npy and features.png",
     )
     parser.add_argument("--out", default=".", metavar="DIR", help="where the results go (default: here)")
     parser.add_argument(
-        "--kernels", default="edges", metavar="KERNELS", help="edges (default), blur, random:SEED, or a FILE.npz with "
+        "--kernels",
+        default="edges",
+        metavar="KERNELS",
+        help="edges (default), blur, random:SEED, or a FILE.npz with "
         "weight (K, 3, height, width) or (K, height, width), which is applied to the brightness, and if wanted bias "
-        "(K,) and names (K,)"
+        "(K,) and names (K,)",
     )
-    parser.add_argument("--activation", default="relu", choices=("relu", "sigmoid", "tanh", "none"), help="default: relu")
+    parser.add_argument(
+        "--activation", default="relu", choices=("relu", "sigmoid", "tanh", "none"), help="default: relu"
+    )
     parser.add_argument("--pool", type=_at_least_one, default=2, metavar="N", help="N by N max pooling (default: 2)")
     parser.add_argument("--picture", action="store_true", help="also write a picture of every stage for each image")
     parser.add_argument("--resume", action="store_true", help="skip images that were done before with these settings")
@@ -70,8 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise CommandError(f"--threads {arguments.threads}: the cpu backend is not there ({error})") from None
     with use_backend(arguments.backend):
         net = build(kernels.layer(), arguments.activation, arguments.pool)
-        height, width = (size - 1 + arguments.pool for size in kernels.weight.shape[2:])
-        net(np.zeros((3, height, width), np.float32))  # whatever is wrong with the settings shows before any image
+        net[:-1](np.zeros(kernels.weight.shape[1:], np.float32))  # a backend that cannot run says so before any image
         if not arguments.paths:
             return _demonstrate(arguments, kernels, net)
         return _Batch(arguments, kernels, net).run()
@@ -145,7 +152,9 @@ class _Batch:
         for job in self.jobs:
             for output in self.outputs(job):
                 if (self.folder / output).resolve() in images:
-                    raise CommandError(f"{self.folder / output} is one of the images and would be overwritten; use another --out")
+                    raise CommandError(
+                        f"{self.folder / output} is one of the images, it would be overwritten; use another --out"
+                    )
 
     def run(self) -> int:
         try:

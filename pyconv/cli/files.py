@@ -49,7 +49,7 @@ def find_jobs(paths: Sequence[str]) -> list[Job]:
         if path.is_dir():
             inside = _images_in(given)
             if not inside:
-                raise CommandError(f"{given}: no images in this folder (looked for {' '.join(sorted(SUFFIXES))})")
+                raise CommandError(f"{given}: no images in this folder (looked for {' '.join(SUFFIXES)})")
             images.update((Path(os.path.abspath(image)), image) for image in inside)
             roots.append(path)
         elif path.exists():

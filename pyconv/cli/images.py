@@ -12,8 +12,9 @@ from . import need
 
 __all__ = ["SUFFIXES", "ImageError", "read_rgb"]
 
-SUFFIXES = frozenset(
-    ".avif .bmp .dib .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
+SUFFIXES = (
+    *(".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
 """What counts as an image in a folder; a file named on the command line may be called anything."""
 

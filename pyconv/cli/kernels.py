@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def kernels_from(text: str) -> Kernels:
     return _from_file(text)
 
 
-def _mixed(planes: dict[str, list[list[float]]], others: dict[str, tuple[tuple[float, ...], str]] | None = None) -> Kernels:
+def _mixed(planes: dict[str, Any], others: dict[str, tuple[tuple[float, ...], str]] | None = None) -> Kernels:
     """Planes on the brightness, but for the names in ``others``, which have a mix of their own."""
     mixes = [(others or {}).get(name, (BRIGHTNESS, "on 0.30 R + 0.59 G + 0.11 B")) for name in planes]
     stack = np.array(list(planes.values()), np.float64)
@@ -85,8 +85,8 @@ def _edges() -> Kernels:
     planes = {
         "vertical edges": upright,
         "horizontal edges": [[-1, -2, -1], [0, 0, 0], [1, 2, 1]],
-        "rising diagonals": [[0, 1, 2], [-1, 0, 1], [-2, -1, 0]],
-        "falling diagonals": [[-2, -1, 0], [-1, 0, 1], [0, 1, 2]],
+        "rising diagonals": [[-2, -1, 0], [-1, 0, 1], [0, 1, 2]],
+        "falling diagonals": [[0, 1, 2], [-1, 0, 1], [-2, -1, 0]],
         "Laplacian": [[1, 1, 1], [1, -8, 1], [1, 1, 1]],
         "edges of red": upright,
     }
@@ -108,7 +108,7 @@ def _blur() -> Kernels:
         "sharpen": 6 * point - cross,
         "unsharp mask": 2 * point - gaussian,
     }
-    return _mixed({name: plane.tolist() for name, plane in planes.items()})
+    return _mixed(planes)
 
 
 def _from_file(path: str) -> Kernels:
@@ -128,7 +128,7 @@ def _from_file(path: str) -> Kernels:
         raise wrong(f"weight has shape {weight.shape}, expected (K, 3, height, width) or (K, height, width)")
     count = len(weight)
     if bias is not None and bias.shape != (count,):
-        raise wrong(f"bias has shape {bias.shape}, expected ({count},): a number for each kernel of weight {weight.shape}")
+        raise wrong(f"bias has shape {bias.shape}, expected ({count},) for weight of shape {weight.shape}")
     if names is not None and (names.shape != (count,) or names.dtype.kind != "U"):
         raise wrong(f"names has shape {names.shape} and dtype {names.dtype}, expected {count} strings")
     for name, array in (("weight", weight), ("bias", bias)):
@@ -138,4 +138,4 @@ def _from_file(path: str) -> Kernels:
     bias = None if bias is None else bias.astype(np.float32)
     if weight.ndim == 4:
         return Kernels(weight.astype(np.float32), bias, labels)
-    return _mixed({str(place): plane for place, plane in enumerate(weight.tolist())})._replace(bias=bias, names=labels)
+    return _mixed({str(place): plane for place, plane in enumerate(weight)})._replace(bias=bias, names=labels)

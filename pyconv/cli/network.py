@@ -62,7 +62,7 @@ def _milliseconds(stage: Stage) -> float:
 
 def layer_table(stages: list[Stage]) -> str:
     """The layers in aligned columns: name, shapes, parameters, backend, implementation, milliseconds."""
-    rows = [("layer", "input", "output", "parameters", "backend", "implementation", "ms")]
+    rows: list[tuple[str, ...]] = [("layer", "input", "output", "parameters", "backend", "implementation", "ms")]
     count, total = 0, 0.0
     for stage in stages:
         step = explanation(stage.layer, stage.input).steps[0]

@@ -17,7 +17,7 @@ __all__ = ["draw"]
 
 _DPI = 120
 _SHOWN = 8  # kernels, at most
-_COLOURS = colormaps["RdBu_r"].resampled(49)  # so few levels that PNG packs them well, an odd number so that 0 has one
+_COLOURS = colormaps["RdBu_r"].resampled(33)  # so few levels that PNG packs them well, an odd number so that 0 has one
 _MARK = "#e69f00"
 _BODY, _SMALL, _HEAD = 9.5, 8.0, 12.0  # font sizes, in points
 _LEFT, _RIGHT, _GAP, _MARGIN = 2.35, 0.75, 0.12, 0.15  # inches: the text column, the colour bars, between and around
@@ -29,6 +29,7 @@ _FORMULAS = {
     "sigmoid": "1 / (1 + exp(−x)):\nsqueezed between 0 and 1.",
     "tanh": "tanh(x): squeezed\nbetween −1 and 1.",
 }
+_CLOSE_UP = ("The marked square, pixel\nby pixel: before pooling", "and after it")
 
 
 class _Page:
@@ -82,17 +83,17 @@ def draw(
     high = panel * min(max(image.shape[0] / image.shape[1], 0.45), 1.8)
     kernel_high = max(_kernel_height(kernels, panel), 0.9)
     photograph_high = (_LEFT - 0.3) * min(max(image.shape[0] / image.shape[1], 0.45), 1.8)
-    first = max(kernel_high + 0.75, photograph_high + 0.45)
-    half = (panel - 0.08) / 2
-    close_high = max(half + 0.2, 1.45)
-    row_high = max(high, 1.75) + 0.22
+    first = max(kernel_high + 0.85, photograph_high + 0.45)
+    row_high = max(high, 1.42) + 0.22
     top = 0.62
     page = _Page(
-        2 * _MARGIN + _LEFT + count * pitch + _RIGHT, top + first + len(stages) * row_high + close_high + _MARGIN
+        2 * _MARGIN + _LEFT + count * pitch + _RIGHT, top + first + len(stages) * row_high + 2 * (panel + _GAP)
     )
     _title(page, name, stages, count, len(kernels.names))
     square = _busiest(stages) if focus is None else _around(focus, stages)
-    _photograph(page, top, image, photograph_high, _mark(square, stages))
+    # a map's pixel stands for the middle of the window that the kernel had on the photograph
+    edge = ((kernels.weight.shape[2] - 1) / 2, (kernels.weight.shape[3] - 1) / 2)
+    _photograph(page, top, image, photograph_high, _outline(square, _pool(stages), edge))
     for place in range(count):
         _kernel(page, _column(place, pitch), top, panel, kernel_high, kernels, place)
     top += first
@@ -104,9 +105,9 @@ def draw(
             shown = _map(axes, stage.output[place], norm)
             if stage is not stages[0] or len(stages) == 2:
                 axes.add_patch(_outline(square, 1 if stage is stages[-1] else _pool(stages)))
-        _colour_bar(page, top, high, shown, stage.name)
+        _colour_bar(page, top, high, shown, stage.output)
         top += row_high
-    _close_up(page, top, half, pitch, count, square, stages, norms)
+    _close_up(page, top, panel, pitch, count, square, stages, norms)
     page.figure.savefig(file, format="png", dpi=_DPI, pil_kwargs={"optimize": True})
 
 
@@ -131,12 +132,11 @@ def _title(page: _Page, name: str, stages: list[Stage], shown: int, count: int) 
         page.text(right, 0.4, f"the first {shown} of {count} kernels", _SMALL, ha="right", color="0.3")
 
 
-def _photograph(page: _Page, top: float, image: np.ndarray, high: float, mark: tuple[float, float, float, float]) -> None:
+def _photograph(page: _Page, top: float, image: np.ndarray, high: float, mark: Rectangle) -> None:
     axes = page.axes(_MARGIN, top, _LEFT - 0.3, high)
     axes.imshow(image, interpolation="nearest" if image.shape[1] < (_LEFT - 0.3) * _DPI else "auto")
     axes.set_anchor("NW")
-    left, upper, width, height = mark
-    axes.add_patch(Rectangle((left, upper), width, height, fill=False, edgecolor=_MARK, linewidth=1.5))
+    axes.add_patch(mark)
     rows, columns, channels = image.shape
     page.text(_MARGIN, top + high + 0.06, f"Photograph, {_by((channels, rows, columns))}", _SMALL + 0.5)
 
@@ -151,8 +151,9 @@ def _kernel_height(kernels: Kernels, panel: float) -> float:
 
 def _kernel(page: _Page, left: float, top: float, panel: float, high: float, kernels: Kernels, place: int) -> None:
     middle = left + panel / 2
-    page.text(middle, top + 0.02, _shorten(kernels.names[place], panel), _BODY + 0.5, ha="center", weight="bold")
-    top += 0.27
+    name = _shorten(kernels.names[place], panel)
+    page.text(middle, top + 0.16, name, _BODY + 0.5, ha="center", va="baseline", weight="bold")
+    top += 0.27  # the names
     if kernels.planes is None:
         _colour_kernel(page, left, top, panel, high, kernels.weight[place])
         return
@@ -166,19 +167,19 @@ def _shorten(name: str, panel: float) -> str:
 
 
 def _colour_kernel(page: _Page, left: float, top: float, panel: float, high: float, weight: np.ndarray) -> None:
-    each = (high - 0.16) / 3
+    each, wide = (high - 0.16) / 3, min(panel - 0.3, 1.1)
     limit = np.abs(weight).max()
     for place, (channel, plane) in enumerate(zip("RGB", weight, strict=True)):
-        axes = page.axes(left + 0.15, top + place * (each + 0.08), panel - 0.15, each)
-        _heat(axes, plane, limit)
+        axes = page.axes(left + (panel - wide) / 2, top + place * (each + 0.08), wide, each)
+        _heat(axes, plane, limit, "auto")
         axes.set_ylabel(channel, fontsize=_SMALL, rotation=0, va="center", labelpad=6)
 
 
-def _heat(axes: Any, plane: np.ndarray, limit: float | None = None) -> str:
+def _heat(axes: Any, plane: np.ndarray, limit: float | None = None, aspect: str = "equal") -> str:
     """A kernel as colours, with its numbers if they fit; what they are to be divided by, in words."""
     limit = limit or np.abs(plane).max() or 1.0
     rows, columns = plane.shape
-    axes.imshow(plane, cmap=_COLOURS, vmin=-1.25 * limit, vmax=1.25 * limit, interpolation="nearest")
+    axes.imshow(plane, cmap=_COLOURS, vmin=-1.25 * limit, vmax=1.25 * limit, interpolation="nearest", aspect=aspect)
     axes.set_xticks(np.arange(1, columns) - 0.5, minor=True)
     axes.set_yticks(np.arange(1, rows) - 0.5, minor=True)
     axes.tick_params(which="minor", length=0)
@@ -192,7 +193,7 @@ def _heat(axes: Any, plane: np.ndarray, limit: float | None = None) -> str:
         text = "0" if text in ("-0", "-.00", ".00") else text.replace("-", "−")
         size = 10 if max(rows, columns) <= 3 and divisor else 7.5
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color="white" if dark else "black")
-    return f"1/{divisor} of these, " if divisor and divisor > 1 else ""
+    return f"1/{divisor} of these\n" if divisor and divisor > 1 else ""
 
 
 def _divisor(plane: np.ndarray) -> int | None:
@@ -228,7 +229,10 @@ def _map(axes: Any, values: np.ndarray, norm: Normalize) -> Any:
     room = axes.get_window_extent().width
     # every pixel as a square where there is room for it; where several share a dot of the picture, their mean
     return axes.imshow(
-        values, cmap=_COLOURS, norm=norm, interpolation="nearest" if values.shape[1] <= room else "auto",
+        values,
+        cmap=_COLOURS,
+        norm=norm,
+        interpolation="nearest" if values.shape[1] <= room else "auto",
         interpolation_stage="data",
     )
 
@@ -254,13 +258,13 @@ def _words(page: _Page, top: float, what: str, shapes: str) -> None:
     page.text(_MARGIN, top + 0.36 + 0.165 * len(what.splitlines()), shapes, _BODY - 0.5, color="0.3")
 
 
-def _colour_bar(page: _Page, top: float, high: float, shown: Any, name: str) -> None:
+def _colour_bar(page: _Page, top: float, high: float, shown: Any, maps: np.ndarray) -> None:
     axes = page.axes(page.size[0] - _MARGIN - _RIGHT + 0.08, top, 0.13, high)
-    ends = "neither" if name in ("sigmoid", "tanh") else "both"
+    norm = shown.norm
+    ends = "both" if maps.min() < norm.vmin or maps.max() > norm.vmax else "neither"
     bar = page.figure.colorbar(shown, cax=axes, extend=ends, extendfrac=0.03)
     bar.ax.tick_params(labelsize=_SMALL)
     bar.outline.set_linewidth(0.5)
-    norm = shown.norm
     step = 0.5 if norm.vmax == 1 else float(f"{norm.vmax * 0.8:.1g}")
     middle = norm.vcenter
     ticks = [middle - step, middle, middle + step]
@@ -296,36 +300,31 @@ def _pool(stages: list[Stage]) -> int:
     return size
 
 
-def _mark(square: _Square, stages: list[Stage]) -> tuple[float, float, float, float]:
-    """The square on the photograph: left, top, width and height in its pixels."""
-    pool = _pool(stages)
-    # a map's pixel is the middle of the window that the kernel had on the photograph
-    down, right = ((before - after) / 2 for before, after in zip(stages[0].input.shape[1:], stages[0].output.shape[1:], strict=True))
-    return square.column * pool + right - 0.5, square.row * pool + down - 0.5, square.width * pool, square.height * pool
-
-
-def _outline(square: _Square, scale: int) -> Rectangle:
-    """The square on a map that has ``scale`` pixels for a pooled one."""
-    corner = square.column * scale - 0.5, square.row * scale - 0.5
-    return Rectangle(corner, square.width * scale, square.height * scale, fill=False, edgecolor=_MARK, linewidth=1)
+def _outline(square: _Square, scale: int, shift: tuple[float, float] = (0.0, 0.0)) -> Rectangle:
+    """The square on a map that has ``scale`` pixels for a pooled one and begins ``shift`` (rows, columns) earlier."""
+    corner = square.column * scale + shift[1] - 0.5, square.row * scale + shift[0] - 0.5
+    return Rectangle(corner, square.width * scale, square.height * scale, fill=False, edgecolor=_MARK, linewidth=1.2)
 
 
 def _close_up(
-    page: _Page, top: float, half: float, pitch: float, count: int, square: _Square, stages: list[Stage], norms: list[Normalize]
+    page: _Page,
+    top: float,
+    side: float,
+    pitch: float,
+    count: int,
+    square: _Square,
+    stages: list[Stage],
+    norms: list[Normalize],
 ) -> None:
-    pool = _pool(stages)
-    before = stages[-2].output[
-        :, square.row * pool : (square.row + square.height) * pool, square.column * pool : (square.column + square.width) * pool
-    ]
-    after = stages[-1].output[
-        :, square.row : square.row + square.height, square.column : square.column + square.width
-    ]
+    """The square's pixels before the pooling and, under them, after it."""
     page.text(_MARGIN, top, "Close up", _HEAD, weight="bold")
-    words = "The marked square, pixel by\npixel: left before pooling,\nright after it."
-    _words(page, top, words, f"{_by(before.shape[1:])} → {_by(after.shape[1:])} pixels")
-    for place in range(count):
-        for maps, norm, shift in ((before, norms[-2], 0.0), (after, norms[-1], half + 0.08)):
-            axes = page.axes(_column(place, pitch) + shift, top, half, half)
-            axes.imshow(maps[place], cmap=_COLOURS, norm=norm, interpolation="nearest")
+    for stage, norm, scale, words in zip(stages[-2:], norms[-2:], (_pool(stages), 1), _CLOSE_UP, strict=True):
+        rows, columns, height, width = (scale * number for number in square)
+        part = stage.output[:, rows : rows + height, columns : columns + width]
+        _words(page, top, words, f"{_by(part.shape[1:])} pixels")
+        for place in range(count):
+            axes = page.axes(_column(place, pitch), top, side, side)
+            axes.imshow(part[place], cmap=_COLOURS, norm=norm, interpolation="nearest")
             for spine in axes.spines.values():
                 spine.set(edgecolor=_MARK, linewidth=1.2)
+        top += side + _GAP

@@ -71,7 +71,7 @@ class Record:
             return False
         now = self._entry(job, stamp(job.image), outputs)
         same = all(old.get(key) == now[key] for key in ("image", "image_stamp", "settings"))
-        return same and all(made is not None and old["outputs"].get(name) == made for name, made in now["outputs"].items())
+        return same and all(made and old["outputs"].get(name) == made for name, made in now["outputs"].items())
 
     def add(self, job: Job, image_stamp: list[int] | None, outputs: Sequence[Path]) -> None:
         """Write down that ``outputs`` are in place, made of the image as it was at ``image_stamp``."""

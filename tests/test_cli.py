@@ -1,0 +1,533 @@
+"""The command line: what it writes, what it says, and how it ends when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import pyconv
+from pyconv.__main__ import main
+from pyconv.cli import CommandError
+from pyconv.cli.files import find_jobs, write_whole
+from pyconv.cli.images import ImageError, read_rgb
+from pyconv.cli.kernels import kernels_from
+from pyconv.cli.network import as_input
+from pyconv.report import explanation
+
+Image = pytest.importorskip("PIL.Image")
+INSTALL = 'pip install "pyconv-kernels[demo]"'
+
+
+def noise(seed=0, height=20, width=24):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three images in two folders, two of one stem."""
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    for seed, name in enumerate(("a.png", "b.png", "deep/a.png")):
+        Image.fromarray(noise(seed)).save(folder / name)
+    return folder
+
+
+def features(*arguments):
+    return main(["features", *map(str, arguments)])
+
+
+def made(folder):
+    """Everything under ``folder`` but the record."""
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return [name for name in files if name != "features.jsonl"]
+
+
+def run_module(*arguments, **kwargs):
+    return subprocess.run(
+        [sys.executable, "-m", "pyconv", *map(str, arguments)], capture_output=True, text=True, timeout=120, **kwargs
+    )
+
+
+# what is printed without any image
+
+
+def test_version():
+    done = run_module("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"pyconv {pyconv.__version__}\n", "")
+
+
+def test_info(capsys, monkeypatch):
+    monkeypatch.setenv("PYCONV_VERBOSE", "0")
+    assert main(["info"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shown = {line.split(":")[0].strip(): line for line in lines}
+    assert np.__version__ in shown["numpy"]
+    assert pyconv.__version__ in shown["pyconv"]
+    assert "not usable: this version of pyconv has no CUDA kernels yet" in shown["cuda"]
+    assert "reference" in shown
+    assert Image.__version__ in shown["pillow"]
+    assert "  PYCONV_VERBOSE=0" in lines
+
+
+def test_info_survives_a_reader_that_leaves():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "pyconv", "info"], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert done.returncode == 1
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("argv", [[], ["bogus"], ["features", "--pool", "0"], ["features", "--threads", "many"]])
+def test_unusable_arguments(argv, capsys):
+    assert main(argv) == 2
+    assert "error:" in capsys.readouterr().err
+
+
+# the demonstration
+
+
+def test_demonstration(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    assert features("--out", tmp_path / "new") == 0
+    folder = tmp_path / "new"
+    assert made(folder) == ["features.npy", "features.png"]
+    maps = np.load(folder / "features.npy")
+    assert maps.shape == (6, 299, 255)
+    assert maps.dtype == np.float32
+    assert maps.min() == 0
+    with Image.open(folder / "features.png") as picture:
+        assert min(picture.size) > 1000
+    assert (folder / "features.png").stat().st_size < 1_000_000
+    head, conv, relu, pool, total, wrote = capsys.readouterr().out.splitlines()
+    assert head.split() == ["layer", "input", "output", "parameters", "backend", "implementation", "ms"]
+    assert conv.split()[:4] == ["conv", "3x600x512", "6x598x510", "162"]
+    assert relu.split()[:4] == ["relu", "6x598x510", "6x598x510", "0"]
+    assert pool.split()[:4] == ["pool", "6x598x510", "6x299x255", "0"]
+    assert total.split()[:2] == ["total", "162"]
+    assert all(float(line.split()[-1]) > 0 for line in (conv, relu, pool, total))
+    assert "grace_hopper.jpg" in wrote
+
+
+def test_demonstration_has_nothing_to_resume(tmp_path, capsys):
+    assert features("--resume", "--out", tmp_path) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert made(tmp_path) == []
+
+
+# the user's images
+
+
+def test_the_numbers(photos, tmp_path):
+    """Vertical edges, ReLU and 2 by 2 pooling, written out in NumPy."""
+    assert features(photos / "a.png", "--out", tmp_path / "out") == 0
+    grey = noise(0) / 255 @ [0.299, 0.587, 0.114]
+    across = grey[:, 2:] - grey[:, :-2]
+    edges = np.maximum(across[:-2] + 2 * across[1:-1] + across[2:], 0)
+    pooled = edges.reshape(9, 2, 11, 2).max(axis=(1, 3))
+    np.testing.assert_allclose(np.load(tmp_path / "out/a.npy")[0], pooled, atol=1e-5)
+
+
+@pytest.mark.parametrize(("activation", "low", "high"), [("sigmoid", 0, 1), ("tanh", -1, 1), ("none", -9, 9)])
+def test_activations(photos, tmp_path, activation, low, high):
+    assert features(photos / "a.png", "--out", tmp_path, "--activation", activation, "--pool", 3) == 0
+    maps = np.load(tmp_path / "a.npy")
+    conv = kernels_from("edges").layer()(np.moveaxis(noise(0).astype(np.float32) / 255, -1, 0))
+    function = {"sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh, "none": lambda x: x}[activation]
+    np.testing.assert_allclose(maps, function(conv[:, :18, :21]).reshape(6, 6, 3, 7, 3).max(axis=(2, 4)), atol=1e-5)
+    assert low <= maps.min() < maps.max() <= high
+
+
+def test_folders_keep_their_structure(photos, tmp_path, capsys):
+    (photos / ".hidden").mkdir()
+    for unwanted in (".hidden/x.png", "notes.txt", "old.features.png"):
+        (photos / unwanted).write_bytes(b"no image")
+    assert features(photos, "--out", tmp_path / "out") == 0
+    assert made(tmp_path / "out") == ["a.npy", "b.npy", "deep/a.npy"]
+    assert not np.array_equal(np.load(tmp_path / "out/a.npy"), np.load(tmp_path / "out/deep/a.npy"))
+    out = capsys.readouterr().out
+    assert out.count("implementation") == 1  # one table, however many images
+    assert f"3 written to {tmp_path / 'out'}, 0 done before, 0 failed" in out
+
+
+def names(*paths):
+    return sorted(str(job.features) for job in find_jobs([str(path) for path in paths]))
+
+
+def test_names_of_results(photos):
+    assert names(photos / "a.png") == ["a.npy"]
+    assert names(photos / "a.png", photos / "deep/a.png") == ["a.npy", "deep/a.npy"]
+    assert names(photos / "deep", photos) == ["a.npy", "b.npy", "deep/a.npy"]  # each once
+    other = photos.parent / "other"
+    other.mkdir()
+    Image.fromarray(noise()).save(other / "a.png")
+    assert names(photos / "deep", other) == ["other/a.npy", "photos/deep/a.npy"]
+
+
+def test_images_that_differ_in_the_suffix_only(photos):
+    for name in ("a.jpg", "a.png.png", "c.bmp"):
+        Image.fromarray(noise()).save(photos / name)
+    assert names(photos) == ["a.jpg.npy", "a.png.npy", "a.png.png.npy", "b.npy", "c.npy", "deep/a.npy"]
+
+
+def test_picture(photos, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    Image.fromarray(noise(height=4, width=40)).save(photos / "deep/line.png")
+    arguments = (photos / "deep", "--out", out, "--kernels", "random:1", "--activation", "tanh", "--picture")
+    assert features(*arguments) == 0
+    assert made(out) == ["a.features.png", "a.npy", "line.features.png", "line.npy"]
+    with Image.open(out / "a.features.png") as picture:
+        assert picture.format == "PNG"
+    assert features(*arguments, "--resume") == 0
+    (out / "a.features.png").unlink()
+    assert features(*arguments, "--resume") == 0
+    assert "1 written" in capsys.readouterr().out.splitlines()[-1]
+    assert (out / "a.features.png").exists()
+
+
+def test_an_image_is_never_overwritten(photos, capsys):
+    """The output folder is the images' folder, and an image has the name that a picture would get."""
+    pytest.importorskip("matplotlib")
+    Image.fromarray(noise()).save(photos / "a.features.png")
+    before = (photos / "a.features.png").read_bytes()
+    assert features(photos / "a.png", photos / "a.features.png", "--out", photos, "--picture") == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert (photos / "a.features.png").read_bytes() == before
+
+
+# what goes wrong
+
+
+def test_a_broken_image_is_named_and_the_rest_done(photos, tmp_path, capsys):
+    (photos / "a.png").write_bytes((photos / "a.png").read_bytes()[:300])
+    (photos / "text.jpg").write_text("no image at all")
+    Image.fromarray(noise(height=2)).save(photos / "flat.png")
+    assert features(photos, "--out", tmp_path / "out") == 1
+    said = capsys.readouterr()
+    lines = said.err.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith(f"{photos / 'a.png'}: cannot be read")
+    assert lines[1].startswith(f"{photos / 'flat.png'}: ")
+    assert "kernel" in lines[1]
+    assert lines[2].startswith(f"{photos / 'text.jpg'}: no image")
+    assert made(tmp_path / "out") == ["b.npy", "deep/a.npy"]
+    assert "2 written" in said.out
+    assert "3 failed" in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere.png"], "nowhere.png: no such file"),
+        (["empty"], "no images in this folder"),
+        (["--kernels", "edgy", "a.png"], "none of the choices edges, blur, random:SEED or FILE.npz"),
+        (["--kernels", "random:-1", "a.png"], "the seed is a whole number"),
+        (["--kernels", "a.png", "a.png"], "no .npz file"),
+        (["--backend", "cdua", "a.png"], "did you mean 'cuda'?"),
+        (["--backend", "cuda", "a.png"], "no CUDA kernels"),
+        (["--out", "a.png/below", "a.png"], "--out a.png/below"),
+        (["--pool", str(2**40), "a.png"], "kernel_size must be at most"),
+    ],
+)
+def test_nothing_starts(arguments, said, photos, monkeypatch, capsys):
+    monkeypatch.chdir(photos)
+    (photos / "empty").mkdir()
+    assert features(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("pyconv: error: ")
+    assert said in error
+    assert made(photos) == ["a.png", "b.png", "deep/a.png"]
+
+
+def test_a_senseless_environment_is_an_error(photos, tmp_path):
+    done = run_module("features", photos, "--out", tmp_path / "out", env={**os.environ, "PYCONV_BACKEND": "abacus"})
+    assert done.returncode == 2
+    assert "PYCONV_BACKEND='abacus'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_options_in_a_process_of_its_own(photos, tmp_path):
+    arguments = ("features", photos, "--out", tmp_path / "out", "--backend", "reference")
+    done = run_module(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert " reference  numpy " in done.stdout
+    again = run_module(*arguments, "--threads", 1)
+    if any(status.usable for status in pyconv.backends() if status.name == "cpu"):
+        assert again.returncode == 0
+    else:
+        assert again.returncode == 2
+        assert "Traceback" not in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "package"),
+    [
+        ("PIL", ["a.png"], "Pillow"),
+        ("matplotlib", ["a.png", "--picture"], "matplotlib"),
+        ("matplotlib", [], "matplotlib"),
+    ],
+)
+def test_a_missing_package_is_said_in_one_line(module, arguments, package, photos, monkeypatch, capsys):
+    for name in [module, *(name for name in sys.modules if name.startswith(f"{module}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.chdir(photos)
+    assert features(*arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"needs {package}, which is not installed" in line
+    assert INSTALL in line
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_progress_bar_for_many(installed, tmp_path, monkeypatch, capsys):
+    if installed:
+        pytest.importorskip("tqdm")
+    else:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    for place in range(50):
+        Image.fromarray(noise(place, 6, 6)).save(tmp_path / f"{place:02}.png")
+    (tmp_path / "25.png").write_bytes(b"broken")
+    assert features(tmp_path, "--out", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert f"{tmp_path / '25.png'}: no image" in error
+    assert ("50/50" in error) == installed
+    assert (INSTALL in error) != installed
+    assert len(made(tmp_path / "out")) == 49
+
+
+# files whole or not at all
+
+
+def test_write_whole(tmp_path):
+    path = tmp_path / "new" / "file"
+    write_whole(path, lambda file: file.write(b"first"))
+    assert path.read_bytes() == b"first"
+
+    def fail(file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, fail)
+    assert path.read_bytes() == b"first"
+    assert made(tmp_path) == ["new/file"]
+
+
+@pytest.mark.parametrize(("how", "status"), [("full", 1), ("ctrl-c", 130), ("terminated", 143)])
+def test_stopped_while_writing(how, status, photos, tmp_path, monkeypatch, capsys):
+    save = np.save
+    calls = []
+
+    def stopped(file, array):
+        calls.append(array)
+        if len(calls) != 2:
+            return save(file, array)
+        file.write(b"half of it")
+        if how == "ctrl-c":
+            raise KeyboardInterrupt
+        if how == "terminated":
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", stopped)
+        assert features(photos, "--out", out) == status
+    assert made(out) == (["a.npy", "deep/a.npy"] if how == "full" else ["a.npy"])
+    said = capsys.readouterr()
+    assert ("No space left" in said.err) == (how == "full")
+    assert ("2 left (--resume goes on from here)" in said.out) == (how != "full")
+    assert features(photos, "--out", out, "--resume") == 0
+    assert made(out) == ["a.npy", "b.npy", "deep/a.npy"]
+
+
+# resuming
+
+
+def done_and_skipped(capsys):
+    words = capsys.readouterr().out.splitlines()[-1].split()
+    return int(words[0]), int(words[words.index("done") - 1])
+
+
+def test_resume(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    run = (photos, "--out", out, "--resume")
+    assert features(*run) == 0
+    assert done_and_skipped(capsys) == (3, 0)
+    assert features(*run) == 0
+    assert done_and_skipped(capsys) == (0, 3)
+    Image.fromarray(noise(9)).save(photos / "a.png")  # a newer image
+    (out / "b.npy").unlink()  # a result that is gone
+    assert features(*run) == 0
+    assert done_and_skipped(capsys) == (2, 1)
+    (out / "deep/a.npy").write_bytes(b"cut")  # a result that is not whole
+    assert features(*run) == 0
+    assert done_and_skipped(capsys) == (1, 2)
+    assert features(photos, "--out", out) == 0  # without --resume all is done anew
+    assert done_and_skipped(capsys) == (3, 0)
+
+
+@pytest.mark.parametrize("change", [["--kernels", "random:3"], ["--activation", "tanh"], ["--pool", "3"]])
+def test_resume_with_other_settings_does_it_again(change, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert features(photos, "--out", out) == 0
+    before = np.load(out / "a.npy")
+    assert features(photos, "--out", out, "--resume", *change) == 0
+    assert done_and_skipped(capsys) == (3, 0)
+    assert not np.array_equal(np.load(out / "a.npy"), before)
+    assert features(photos, "--out", out, "--resume", *change) == 0
+    assert done_and_skipped(capsys) == (0, 3)
+
+
+def test_resume_after_a_run_with_other_settings_was_cut(photos, tmp_path, capsys, monkeypatch):
+    """The result of the cut run is in place, its line in the record is not: the old line must not vouch for it."""
+    out = tmp_path / "out"
+    assert features(photos / "a.png", "--out", out) == 0
+
+    def cut(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pyconv.cli.record.Record.add", cut)
+        assert features(photos / "a.png", "--out", out, "--activation", "tanh") == 130
+    assert features(photos / "a.png", "--out", out, "--resume") == 0
+    assert done_and_skipped(capsys) == (1, 0)
+
+
+def test_the_record_may_be_damaged(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert features(photos, "--out", out) == 0
+    record = out / "features.jsonl"
+    first, second, third = record.read_text().splitlines()
+    record.write_text(f'{first}\n[1]\n{{"features": "b.npy", "outputs": null}}\n{second}\n{third[:40]}')
+    assert features(photos, "--out", out, "--resume") == 0
+    assert done_and_skipped(capsys) == (1, 2)
+    assert [json.loads(line)["features"] for line in record.read_text().splitlines()] == [
+        "a.npy",
+        "b.npy",
+        "deep/a.npy",
+    ]
+
+
+# kernels
+
+
+@pytest.mark.parametrize("name", ["edges", "blur"])
+def test_kernels_made_by_hand(name):
+    kernels = kernels_from(name)
+    sums = kernels.weight.sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(sums, 0 if name == "edges" else 1, atol=1e-5)  # edges of grey are nothing, blur keeps it
+    assert len(set(kernels.names)) == len(kernels.names) == len(kernels.weight)
+
+
+def test_random_kernels_are_the_layers_own():
+    conv = kernels_from("random:7").layer()
+    expected = pyconv.Conv2d(3, conv.out_channels, 3, rng=7)
+    np.testing.assert_array_equal(conv.weight, expected.weight)
+    np.testing.assert_array_equal(conv.bias, expected.bias)
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_kernels_from_a_file(colour, photos, tmp_path):
+    weight = np.random.default_rng(0).normal(size=(2, 3, 5, 3) if colour else (2, 5, 3))
+    np.savez(tmp_path / "k.npz", weight=weight, bias=np.array([1, -1]), names=np.array(["one", "two"]))
+    assert features(photos / "b.png", "--out", tmp_path, "--kernels", tmp_path / "k.npz", "--activation", "none") == 0
+    if not colour:
+        weight = weight[:, None] * np.array([0.299, 0.587, 0.114])[:, None, None]
+    windows = np.lib.stride_tricks.sliding_window_view(noise(1) / 255, (5, 3), axis=(0, 1))
+    maps = np.einsum("yxcij,kcij->kyx", windows, weight) + np.array([1, -1])[:, None, None]
+    np.testing.assert_allclose(np.load(tmp_path / "b.npy"), maps.reshape(2, 8, 2, 11, 2).max(axis=(2, 4)), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"weights": np.ones((1, 3, 3))}, "expected weight"),
+        ({"weight": np.ones((1, 3, 3)), "biases": np.ones(1)}, "biases"),
+        ({"weight": np.ones((1, 4, 3, 3))}, "expected (K, 3, height, width)"),
+        ({"weight": np.ones((0, 3, 3))}, "expected (K, 3, height, width)"),
+        ({"weight": np.ones((2, 3, 3)), "bias": np.ones(3)}, "expected (2,)"),
+        ({"weight": np.ones((2, 3, 3)), "names": np.array(["one"])}, "expected 2 strings"),
+        ({"weight": np.full((1, 3, 3), np.nan)}, "finite real numbers"),
+        ({"weight": np.ones((1, 3, 3), complex)}, "finite real numbers"),
+        ({"weight": np.array([[[None]]])}, "no .npz file of plain arrays"),
+    ],
+)
+def test_files_that_hold_no_kernels(arrays, said, tmp_path):
+    path = tmp_path / "k.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(CommandError) as caught:
+        kernels_from(str(path))
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+# images of all kinds
+
+
+def saved(path, image, **options):
+    image.save(path, **options)
+    return read_rgb(path)
+
+
+def test_rgb_and_grey(tmp_path):
+    pixels = noise()
+    read = saved(tmp_path / "x.png", Image.fromarray(pixels))
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, pixels.astype(np.float32) / np.float32(255))
+    assert np.shares_memory(as_input(read), read)
+    assert explanation(kernels_from("edges").layer(), as_input(read)).steps[0].plan.layout == "nhwc"  # no copy
+    grey = saved(tmp_path / "g.png", Image.fromarray(pixels[..., 0]))
+    np.testing.assert_array_equal(grey, np.repeat(read[..., :1], 3, axis=2))
+    bits = saved(tmp_path / "b.png", Image.fromarray(pixels[..., 0] > 127))
+    np.testing.assert_array_equal(bits[..., 1], pixels[..., 0] > 127)
+
+
+def test_transparency_is_laid_over_white(tmp_path):
+    alpha = np.zeros((20, 24, 1), np.uint8)
+    alpha[:10] = 255
+    image = Image.fromarray(np.concatenate([noise(), alpha], axis=2))
+    read = saved(tmp_path / "x.png", image)
+    np.testing.assert_allclose(read[:10], noise()[:10] / 255, atol=1e-6)
+    assert (read[10:] == 1).all()
+    palette = Image.new("P", (4, 3), 0)
+    assert (saved(tmp_path / "p.png", palette, transparency=0) == 1).all()
+    assert (saved(tmp_path / "q.png", palette) == 0).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+def test_sixteen_bits(tmp_path, suffix):
+    values = np.linspace(0, 65535, 480).reshape(20, 24).astype(np.uint16)
+    read = saved(tmp_path / f"x.{suffix}", Image.fromarray(values))
+    np.testing.assert_allclose(read[..., 2], values / 65535, atol=1e-6)
+
+
+def test_float_images(tmp_path):
+    values = np.linspace(0, 1, 480, dtype=np.float32).reshape(20, 24)
+    np.testing.assert_array_equal(saved(tmp_path / "x.tif", Image.fromarray(values))[..., 0], values)
+    with pytest.raises(ImageError, match="rescale"):
+        saved(tmp_path / "y.tif", Image.fromarray(values * 1000))
+    with pytest.raises(ImageError, match="rescale"):
+        saved(tmp_path / "z.tif", Image.fromarray(values * np.nan))
+
+
+@pytest.mark.parametrize("grey16", [False, True])
+def test_exif_orientation(tmp_path, grey16):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees to the right
+    pixels = noise()[..., 0].astype(np.uint16) * 257 if grey16 else noise()
+    path = tmp_path / "x.png"
+    read = saved(path, Image.fromarray(pixels), exif=exif)
+    top = 65535 if grey16 else 255
+    np.testing.assert_allclose(read[..., 0], np.rot90(pixels if grey16 else pixels[..., 0], -1) / top, atol=1e-6)
+
+
+def test_other_colour_spaces(tmp_path):
+    read = saved(tmp_path / "x.tif", Image.new("CMYK", (4, 3), (0, 255, 255, 0)))
+    np.testing.assert_allclose(read, np.broadcast_to([1, 0, 0], (3, 4, 3)), atol=0.01)
