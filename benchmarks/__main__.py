@@ -29,9 +29,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--threads", type=int, help="threads of every library (default: the physical cores)")
     parser.add_argument("--layer", metavar="PATTERN", help="only layers whose name contains this")
-    parser.add_argument("--quick", action="store_true", help="short bursts; without --list and --layer headline rows only")
+    parser.add_argument("--quick", action="store_true", help="short bursts; headline rows only if no --list or --layer")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the JSON file; table and pictures go beside it")
-    parser.add_argument("--render", type=Path, metavar="FILE", help="measure nothing: table and pictures of this JSON file")
+    parser.add_argument("--render", type=Path, metavar="FILE", help="table and pictures of this JSON file, and no run")
     return parser
 
 

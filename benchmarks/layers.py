@@ -77,8 +77,15 @@ class Layer:
 
 
 def conv(
-    channels: int, out_channels: int, kernel: int, size: int, stride: int = 1, padding: int | None = None, count: int = 1,
-    groups: int = 1, headline: bool = False,
+    channels: int,
+    out_channels: int,
+    kernel: int,
+    size: int,
+    stride: int = 1,
+    padding: int | None = None,
+    count: int = 1,
+    groups: int = 1,
+    headline: bool = False,
 ) -> Layer:
     """A convolution on a square image, by default padded so that stride 1 keeps the size."""
     return Layer(

@@ -22,10 +22,13 @@ class Settings(NamedTuple):
     rounds: int
     burst_seconds: float
     warm_up_seconds: float
+    limit_seconds: float
+    """A library that has used this much on a layer, and has LEAST bursts, gets no more turns."""
 
 
-FULL = Settings(rounds=9, burst_seconds=0.02, warm_up_seconds=0.004)
-QUICK = Settings(rounds=5, burst_seconds=0.01, warm_up_seconds=0.002)
+LEAST = 3
+FULL = Settings(rounds=9, burst_seconds=0.02, warm_up_seconds=0.004, limit_seconds=2.0)
+QUICK = Settings(rounds=5, burst_seconds=0.01, warm_up_seconds=0.002, limit_seconds=0.5)
 
 
 def measure(
@@ -44,7 +47,7 @@ def measure(
         limits = [_ceilings(ceilings, say)]
         rows = []
         for position, (listing, layer) in enumerate(layers):
-            if position and listing != layers[position - 1][0]:
+            if settings is FULL and position and listing != layers[position - 1][0]:
                 limits.append(_ceilings(ceilings, say))
             row = _row(team, listing, layer, settings)
             rows.append(row)
@@ -144,12 +147,15 @@ def _take_turn(worker: Worker, found: dict[str, Any], settings: Settings) -> Non
     seconds = found["seconds"]
     calls = max(1, ceil(settings.burst_seconds / seconds))
     warm_up = max(1, ceil(settings.warm_up_seconds / seconds))
+    bursts = found.setdefault("bursts_us", [])
+    if len(bursts) >= LEAST and len(bursts) * (calls + warm_up) * seconds > settings.limit_seconds:
+        return
     answer = _ask(worker, "burst", calls, warm_up)
     if answer["status"] != "ok":
         found |= answer
         return
     found["calls"] = calls
-    found.setdefault("bursts_us", []).append(answer["seconds"] * 1e6)
+    bursts.append(answer["seconds"] * 1e6)
 
 
 def _progress(position: int, total: int, row: dict[str, Any]) -> str:

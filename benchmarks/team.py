@@ -46,7 +46,7 @@ class Worker:
         """Start the process and wait for its greeting."""
         target, threads, cpus = self._start
         self._connection, theirs = Pipe()
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         words = [ROOT, target, threads, ",".join(map(str, cpus)), os.getpid(), theirs.fileno()]
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _BOOT, *map(str, words)],

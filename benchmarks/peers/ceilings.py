@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from time import perf_counter
 from typing import Any
 
@@ -26,9 +27,10 @@ class Ceilings(Peer):
         """Floating-point operations and copied bytes (read and written) for each second."""
         result: dict[str, Any] = {"copy_bytes_per_second": self._copy()}
         try:
-            from pyconv._core.runtime import measure_peak
+            from pyconv._core import runtime
 
-            result["flops_per_second"] = float(measure_peak("float32", self.threads))
+            best = max(i for i, (_, usable) in enumerate(runtime.instruction_sets()) if usable)
+            result["flops_per_second"] = runtime.measure_peak(best, False, self.threads)
         except ImportError as error:
             result["flops_missing"] = f"pyconv's compiled core is not there: {error}"
         return result
@@ -37,7 +39,7 @@ class Ceilings(Peer):
         size = _BYTES // 4
         source, target = np.ones(size, np.float32), np.ones(size, np.float32)
         edges = [size * part // self.threads for part in range(self.threads + 1)]
-        parts = [slice(*pair) for pair in zip(edges, edges[1:], strict=False)]
+        parts = [slice(*pair) for pair in pairwise(edges)]
         best = float("inf")
         with ThreadPoolExecutor(self.threads) as threads:  # NumPy lets go of the GIL while it copies
             for _ in range(_REPEATS):

@@ -14,6 +14,13 @@ from .base import Peer, Way
 
 __all__ = ["Ncnn"]
 
+_REDUCED_PRECISION = (
+    "use_fp16_packed",
+    "use_fp16_storage",
+    "use_fp16_arithmetic",
+    "use_bf16_packed",
+    "use_bf16_storage",
+)
 _MAGIC = 7767517  # first line of the text format
 
 
@@ -26,7 +33,7 @@ class Ncnn(Peer):
     def build(self, layer: Layer) -> list[Way]:
         net = ncnn.Net()
         net.opt.num_threads = self.threads
-        for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage", "use_bf16_packed"):
+        for option in _REDUCED_PRECISION:
             if hasattr(net.opt, option):
                 setattr(net.opt, option, False)
         data = tensors(layer)

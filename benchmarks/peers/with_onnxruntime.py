@@ -33,6 +33,5 @@ class OnnxRuntime(Peer):
         bound.bind_ortvalue_output("y", out)
         return [
             Way("run", partial(session.run, ["y"], {"x": x}), lambda result: result[0]),
-            # the binding does not keep the input alive by itself
-            Way("io binding", partial(session.run_with_iobinding, bound), lambda _, kept=x: out.numpy()),
+            Way("io binding", partial(session.run_with_iobinding, bound), lambda _: out.numpy()),
         ]

@@ -31,10 +31,12 @@ class OpenVino(Peer):
             "INFERENCE_PRECISION_HINT": "f32",  # its default is bfloat16 where the machine has it
         }
         request = self._core.compile_model(_model(layer), "CPU", settings).create_infer_request()
-        request.set_input_tensor(openvino.Tensor(tensors(layer).x, shared_memory=True))
+        x = tensors(layer).x
+        request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
         out = request.get_output_tensor()
+        # the request does not keep the input's memory alive, so the closure below does
         call = partial(request.infer, None, share_inputs=True, share_outputs=True)
-        return [Way("infer", call, lambda _: out.data)]
+        return [Way("infer", call, lambda _, kept=x: out.data)]
 
 
 def _model(layer: Layer) -> openvino.Model:

@@ -35,9 +35,7 @@ class Torch(Peer):
         return torch.inference_mode()
 
     def build(self, layer: Layer) -> list[Way]:
-        x, weight, bias = (
-            None if array is None else torch.from_numpy(array) for array in tensors(layer)
-        )
+        x, weight, bias = (None if array is None else torch.from_numpy(array) for array in tensors(layer))
         x = x.contiguous(memory_format=self.memory_format)
         if layer.op == "conv2d":
             weight = weight.contiguous(memory_format=self.memory_format)

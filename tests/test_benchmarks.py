@@ -1,0 +1,313 @@
+"""The benchmark's own machinery: valid layers, right checks, failures that become rows. No time is asserted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pyconv.functional as F
+from benchmarks import data, machine, results, table
+from benchmarks.layers import LISTS, Layer, activation, conv, image_filter, pool, select
+from benchmarks.peers.base import Peer, Unsupported, Way
+from benchmarks.run import Settings, measure
+from benchmarks.team import Worker
+
+ROOT = Path(__file__).resolve().parent.parent
+SHORT = Settings(rounds=2, burst_seconds=1e-4, warm_up_seconds=0.0, limit_seconds=1.0)
+SMALL = conv(3, 4, 3, 6)
+
+ALL_LAYERS = [pytest.param(layer, id=f"{name}: {layer.name}") for name, rows in LISTS.items() for layer in rows]
+
+
+def planned(layer: Layer):
+    """pyconv's plan of the layer, without computing anything."""
+    x = np.broadcast_to(np.float32(0), layer.shape)
+    if layer.op == "conv2d":
+        weight = np.broadcast_to(np.float32(0), layer.weight_shape)
+        parameters = F.conv_parameters("conv2d", layer.stride, layer.padding, 1, layer.groups)
+        return F.plan_call_conv2d(x, weight, None, parameters, None, "auto").plan
+    if layer.op == "max_pool2d":
+        parameters = F.pool_parameters("max_pool2d", layer.kernel, layer.stride, layer.padding, 1, False, False)
+        return F.plan_call_max_pool2d(x, parameters, None).plan
+    return F.plan_call_activation(layer.op, x, None).plan
+
+
+@pytest.mark.parametrize("layer", ALL_LAYERS)
+def test_layers_are_valid_and_their_sizes_are_the_plans(layer):
+    plan = planned(layer)
+    assert plan.out_shape == layer.out_shape
+    assert getattr(plan, "flops", 0) == layer.flops
+
+
+def test_networks_have_the_published_number_of_convolutions_and_multiply_adds():
+    def totals(name):
+        convolutions = [layer for layer in LISTS[name] if layer.op == "conv2d"]
+        return sum(layer.count for layer in convolutions), sum(layer.flops * layer.count for layer in convolutions) // 2
+
+    assert totals("resnet50") == (53, 4_087_136_256)  # torchvision's model without its last, dense layer
+    assert totals("vgg16") == (13, 15_346_630_656)
+    assert totals("mobilenetv2") == (52, 299_494_272)
+
+
+def test_names_are_unique_in_a_list():
+    for rows in LISTS.values():
+        assert max(Counter(layer.name for layer in rows).values()) == 1
+
+
+def test_headline_rows_cover_every_kind_of_operation():
+    headline = [layer for _, layer in select(list(LISTS), headline=True)]
+    assert len(headline) == 18
+    assert {layer.op for layer in headline} == {"conv2d", "max_pool2d", "tanh", "sigmoid"}
+
+
+def test_select_says_what_there_is():
+    assert [layer.name for _, layer in select(["resnet50"], "7X7 S2")] == ["7x7 s2 3->64, 224x224"]
+    with pytest.raises(ValueError, match="no list resnet; the lists are resnet50"):
+        select(["resnet"])
+    with pytest.raises(ValueError, match="contains '9x9'; there are: 2x2 s2 1, 4x4"):
+        select(["tiny"], "9x9")
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        SMALL,
+        conv(5, 11, 3, 9, stride=2),
+        conv(12, 12, 3, 8, groups=12),
+        image_filter(1, 1, 5, 40, 30),
+        pool(9, 3, 12, stride=2, padding=1),
+        activation("tanh", 10, 5),
+    ],
+    ids=lambda layer: layer.name,
+)
+def test_expected_values_of_a_region_are_those_of_the_whole_layer(layer, monkeypatch):
+    monkeypatch.setattr(data, "ROW_BYTES", 0)
+    x, weight, bias = data.tensors(layer)
+    whole = {
+        "conv2d": lambda: F.conv2d(x, weight, bias, layer.stride, layer.padding, 1, layer.groups, backend="reference"),
+        "max_pool2d": lambda: F.max_pool2d(x, layer.kernel, layer.stride, layer.padding, backend="reference"),
+        "tanh": lambda: np.tanh(x),
+    }[layer.op]()
+    part = data.region(layer)
+    assert part.rows == [(0, 1), (layer.out_shape[2] - 1, layer.out_shape[2])]
+    right = data.expected(layer, part)
+    assert data.error(right, part.of(whole)) < 1e-7
+    off = whole.copy()
+    off[:, -1, -1, -1] += 1.0  # the last row and channel are always looked at
+    assert data.error(right, part.of(off)) > data.TOLERANCE
+
+
+def test_error_sees_what_is_not_finite_or_of_the_wrong_shape():
+    part = data.region(SMALL)
+    right = data.expected(SMALL, part)
+    broken = right.values.copy()
+    broken[0, 0, 0, 0] = np.nan
+    assert data.error(right, broken) == float("inf")
+    with pytest.raises(ValueError, match="has shape"):
+        data.error(right, right.values[:, :1])
+
+
+class Honest(Peer):
+    """Computes with the reference backend; the other peers below go wrong in one way each."""
+
+    def version(self):
+        return "1"
+
+    def build(self, layer):
+        x, weight, bias = data.tensors(layer)
+        return [Way("reference", lambda: F.conv2d(x, weight, bias, 1, 1, backend="reference"), np.asarray)]
+
+
+class Wrong(Honest):
+    def build(self, layer):
+        (way,) = super().build(layer)
+        return [way._replace(result=lambda result: result + 1e-3)]
+
+
+class Raises(Honest):
+    def build(self, layer):
+        raise RuntimeError("no such kernel")
+
+
+class Lacks(Honest):
+    def build(self, layer):
+        raise Unsupported("it has no convolutions")
+
+
+class Dies(Honest):
+    def build(self, layer):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Missing(Honest):
+    def __init__(self, threads):
+        raise ModuleNotFoundError("No module named 'missing'")
+
+
+@pytest.fixture
+def findable(monkeypatch):
+    """Workers can import this file."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+
+
+def test_what_goes_wrong_in_a_library_is_a_labelled_row(findable):
+    peers = (Honest, Wrong, Raises, Lacks, Dies, Missing)
+    targets = {peer.__name__.lower(): f"{__name__}:{peer.__name__}" for peer in peers}
+    said: list[str] = []
+    report = measure([("list", SMALL)], targets, 1, machine.cpus(1), SHORT, said.append)
+    found = report["rows"][0]["results"]
+    assert {name: entry["status"] for name, entry in found.items()} == {
+        "honest": "ok",
+        "wrong": "wrong",
+        "raises": "failed",
+        "lacks": "unsupported",
+        "dies": "lost",
+    }
+    assert found["honest"]["error"] < 1e-7
+    assert len(found["honest"]["bursts_us"]) == SHORT.rounds
+    assert "RuntimeError: no such kernel" in found["raises"]["reason"]
+    assert "SIGKILL" in found["dies"]["reason"]
+    assert report["libraries"]["missing"]["status"] == "missing"
+    assert any("missing is left out" in line for line in said)
+    assert results.best_peer(report["rows"][0])[0] == "honest"  # a wrong result is never the best
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_is_stopped_between_orders(findable):
+    worker = Worker("honest", f"{__name__}:Honest", 1, machine.cpus(1))
+    try:
+        worker.start()
+        assert worker.ask("build", SMALL, data.region(SMALL))["status"] == "ok"
+        state = Path(f"/proc/{worker._process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        assert state == "T"
+        assert worker.ask("burst", 2, 1)["seconds"] > 0
+    finally:
+        worker.close()
+
+
+def made_up_row(listing, layer, times, failed=()):
+    found = {name: {"status": "ok", "min_us": time, "median_us": time} for name, time in times.items()}
+    found |= {name: {"status": "failed", "reason": "one\n  two"} for name in failed}
+    return {
+        "list": listing,
+        "name": layer.name,
+        "count": layer.count,
+        "flops": layer.flops,
+        "bytes": layer.bytes,
+        "implementation": "cpu:direct",
+        "results": found,
+    }
+
+
+@pytest.fixture
+def made_up():
+    """A report of two lists: pyconv twice as quick as the best peer, then half as quick."""
+    relu = activation("relu", 1, 1000, count=3)
+    return {
+        "machine": {
+            "cpu": "Some CPU",
+            "cores": 2,
+            "threads": 2,
+            "system": "Linux",
+            "commit": "abc",
+            "date": "today",
+            "load_before": 0.0,
+        },
+        "quick": False,
+        "libraries": {
+            "pyconv": {"status": "ok", "version": "1", "describe": {"cpu": {"cpu isa": "x86-64-v4"}}},
+            "torch": {"status": "ok", "version": "2"},
+            "ncnn": {"status": "ok", "version": "3"},
+            "opencv": {"status": "missing", "reason": "not installed"},
+        },
+        "ceilings": {"flops_per_second": 200e9, "copy_bytes_per_second": 40e9},
+        "rows": [
+            made_up_row("first", conv(64, 64, 3, 56), {"pyconv": 2000.0, "torch": 5000.0, "ncnn": 4000.0}),
+            made_up_row("second", relu, {"pyconv": 400.0, "torch": 200.0}, failed=["ncnn"]),
+        ],
+    }
+
+
+def test_table_of_a_made_up_result(made_up):
+    lines = table.markdown(made_up).splitlines()
+    row = next(line for line in lines if line.startswith("| 3x3 64, 56x56"))
+    assert row.split(" | ")[1:8] == ["1", "2000", "116 GFLOP/s", "58%", "ncnn", "4000", "2.00"]
+    row = next(line for line in lines if line.startswith("| relu"))
+    assert row.split(" | ")[1:8] == ["3", "400", "20 GB/s", "50%", "torch", "200", "0.50"]
+    assert "| first | 1 of 1 | 2.00 | 2.50 | 2.00 |" in lines
+    assert "| second | 0 of 1 | 0.50 | 0.50 | – |" in lines
+    assert "| second | 1.2 | 0.6 | – |" in lines  # 3 times 400 and 200 microseconds, in milliseconds
+    assert "- opencv: not installed" in lines
+    assert f"- ncnn, failed: one two (second {made_up['rows'][1]['name']})" in lines
+
+
+def test_table_without_ceilings(made_up):
+    made_up["ceilings"] = {"flops_per_second": None, "copy_bytes_per_second": None}
+    text = table.markdown(made_up)
+    assert "multiply-add peak not measured" in text
+    assert "| 116 GFLOP/s | – | ncnn |" in text
+
+
+def test_pictures_of_a_made_up_result(made_up, tmp_path):
+    pytest.importorskip("matplotlib")
+    image = pytest.importorskip("PIL.Image")
+    from benchmarks import plot
+
+    for name in ("bars", "roofline"):
+        path = tmp_path / f"{name}.png"
+        results.write_bytes(path, getattr(plot, name)(made_up))
+        with image.open(path) as picture:
+            assert len(picture.convert("RGB").getcolors(100_000)) > 10
+    made_up["ceilings"] = {"flops_per_second": None, "copy_bytes_per_second": None}
+    assert plot.roofline(made_up) is None
+
+
+def test_results_are_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "results.json"
+    results.write_json(path, {"a": float("inf"), "b": [1 / 3]})
+    assert results.read(path) == {"a": "inf", "b": [0.33333]}
+    with pytest.raises(TypeError):
+        results.write_json(path, {"a": object()})
+    assert results.read(path) == {"a": "inf", "b": [0.33333]}
+    assert [entry.name for entry in path.parent.iterdir()] == ["results.json"]
+
+
+def test_command_runs_pyconv_alone_on_one_layer(tmp_path):
+    out = tmp_path / "run.json"
+    words = ["--peers", "pyconv", "--list", "tiny", "--layer", "2x2 s2 1, 4x4", "--threads", 1, "--quick", "--out", out]
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    report = json.loads(out.read_text())
+    assert {row["name"]: row["results"]["pyconv"]["status"] for row in report["rows"]} == {
+        "2x2 s2 1, 4x4": "ok",
+        "pool 2x2 s2 1, 4x4": "ok",
+    }
+    assert all(row["implementation"] for row in report["rows"])
+    assert report["ceilings"]["copy_bytes_per_second"] > 0
+    assert "## tiny" in out.with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--peers", "tensorflow"], "there is no peer 'tensorflow'"),
+        (["--list", "alexnet"], "there is no list alexnet"),
+        (["--threads", "0"], "--threads must be at least 1"),
+    ],
+)
+def test_command_refuses_what_it_does_not_know(words, message, capsys):
+    from benchmarks.__main__ import main
+
+    with pytest.raises(SystemExit):
+        main(words)
+    assert message in capsys.readouterr().err
