@@ -28,6 +28,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t in_h, in_w, out_h, out_w
         int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
         int64_t rows
+        int64_t block
         int64_t line
 
     ctypedef struct pc_kernels:
@@ -39,6 +40,8 @@ cdef extern from "kernels/kernels.h" nogil:
                           const int64_t *, void *) noexcept nogil
         void (*max_pool_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t, int64_t,
                               void *) noexcept nogil
+        void (*max_pool_channels_task)(const pc_pool *, const void *, int64_t, int64_t, int64_t, void *, int64_t, int64_t,
+                                       void *) noexcept nogil
         void (*max_pool_indices_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t *, int64_t,
                                       int64_t) noexcept nogil
         void (*activation[3])(const void *, void *, int64_t) noexcept nogil

@@ -20,11 +20,11 @@ cdef class PoolTasks:
     cdef pc_pool pool
     cdef const pc_kernels *table
     cdef int type_number
-    cdef readonly int64_t per_plane, count
+    cdef readonly int64_t per_plane, blocks, count
     cdef readonly int threads
     cdef readonly size_t scratch_bytes
 
-    def __init__(self, int isa, bint is_double, int threads, plan, int64_t rows, int64_t line):
+    def __init__(self, int isa, bint is_double, int threads, plan, int64_t rows, int64_t block, int64_t line):
         check(isa)
         self.table = kernels(isa, is_double)
         self.type_number = cnp.NPY_DOUBLE if is_double else cnp.NPY_FLOAT
@@ -37,29 +37,37 @@ cdef class PoolTasks:
         p.stride_h, p.stride_w = plan.stride
         p.pad_top, p.pad_left = plan.padding[0][0], plan.padding[1][0]
         p.dilation_h, p.dilation_w = plan.dilation
-        p.rows, p.line = rows, line
+        p.rows, p.block, p.line = rows, block, line
         self.per_plane = (p.out_h + rows - 1) // rows
-        self.count = self.per_plane * plan.batch * plan.channels
+        self.blocks = (p.channels + block - 1) // block
+        self.count = self.per_plane * self.blocks * plan.batch
         self.scratch_bytes = line * (8 if is_double else 4)
 
 
 cdef int task(PoolTasks tasks, int64_t i, const char *x, const int64_t *strides, int64_t itemsize, char *out,
               int64_t *indices) noexcept nogil:
     cdef const pc_pool *pool = &tasks.pool
-    cdef int64_t plane = i // tasks.per_plane, first = i % tasks.per_plane * pool.rows
+    cdef int64_t first = i % tasks.per_plane * pool.rows
     cdef int64_t end = min(first + pool.rows, pool.out_h)
-    cdef int64_t image = plane // pool.channels, channel = plane % pool.channels, area = pool.out_h * pool.out_w
+    cdef int64_t image = i // tasks.per_plane // tasks.blocks
+    cdef int64_t channel = i // tasks.per_plane % tasks.blocks * pool.block
+    cdef int64_t place = (image * pool.channels + channel) * pool.out_h * pool.out_w
     cdef void *memory = NULL
     x += (image * strides[0] + channel * strides[1]) * itemsize
-    out += plane * area * itemsize
+    out += place * itemsize
     if indices != NULL:
-        tasks.table.max_pool_indices_task(pool, x, strides[2], strides[3], out, indices + plane * area, first, end)
+        tasks.table.max_pool_indices_task(pool, x, strides[2], strides[3], out, indices + place, first, end)
         return 0
     if tasks.scratch_bytes:
         memory = scratch(tasks.scratch_bytes)
         if memory == NULL:
             return 1
-    tasks.table.max_pool_task(pool, x, strides[2], strides[3], out, first, end, memory)
+    if pool.block > 1:
+        tasks.table.max_pool_channels_task(
+            pool, x, strides[2], strides[3], min(pool.block, pool.channels - channel), out, first, end, memory
+        )
+    else:
+        tasks.table.max_pool_task(pool, x, strides[2], strides[3], out, first, end, memory)
     return 0
 
 

@@ -33,13 +33,16 @@ typedef struct {
     int64_t last_channels;         /* width of the last, narrower tile (a power of two); 0 if there is none */
 } pc_conv;
 
-/* A max pooling; a task is a run of output rows of one plane. Strides are those of the input. */
+/* A max pooling; a task is a run of output rows of one plane, or of a block of planes whose channels are neighbours in
+ * memory. Strides are those of the input. */
 typedef struct {
     int64_t channels;
     int64_t in_h, in_w, out_h, out_w;
     int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
     int64_t rows;  /* output rows of a task */
-    int64_t line;  /* elements of the scratch line, padding and slack included; 0: window by window, no scratch */
+    int64_t block; /* channels of a task: 1, or a vector of them */
+    int64_t line;  /* elements of scratch: a row of input with its padding and slack, or the results of a row of a
+                      block; 0: window by window, no scratch */
 } pc_pool;
 
 typedef struct {
@@ -54,6 +57,8 @@ typedef struct {
                       const void *bias, void *out, const int64_t *out_strides, void *scratch);
     void (*max_pool_task)(const pc_pool *pool, const void *x, int64_t row_stride, int64_t column_stride, void *out,
                           int64_t first_row, int64_t end_row, void *scratch);
+    void (*max_pool_channels_task)(const pc_pool *pool, const void *x, int64_t row_stride, int64_t column_stride,
+                                   int64_t channels, void *out, int64_t first_row, int64_t end_row, void *scratch);
     void (*max_pool_indices_task)(const pc_pool *pool, const void *x, int64_t row_stride, int64_t column_stride,
                                   void *out, int64_t *indices, int64_t first_row, int64_t end_row);
     void (*activation[3])(const void *x, void *out, int64_t count); /* by PC_RELU, PC_SIGMOID, PC_TANH */

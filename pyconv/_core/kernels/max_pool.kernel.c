@@ -145,6 +145,45 @@ void PC_NAME(max_pool_task)(const pc_pool *pool, const void *x_, int64_t row_str
     }
 }
 
+/* Channels last: vectors run along channels, window by window. A row of results is gathered in scratch as
+ * [pixel][channel] and written out channel by channel. */
+void PC_NAME(max_pool_channels_task)(const pc_pool *pool, const void *x_, int64_t row_stride, int64_t column_stride,
+                                     int64_t channels, void *out_, int64_t first_row, int64_t end_row, void *scratch)
+{
+    const real *x = x_;
+    real *row = scratch;
+    const int64_t plane = pool->out_h * pool->out_w;
+    for (int64_t oy = first_row; oy < end_row; oy++) {
+        int64_t top, bottom;
+        const int64_t y0 = oy * pool->stride_h - pool->pad_top;
+        inside(y0, pool->kernel_h, pool->dilation_h, pool->in_h, &top, &bottom);
+        for (int64_t ox = 0; ox < pool->out_w; ox++) {
+            int64_t left, right;
+            const int64_t x0 = ox * pool->stride_w - pool->pad_left;
+            inside(x0, pool->kernel_w, pool->dilation_w, pool->in_w, &left, &right);
+            vec best = splat(-INFINITY);
+            real last[LANES]; /* a block of fewer channels: no vector may read past the array */
+            for (int64_t i = top; i < bottom; i++) {
+                const real *line = x + (y0 + i * pool->dilation_h) * row_stride;
+                for (int64_t k = left; k < right; k++) {
+                    const real *from = line + (x0 + k * pool->dilation_w) * column_stride;
+                    if (channels == LANES) {
+                        best = max_or_nan(best, load(from));
+                    } else {
+                        for (int64_t c = 0; c < LANES; c++) last[c] = c < channels ? from[c] : 0;
+                        best = max_or_nan(best, load(last));
+                    }
+                }
+            }
+            store(row + ox * LANES, best);
+        }
+        real *out = (real *)out_ + oy * pool->out_w;
+        for (int64_t c = 0; c < channels; c++, out += plane) {
+            for (int64_t ox = 0; ox < pool->out_w; ox++) out[ox] = row[ox * LANES + c];
+        }
+    }
+}
+
 void PC_NAME(max_pool_indices_task)(const pc_pool *pool, const void *x, int64_t row_stride, int64_t column_stride,
                                     void *out, int64_t *indices, int64_t first_row, int64_t end_row)
 {

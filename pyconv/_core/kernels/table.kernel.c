@@ -4,6 +4,8 @@
 void PC_NAME(conv_task)(const pc_conv *, int64_t, const void *, const int64_t *, const void *, const void *, void *,
                         const int64_t *, void *);
 void PC_NAME(max_pool_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t, int64_t, void *);
+void PC_NAME(max_pool_channels_task)(const pc_pool *, const void *, int64_t, int64_t, int64_t, void *, int64_t, int64_t,
+                                     void *);
 void PC_NAME(max_pool_indices_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t *, int64_t,
                                     int64_t);
 void PC_NAME(relu)(const void *, void *, int64_t);
@@ -22,6 +24,7 @@ const pc_kernels PC_NAME(kernels) = {
     .wide_vectors = {WIDE_1, WIDE_2, WIDE_4},
     .conv_task = PC_NAME(conv_task),
     .max_pool_task = PC_NAME(max_pool_task),
+    .max_pool_channels_task = PC_NAME(max_pool_channels_task),
     .max_pool_indices_task = PC_NAME(max_pool_indices_task),
     .activation = {[PC_RELU] = PC_NAME(relu), [PC_SIGMOID] = PC_NAME(sigmoid), [PC_TANH] = PC_NAME(tanh)},
     .multiply_add_loop = PC_NAME(multiply_add_loop),

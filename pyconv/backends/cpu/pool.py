@@ -28,6 +28,14 @@ def _line(plan: PoolPlan, lanes: int) -> int:
     return max(left + plan.in_size[1], reach) + lanes
 
 
+def _channels(plan: PoolPlan) -> str | None:
+    if plan.return_indices:
+        return "it finds values, not where they lie"
+    if plan.layout != "nhwc" or plan.channels == 1:
+        return "the channels are not the last axis in memory"
+    return None
+
+
 def _separable(plan: PoolPlan) -> str | None:
     if plan.return_indices:
         return "it finds values, not where they lie"
@@ -39,15 +47,25 @@ def _separable(plan: PoolPlan) -> str | None:
 
 def implementations(plan: PoolPlan) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing) of every implementation, in the order in which they are tried."""
-    return [(f"separable_{isa.name()}", _separable(plan)), (f"windows_{isa.name()}", None)]
+    return [
+        (f"channels_{isa.name()}", _channels(plan)),
+        (f"separable_{isa.name()}", _separable(plan)),
+        (f"windows_{isa.name()}", None),
+    ]
 
 
 @lru_cache(maxsize=256)
 def _tasks(plan: PoolPlan, level: int, count: int) -> pool.PoolTasks:
     is_double = plan.dtype == "float64"
-    line = 0 if _separable(plan) else _line(plan, runtime.tile_sizes(level, is_double)["lanes"])
-    rows = max(1, min(plan.out_size[0], TASK_ELEMENTS // min(plan.in_size[1] * plan.stride[0], TASK_ELEMENTS)))
-    return pool.PoolTasks(level, is_double, count, plan, rows, line)
+    lanes = runtime.tile_sizes(level, is_double)["lanes"]
+    block, line = 1, 0
+    if _channels(plan) is None:
+        block, line = lanes, lanes * plan.out_size[1]
+    elif _separable(plan) is None:
+        line = _line(plan, lanes)
+    read = plan.in_size[1] * min(plan.stride[0], plan.in_size[0]) * block  # for a row of output
+    rows = max(1, min(plan.out_size[0], TASK_ELEMENTS // read))
+    return pool.PoolTasks(level, is_double, count, plan, rows, block, line)
 
 
 def run(plan: PoolPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> Any:
