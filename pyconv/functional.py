@@ -14,7 +14,9 @@ from .plan import (
     array_kind,
     as_array,
     as_batch,
+    check_algorithm,
     check_out,
+    check_padded,
     conv_parameters,
     dtype_name,
     layout_of,
@@ -98,7 +100,7 @@ def plan_call_conv2d(
         x.dtype.itemsize,
         layout_of(x),
         *parameters,
-        algorithm,
+        check_algorithm("conv2d", algorithm),
     )
     inputs = (x, weight) if bias is None else (x, weight, bias)
     batched = input.ndim == 4
@@ -131,6 +133,7 @@ def pad2d(x: Any, padding: Pads | str, mode: str, kernel: Pair, dilation: Pair) 
     """``x`` (N, C, H, W) with a border of its own pixels: mode 'reflect', 'replicate' or 'circular', as torch's."""
     namespace = import_module(array_kind(x))  # numpy or cupy: their pad is the same function
     amounts = padding_amounts("conv2d", padding, mode, tuple(x.shape[2:]), kernel, dilation)
+    check_padded("conv2d", tuple(x.shape), x.dtype.itemsize, amounts)
     return namespace.pad(x, ((0, 0), (0, 0), *amounts), mode=_PAD_MODES[mode])
 
 

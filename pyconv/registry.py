@@ -40,7 +40,9 @@ logger = logging.getLogger("pyconv")
 
 
 class Backend(Protocol):
-    """What a backend object must have. It may also have these, which are optional:
+    """What a backend object must have.
+
+    It may also have these:
 
     ``implementations(plan) -> list[(name, None or the reason for refusing)]``
         For ``explain``: in the order in which they are tried.
@@ -288,7 +290,9 @@ def _choose(plan: Plan, kind: str, names: tuple[str, ...] | None) -> Backend:
             return backend
         refusals[name] = str(reason)
     asked = f"backend {', '.join(names)} was asked for" if names else f"automatic choice for {kind} arrays"
-    details = "".join(f"\n  {name}: {reason}" for name, reason in refusals.items()) or f"\n  no backend takes {kind} arrays"
+    details = (
+        "".join(f"\n  {name}: {reason}" for name, reason in refusals.items()) or f"\n  no backend takes {kind} arrays"
+    )
     usable = [status.name for status in backends() if status.usable]
     raise BackendError(f"{plan.op}: no backend can run it ({asked}):{details}\nUsable here: {', '.join(usable)}")
 

@@ -129,8 +129,8 @@ def _step(name: str, call: functional.Call, argument: Any) -> Step:
         if backend is None:
             candidates.append((backend_name, reason))
             continue
-        listing = getattr(backend, "implementations", lambda plan: [(backend_name, None)])(call.plan)
-        for implementation, refusal in listing:
+        listing = getattr(backend, "implementations", None)
+        for implementation, refusal in listing(call.plan) if listing else [(backend_name, None)]:
             if refusal is None and chosen[0] is None:
                 chosen = (backend_name, implementation)
                 candidates.append((f"{backend_name}:{implementation}", None))

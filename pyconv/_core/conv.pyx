@@ -50,8 +50,8 @@ cdef class ConvTasks:
         c.packed_rows, c.pitch, c.channel_pitch = b.packed_rows, b.pitch, b.channel_pitch
         c.taps = offsets.shape[0]
         c.offsets = <const int32_t *>cnp.PyArray_DATA(offsets)
-        c.wide = b.wide
-        c.tile_channels, c.full_tiles, c.last_channels = b.tile_channels, b.full_tiles, b.last_channels
+        c.full_tile, c.last_tile = b.full_tile, b.last_tile
+        c.full_tiles, c.last_channels = b.full_tiles, b.last_channels
         self.count = b.tasks
         self.scratch_bytes = b.scratch * (8 if is_double else 4)
 

@@ -18,8 +18,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t channel_pitch
         int64_t taps
         const int32_t *offsets
-        int64_t wide
-        int64_t tile_channels
+        int64_t full_tile, last_tile
         int64_t full_tiles
         int64_t last_channels
 
@@ -31,11 +30,13 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t block
         int64_t line
 
+    ctypedef struct pc_tile:
+        int64_t channels, vectors
+
     ctypedef struct pc_kernels:
         int64_t lanes
-        int64_t tile_channels
-        int64_t deep_vectors
-        int64_t wide_vectors[3]
+        const pc_tile *tiles
+        const int64_t *tile_count
         void (*conv_task)(const pc_conv *, int64_t, const void *, const int64_t *, const void *, const void *, void *,
                           const int64_t *, void *) noexcept nogil
         void (*max_pool_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t, int64_t,

@@ -39,16 +39,17 @@ def instruction_sets():
     return [((<bytes>pc_isa_name(i)).decode(), bool(pc_isa_usable(i))) for i in range(pc_isa_count())]
 
 
-def tile_sizes(int isa, bint is_double):
-    """Sizes of an instruction set's kernels: lanes, tile channels, vectors of the deep and of the wide tiles."""
+def lanes(int isa, bint is_double):
+    """Elements of a vector."""
+    check(isa)
+    return pc_kernels_of(isa, is_double).lanes
+
+
+def tiles(int isa, bint is_double):
+    """(output channels, vectors of pixels) of every register tile of the convolution, in the kernel table's order."""
     check(isa)
     cdef const pc_kernels *table = pc_kernels_of(isa, is_double)
-    return {
-        "lanes": table.lanes,
-        "tile_channels": table.tile_channels,
-        "deep_vectors": table.deep_vectors,
-        "wide_vectors": {1: table.wide_vectors[0], 2: table.wide_vectors[1], 4: table.wide_vectors[2]},
-    }
+    return [(table.tiles[i].channels, table.tiles[i].vectors) for i in range(table.tile_count[0])]
 
 
 cpdef int check(int isa) except -1:

@@ -6,6 +6,7 @@ by hand and, where torch is installed, with torch. Sums run in float64 and are r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ class ReferenceBackend:
     def run(self, plan: Plan, x: np.ndarray, prepared: Any = None, out: Any = None) -> Any:
         """Run the plan on ``x``."""
         if isinstance(plan, ConvPlan):
-            return _conv2d(plan, x, *prepared, out)
+            weight, bias = prepared
+            return _conv2d(plan, x, weight, bias, out)
         if isinstance(plan, PoolPlan):
             return _max_pool2d(plan, x, out)
         if out is None:
@@ -119,5 +121,4 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.where(x < 0, small, 1.0) / (1.0 + small)
 
 
-_FUNCTIONS = {"relu": _relu, "sigmoid": _sigmoid, "tanh": np.tanh}
-
+_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"relu": _relu, "sigmoid": _sigmoid, "tanh": np.tanh}

@@ -70,9 +70,7 @@ class Sequential(Module):
 
     def parameters(self) -> dict[str, np.ndarray]:
         return {
-            f"{name}.{key}": array
-            for name, layer in self._layers.items()
-            for key, array in layer.parameters().items()
+            f"{name}.{key}": array for name, layer in self._layers.items() for key, array in layer.parameters().items()
         }
 
     def _set_parameters(self, values: dict[str, np.ndarray]) -> None:

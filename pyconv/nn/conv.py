@@ -9,7 +9,17 @@ import numpy as np
 
 from ..errors import ArgumentError, DTypeError, ShapeError
 from ..functional import Call, pad2d, plan_call_conv2d
-from ..plan import ALGORITHMS, DTYPES, PADDING_MODES, as_array, as_batch, check_flag, conv_parameters, index, pair
+from ..plan import (
+    DTYPES,
+    PADDING_MODES,
+    as_array,
+    as_batch,
+    check_algorithm,
+    check_flag,
+    conv_parameters,
+    index,
+    pair,
+)
 from ..registry import Backend
 from .module import Module, frozen
 
@@ -102,10 +112,8 @@ class Conv2d(Module):
                 raise ShapeError(f"Conv2d: groups must divide {name}: {count} % {self.groups} = {count % self.groups}")
         if padding_mode not in PADDING_MODES:
             raise ShapeError(f"Conv2d: padding_mode must be one of {', '.join(PADDING_MODES)}, got {padding_mode!r}")
-        if algorithm not in ALGORITHMS:
-            raise ShapeError(f"Conv2d: algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
         self.padding_mode = padding_mode
-        self.algorithm = algorithm
+        self.algorithm = check_algorithm("Conv2d", algorithm)
         self.backend = backend
         self._dtype = _dtype(dtype)
         has_bias = check_flag("Conv2d", "bias", bias)

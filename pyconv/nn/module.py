@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DTypeError, PyconvError, ShapeError, StateDictError
+from ..errors import ArgumentError, DTypeError, PyconvError, ShapeError, StateDictError
 from ..functional import Call
 from ..registry import Backend, select
 
@@ -68,7 +68,11 @@ class Module:
         for name, array in own.items():
             if name not in state_dict:
                 continue
-            value = np.asarray(state_dict[name])
+            try:
+                value = np.asarray(state_dict[name])
+            except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors that are not on the CPU
+                problems.append(f"{name!r} is no array: {error}")
+                continue
             if value.dtype.kind not in "fiu":
                 problems.append(f"{name!r} has dtype {value.dtype}, which is not real numbers")
             elif value.shape != array.shape:
@@ -93,7 +97,10 @@ class Module:
 
 def frozen(who: str, name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """A read-only copy of a parameter, checked."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(f"{who}: {name} must be an array: {error}") from None
     if array.shape != shape:
         raise ShapeError(f"{who}: {name} must have shape {shape}, got {array.shape}")
     if array.dtype.newbyteorder("=") != dtype:

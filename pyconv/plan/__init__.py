@@ -5,7 +5,16 @@ A plan is frozen and hashable: backends receive nothing but valid plans, compute
 
 from .arguments import LIMIT, PADDING_FORMS, Pads, Pair, check_flag, index, pads, pair, span
 from .arrays import DTYPES, array_kind, as_array, as_batch, check_out, dtype_name, layout_of, same_dtype
-from .conv import ALGORITHMS, PADDING_MODES, ConvPlan, conv_parameters, padding_amounts, plan_conv2d
+from .conv import (
+    ALGORITHMS,
+    PADDING_MODES,
+    ConvPlan,
+    check_algorithm,
+    check_padded,
+    conv_parameters,
+    padding_amounts,
+    plan_conv2d,
+)
 from .describe import describe
 from .elementwise import ACTIVATIONS, ElementwisePlan, plan_elementwise
 from .pool import PoolPlan, plan_max_pool2d, pool_parameters
@@ -28,8 +37,10 @@ __all__ = [
     "array_kind",
     "as_array",
     "as_batch",
+    "check_algorithm",
     "check_flag",
     "check_out",
+    "check_padded",
     "conv_parameters",
     "describe",
     "dtype_name",

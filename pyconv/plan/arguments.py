@@ -121,11 +121,11 @@ def _memory() -> int:
     return total
 
 
-def check_bytes(op: str, shape: tuple[int, ...], itemsize: int) -> None:
-    """Refuse an output that could never be allocated, before anything is."""
-    size = check_size(op, "the output", shape, itemsize)
+def check_bytes(op: str, shape: tuple[int, ...], itemsize: int, what: str = "the output") -> None:
+    """Refuse an array that could never be allocated, before anything is."""
+    size = check_size(op, what, shape, itemsize)
     if size > _memory():
         raise TooLargeError(
-            f"{op}: the output of shape {shape} takes {size:,} bytes, this machine has {_memory():,}; "
+            f"{op}: {what} of shape {shape} takes {size:,} bytes, this machine has {_memory():,}; "
             "use a larger stride, less padding, fewer channels or a smaller batch"
         )

@@ -14,7 +14,7 @@ DTYPES = ("float32", "float64")
 """The dtypes that plans may name."""
 
 # byte-swapped ones compute (and return) the native dtype
-_NAMES = {np.dtype(name).newbyteorder(order): name for name in DTYPES for order in "<>"}
+_NAMES = {np.dtype(order + np.dtype(name).str[1:]): name for name in DTYPES for order in "<>"}
 
 
 def array_kind(array: Any) -> str:
@@ -38,7 +38,7 @@ def as_array(op: str, name: str, value: Any) -> Any:
         raise ArgumentError(
             f"{op}: {name} is a {type(value).__name__}, not a NumPy or CuPy array; pass np.asarray({name})"
         )
-    if not all(hasattr(value, attribute) for attribute in ("shape", "dtype", "ndim")):
+    if isinstance(value, type) or not all(hasattr(value, attribute) for attribute in ("shape", "dtype", "ndim")):
         raise ArgumentError(
             f"{op}: {name} must be a NumPy or CuPy array, got {type(value).__name__}; "
             f"for lists of numbers pass np.asarray({name}, dtype=np.float32)"
@@ -129,6 +129,6 @@ def _same_memory(a: np.ndarray, b: np.ndarray) -> bool:
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
     try:
-        return np.shares_memory(a, b, max_work=10_000)
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # any positive number will do
     except np.exceptions.TooHardError:
         return True  # interleaved too finely to tell: refuse

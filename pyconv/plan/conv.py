@@ -9,7 +9,16 @@ from typing import Any, ClassVar
 from ..errors import ArgumentError, ShapeError
 from .arguments import LIMIT, Pads, Pair, check_bytes, check_size, index, pads, pair, span
 
-__all__ = ["ALGORITHMS", "PADDING_MODES", "ConvPlan", "conv_parameters", "padding_amounts", "plan_conv2d"]
+__all__ = [
+    "ALGORITHMS",
+    "PADDING_MODES",
+    "ConvPlan",
+    "check_algorithm",
+    "conv_parameters",
+    "check_padded",
+    "padding_amounts",
+    "plan_conv2d",
+]
 
 ALGORITHMS = ("auto", "direct")
 """What ``algorithm=`` may be: ``auto`` lets the backend choose, ``direct`` keeps to the plain sum of products."""
@@ -72,14 +81,21 @@ def conv_parameters(
     return steps, padding, pair(op, "dilation", dilation, 1), index(op, "groups", groups, 1)
 
 
+def check_algorithm(op: str, algorithm: Any) -> str:
+    """``algorithm`` if it is one of ALGORITHMS."""
+    if not isinstance(algorithm, str):
+        raise ArgumentError(f"{op}: algorithm must be a str, got {type(algorithm).__name__} {algorithm!r}")
+    if algorithm not in ALGORITHMS:
+        raise ShapeError(f"{op}: algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+    return algorithm
+
+
 def _same(kernel: int, dilation: int) -> Pair:
     total = span(kernel, dilation) - 1
     return total // 2, total - total // 2  # torch's rule: the odd one goes at the end
 
 
-def padding_amounts(
-    op: str, padding: Pads | str, mode: str, size: Pair, kernel: Pair, dilation: Pair
-) -> Pads:
+def padding_amounts(op: str, padding: Pads | str, mode: str, size: Pair, kernel: Pair, dilation: Pair) -> Pads:
     """Padding in numbers, checked against what a border of the image's own pixels can give."""
     if isinstance(padding, str):
         padding = (_same(kernel[0], dilation[0]), _same(kernel[1], dilation[1]))
@@ -90,6 +106,12 @@ def padding_amounts(
                 f"{op}: padding_mode={mode!r} can add at most {most} pixels to a {axis} of {length}, got {amount}"
             )
     return padding
+
+
+def check_padded(op: str, shape: tuple[int, ...], itemsize: int, padding: Pads) -> None:
+    """Refuse an input (N, C, H, W) whose padding could not be written out in memory."""
+    grown = (*shape[:2], *(length + sum(amount) for length, amount in zip(shape[2:], padding, strict=True)))
+    check_bytes(op, grown, itemsize, "the padded input")
 
 
 def _extent(axis: str, size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
@@ -122,7 +144,7 @@ def plan_conv2d(
     """Check the shapes of a convolution and work out its output.
 
     Shapes are (N, C, H, W) and (out_channels, in_channels / groups, kernel height, kernel width); the other
-    parameters come from :func:`conv_parameters`. Formula: torch.nn.Conv2d's documentation.
+    parameters come from :func:`conv_parameters` and :func:`check_algorithm`. Formula: torch.nn.Conv2d's documentation.
     """
     batch, channels, *in_size = input_shape
     if len(weight_shape) != 4:
@@ -145,10 +167,6 @@ def plan_conv2d(
         raise ShapeError(f"conv2d: bias must have shape (out_channels,) = ({out_channels},), got {bias_shape}")
     if 0 in in_size:
         raise ShapeError(f"conv2d: input has no pixels: shape {input_shape} (only the batch may be zero)")
-    if algorithm not in ALGORITHMS:
-        if not isinstance(algorithm, str):
-            raise ArgumentError(f"conv2d: algorithm must be a str, got {type(algorithm).__name__} {algorithm!r}")
-        raise ShapeError(f"conv2d: algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
     if isinstance(padding, str):
         padding = (_same(kernel[0], dilation[0]), _same(kernel[1], dilation[1]))
     out_size = (

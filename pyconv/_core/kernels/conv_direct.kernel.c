@@ -1,7 +1,7 @@
 /* Direct convolution: one task packs one band of input, then walks it tile by tile. */
 #include <string.h>
 
-#include "conv_tile.h"
+#include "conv.h"
 
 typedef struct {
     int64_t from, to, count; /* places in the tile and in the band's output, in pixels */
@@ -49,44 +49,38 @@ void PC_NAME(conv_task)(const pc_conv *conv, int64_t task, const void *x_, const
     const int64_t cols = least(conv->cols, conv->out_w - first_col);
 
     const real *x = (const real *)x_ + image * x_strides[0] + group * conv->in_channels * x_strides[1];
+    const pc_tile *full = PC_NAME(conv_tiles) + conv->full_tile, *last = PC_NAME(conv_tiles) + conv->last_tile;
     const int64_t tiles = conv->full_tiles + (conv->last_channels > 0);
-    const int64_t group_channels = conv->full_tiles * conv->tile_channels + conv->last_channels; /* with padding */
-    const real *weights = (const real *)weights_ + group * group_channels * conv->taps;
-    const real *bias = (const real *)bias_ + group * group_channels;
+    const int64_t packed_channels = conv->full_tiles * full->channels + (conv->last_channels > 0) * last->channels;
+    const real *weights = (const real *)weights_ + group * packed_channels * conv->taps;
+    const real *bias = (const real *)bias_ + group * packed_channels;
     real *out = (real *)out_ + image * out_strides[0] + group * conv->out_channels * out_strides[1] +
                 first_row * out_strides[2] + first_col;
 
     real *band = scratch;
     PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, first_col, band);
 
-    conv_tile *full = PC_NAME(conv_tile_for)(conv->tile_channels, conv->wide);
-    conv_tile *last = PC_NAME(conv_tile_for)(conv->last_channels, conv->wide);
-    int64_t width = DEEP_VECTORS * LANES;
-    if (conv->wide) {
-        width = LANES * (conv->tile_channels == 1 ? WIDE_1 : conv->tile_channels == 2 ? WIDE_2 : WIDE_4);
-    }
+    const int64_t width = full->vectors * LANES;
     const int64_t first_tile = tiles * share / conv->shares, end_tile = tiles * (share + 1) / conv->shares;
     const int64_t line = (rows - 1) * conv->pitch + cols;
 
-    real result[TILE_CHANNELS * DEEP_VECTORS * LANES > MOST_VECTORS * LANES * 4 ? TILE_CHANNELS * DEEP_VECTORS * LANES
-                                                                                : MOST_VECTORS * LANES * 4]
-        __attribute__((aligned(VECTOR_BYTES)));
+    real result[MOST_SUMS * LANES] __attribute__((aligned(VECTOR_BYTES)));
     segment segments[MOST_VECTORS * LANES + 1];
     for (int64_t q = 0; q < line; q += width) {
         const int count = find_segments(segments, q, width, conv->pitch, rows, cols, out_strides[2]);
         const int direct = count == 1 && segments[0].count == width;
         for (int64_t tile = first_tile; tile < end_tile; tile++) {
-            const int64_t first = tile * conv->tile_channels;
-            const int is_full = tile < conv->full_tiles;
-            const int64_t channels = least(conv->tile_channels, conv->out_channels - first);
-            conv_tile *run = is_full ? full : last;
+            const pc_tile *run = tile < conv->full_tiles ? full : last;
+            const int64_t channels = tile < conv->full_tiles ? full->channels : conv->last_channels;
+            const int64_t first = tile * full->channels;
+            const real *tile_weights = weights + first * conv->taps;
             real *to = out + first * out_strides[1];
-            if (direct && (is_full || channels == conv->last_channels)) {
-                run(band + q, conv->offsets, conv->taps, weights + first * conv->taps, bias + first,
-                    to + segments[0].to, out_strides[1]);
+            if (direct && channels == run->channels) {
+                run->run(band + q, conv->offsets, conv->taps, tile_weights, bias + first, to + segments[0].to,
+                         out_strides[1]);
                 continue;
             }
-            run(band + q, conv->offsets, conv->taps, weights + first * conv->taps, bias + first, result, width);
+            run->run(band + q, conv->offsets, conv->taps, tile_weights, bias + first, result, width);
             for (int64_t k = 0; k < channels; k++, to += out_strides[1]) {
                 for (int s = 0; s < count; s++) {
                     memcpy(to + segments[s].to, result + k * width + segments[s].from,

@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "conv_tile.h"
+#include "conv.h"
 
 /* Channels copied together where the channel is the densest axis: one cache line of them. */
 enum { CHANNEL_BLOCK = 16 };

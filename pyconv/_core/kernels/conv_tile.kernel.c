@@ -4,12 +4,32 @@
  * stride and dilation. Vectors run along pixels, weights are broadcast. Each output is one chain of multiply-adds
  * in tap order that begins at the bias, whatever the tile, the band or the thread: so the bits are always the same.
  */
-#include "conv_tile.h"
+#include "conv.h"
+
+/* X(channels, vectors): few pixels want few vectors, few channels many. The sums take up to 24 of 32 registers, or
+ * 12 of 16, beside the pixels and a weight. */
+#if MOST_SUMS == 24
+#define TILES(X) \
+    X(1, 2) X(2, 2) X(4, 2) X(8, 2) X(12, 2) \
+    X(1, 3) X(2, 3) X(4, 3) X(8, 3) \
+    X(1, 4) X(2, 4) X(4, 4) X(6, 4) \
+    X(1, 6) X(2, 6) X(4, 6) \
+    X(1, 8) X(2, 8)
+#else
+#define TILES(X) \
+    X(1, 1) X(2, 1) X(4, 1) X(8, 1) \
+    X(1, 2) X(2, 2) X(4, 2) X(6, 2) \
+    X(1, 3) X(2, 3) X(4, 3) \
+    X(1, 4) X(2, 4) \
+    X(1, 8)
+#endif
 
 #define TILE(K, V)                                                                                                  \
-    static void tile_##K##x##V(const real *band, const int32_t *offsets, int64_t taps, const real *weights,         \
-                               const real *bias, real *to, int64_t to_stride)                                       \
+    static void tile_##K##x##V(const void *band_, const int32_t *offsets, int64_t taps, const void *weights_,       \
+                               const void *bias_, void *to_, int64_t to_stride)                                     \
     {                                                                                                               \
+        const real *band = band_, *weights = weights_, *bias = bias_;                                               \
+        real *to = to_;                                                                                             \
         vec sum[K][V];                                                                                              \
         UNROLL for (int k = 0; k < K; k++)                                                                          \
         {                                                                                                           \
@@ -31,25 +51,8 @@
         }                                                                                                           \
     }
 
-TILE(1, 3)
-TILE(2, 3)
-TILE(4, 3)
-TILE(1, 8)
-#if TILE_CHANNELS == 8
-TILE(8, 3)
-TILE(2, 8)
-TILE(4, 6)
-#else
-TILE(2, 4)
-#endif
+TILES(TILE)
 
-conv_tile *PC_NAME(conv_tile_for)(int64_t channels, int64_t wide)
-{
-#if TILE_CHANNELS == 8
-    if (wide) return channels == 1 ? tile_1x8 : channels == 2 ? tile_2x8 : tile_4x6;
-    return channels == 1 ? tile_1x3 : channels == 2 ? tile_2x3 : channels == 4 ? tile_4x3 : tile_8x3;
-#else
-    if (wide) return channels == 1 ? tile_1x8 : tile_2x4;
-    return channels == 1 ? tile_1x3 : channels == 2 ? tile_2x3 : tile_4x3;
-#endif
-}
+#define ENTRY(K, V) {K, V, tile_##K##x##V},
+const pc_tile PC_NAME(conv_tiles)[] = {TILES(ENTRY)};
+const int64_t PC_NAME(conv_tile_count) = sizeof PC_NAME(conv_tiles) / sizeof(pc_tile);

@@ -27,10 +27,9 @@ typedef struct {
     int64_t taps;                  /* in_channels * kernel height * kernel width */
     const int32_t *offsets;        /* of each tap, from an output pixel's place in the packed band */
 
-    int64_t wide;                  /* 1: few output channels, so the tile is wide in place of deep */
-    int64_t tile_channels;         /* output channels of a full tile */
-    int64_t full_tiles;            /* full tiles of a group */
-    int64_t last_channels;         /* width of the last, narrower tile (a power of two); 0 if there is none */
+    int64_t full_tile, last_tile;  /* which of pc_kernels.tiles; both of one width */
+    int64_t full_tiles;            /* of a group */
+    int64_t last_channels;         /* real output channels in the last tile; 0 if there is none */
 } pc_conv;
 
 /* A max pooling; a task is a run of output rows of one plane, or of a block of planes whose channels are neighbours in
@@ -45,13 +44,19 @@ typedef struct {
                       block; 0: window by window, no scratch */
 } pc_pool;
 
+/* The register tile of a convolution: the sum over the taps of some output channels x some vectors of pixels,
+ * to[k * to_stride + pixel] = bias[k] + sum over t of band[offsets[t] + pixel] * weights[t * channels + k]. */
+typedef struct {
+    int64_t channels, vectors;
+    void (*run)(const void *band, const int32_t *offsets, int64_t taps, const void *weights, const void *bias, void *to,
+                int64_t to_stride);
+} pc_tile;
+
 typedef struct {
     const char *isa;
     int64_t lanes;          /* elements of a vector */
-    int64_t tile_channels;  /* of the deep convolution tile */
-    int64_t deep_vectors;   /* vectors of pixels of the deep tile, of any number of channels */
-    /* vectors of pixels of the wide tile for 1, 2, 4 channels; 0 where the deep tile is to be used */
-    int64_t wide_vectors[3];
+    const pc_tile *tiles;
+    const int64_t *tile_count;
 
     void (*conv_task)(const pc_conv *conv, int64_t task, const void *x, const int64_t *x_strides, const void *weights,
                       const void *bias, void *out, const int64_t *out_strides, void *scratch);

@@ -1,9 +1,9 @@
 /* A loop of multiply-adds that touches no memory: what one core can do at most, for benchmarks to stand beside. */
-#include "conv_tile.h"
+#include "conv.h"
 
 double PC_NAME(multiply_add_loop)(int64_t rounds)
 {
-    enum { CHAINS = TILE_CHANNELS * DEEP_VECTORS }; /* as many as the convolution's tile has */
+    enum { CHAINS = MOST_SUMS }; /* as many as the convolution's tile has */
     vec sum[CHAINS];
     vec scale = splat((real)0.999), shift = splat((real)0.001);
     __asm__ volatile("" : "+m"(scale), "+m"(shift)); /* hide the values, or the compiler does the sum */

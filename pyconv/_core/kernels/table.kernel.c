@@ -1,5 +1,5 @@
 /* One build's table: every function of this instruction set and dtype, with its tile sizes beside it. */
-#include "conv_tile.h"
+#include "conv.h"
 
 void PC_NAME(conv_task)(const pc_conv *, int64_t, const void *, const int64_t *, const void *, const void *, void *,
                         const int64_t *, void *);
@@ -19,9 +19,8 @@ double PC_NAME(multiply_add_loop)(int64_t);
 const pc_kernels PC_NAME(kernels) = {
     .isa = TEXT(PC_ISA),
     .lanes = LANES,
-    .tile_channels = TILE_CHANNELS,
-    .deep_vectors = DEEP_VECTORS,
-    .wide_vectors = {WIDE_1, WIDE_2, WIDE_4},
+    .tiles = PC_NAME(conv_tiles),
+    .tile_count = &PC_NAME(conv_tile_count),
     .conv_task = PC_NAME(conv_task),
     .max_pool_task = PC_NAME(max_pool_task),
     .max_pool_channels_task = PC_NAME(max_pool_channels_task),

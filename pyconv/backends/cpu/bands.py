@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ...plan import ConvPlan, Pair
+from .tiles import Tiling
 
-__all__ = ["LARGEST_BAND", "Bands", "Tile", "bands", "choose_tile"]
+__all__ = ["LARGEST_BAND", "SERIAL_FLOPS", "Bands", "bands", "packed_line"]
 
 LARGEST_BAND = 2**28
 """Elements of packed input that a task may need: 1 GiB of float32. Offsets into it are 32-bit."""
@@ -34,18 +35,6 @@ def _cache_bytes() -> int:
 
 
 BAND_BYTES = _cache_bytes()
-
-
-class Tile(NamedTuple):
-    """The register tile for a number of output channels in a group."""
-
-    channels: int
-    pixels: int
-    wide: bool
-    full: int
-    """Full tiles of a group."""
-    last: int
-    """Channels of the last, narrower tile: a power of two, or 0 if there is none."""
 
 
 class Bands(NamedTuple):
@@ -70,8 +59,8 @@ class Bands(NamedTuple):
     pitch: int
     channel_pitch: int
     offsets: np.ndarray
-    wide: bool
-    tile_channels: int
+    full_tile: int
+    last_tile: int
     full_tiles: int
     last_channels: int
     scratch: int
@@ -80,18 +69,6 @@ class Bands(NamedTuple):
     @property
     def tasks(self) -> int:
         return self.batch * self.groups * self.bands_h * self.bands_w * self.shares
-
-
-def choose_tile(out_channels: int, sizes: dict) -> Tile:
-    """The tile for ``out_channels`` of a group; ``sizes`` are the kernel table's tile sizes."""
-    lanes, deep = sizes["lanes"], sizes["tile_channels"]
-    rounded = 1 << (out_channels - 1).bit_length()
-    vectors = sizes["wide_vectors"].get(rounded, 0)
-    wide = rounded < deep and vectors > 0
-    channels = rounded if wide else deep
-    full, rest = divmod(out_channels, channels)
-    last = 1 << (rest - 1).bit_length() if rest else 0
-    return Tile(channels, (vectors if wide else sizes["deep_vectors"]) * lanes, wide, full, last)
 
 
 def _phases(kernel: int, stride: int, dilation: int) -> tuple[list[int], list[int], list[int]]:
@@ -105,10 +82,15 @@ def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def bands(plan: ConvPlan, sizes: dict, itemsize: int, threads: int) -> Bands:
+def packed_line(plan: ConvPlan) -> int:
+    """Places of an image's output in packed form, one row after the other."""
+    (out_h, out_w), reach = plan.out_size, (plan.kernel[1] - 1) * plan.dilation[1] // plan.stride[1]
+    return (out_h - 1) * (out_w + reach) + out_w
+
+
+def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
     """Cut ``plan`` into tasks for this many threads; the result does not depend on how."""
     per_in, per_out = plan.in_channels // plan.groups, plan.out_channels // plan.groups
-    tile = choose_tile(per_out, sizes)
     phase_h, slot_h, step_h = _phases(plan.kernel[0], plan.stride[0], plan.dilation[0])
     phase_w, slot_w, step_w = _phases(plan.kernel[1], plan.stride[1], plan.dilation[1])
     planes = len(phase_h) * len(phase_w)
@@ -122,7 +104,7 @@ def bands(plan: ConvPlan, sizes: dict, itemsize: int, threads: int) -> Bands:
     cols = out_w
     if channel_elements(1, cols) > room:
         fitting = room // (planes * (1 + step_h[-1])) - step_w[-1]
-        cols = min(out_w, max(fitting // tile.pixels, 1) * tile.pixels)
+        cols = min(out_w, max(fitting // tiling.pixels, 1) * tiling.pixels)
         cols = _ceil(out_w, _ceil(out_w, cols))
     rows = max(1, min(out_h, room // (planes * (cols + step_w[-1])) - step_h[-1]))
     # enough bands to keep all threads busy to the end, but not so low that rows are packed over and over
@@ -134,12 +116,12 @@ def bands(plan: ConvPlan, sizes: dict, itemsize: int, threads: int) -> Bands:
     bands_h, bands_w = _ceil(out_h, rows), _ceil(out_w, cols)
     # still too few: threads share a band's output channels, and each packs the band for itself
     tasks = parts * bands_h
-    tiles = tile.full + (tile.last > 0)
+    tiles = tiling.count + (tiling.last_real > 0)
     shares = min(tiles, _ceil(4 * threads, tasks)) if threads > 1 and tasks < 4 * threads else 1
 
     packed_rows, pitch = rows + step_h[-1], cols + step_w[-1]
     channel_pitch = planes * packed_rows * pitch
-    scratch = per_in * channel_pitch + tile.pixels  # the last tile reads on past the end
+    scratch = per_in * channel_pitch + tiling.pixels  # the last tile reads on past the end
     if scratch > LARGEST_BAND:
         taps = np.zeros(1, np.int32)  # no use: the plan is refused
     else:
@@ -167,9 +149,9 @@ def bands(plan: ConvPlan, sizes: dict, itemsize: int, threads: int) -> Bands:
         pitch=pitch,
         channel_pitch=channel_pitch,
         offsets=taps,
-        wide=tile.wide,
-        tile_channels=tile.channels,
-        full_tiles=tile.full,
-        last_channels=tile.last,
+        full_tile=tiling.full,
+        last_tile=tiling.last,
+        full_tiles=tiling.count,
+        last_channels=tiling.last_real,
         scratch=scratch,
     )

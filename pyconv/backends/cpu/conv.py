@@ -8,19 +8,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._core import conv, runtime
+from ..._core import conv
 from ...plan import ConvPlan
 from . import isa, threads
 from .arrays import into, native
-from .bands import LARGEST_BAND, SERIAL_FLOPS, Bands, bands, choose_tile
+from .bands import LARGEST_BAND, SERIAL_FLOPS, Bands, bands, packed_line
+from .tiles import Tiling, choose
 
 __all__ = ["implementations", "prepare", "prepare_key", "run"]
 
 
 class Prepared(NamedTuple):
-    """Weights packed for one instruction set: [group][tile][tap][channel of the tile]; biases padded likewise."""
+    """Weights packed for one tiling: [group][tile][tap][channel of the tile]; biases padded likewise."""
 
     isa: int
+    tiling: Tiling
     weights: np.ndarray
     bias: np.ndarray
 
@@ -33,18 +35,22 @@ def _useful_threads(plan: ConvPlan) -> int:
     return threads.count() if plan.flops >= SERIAL_FLOPS else 1
 
 
-@lru_cache(maxsize=256)
-def _cut(plan: ConvPlan, level: int, count: int) -> Bands:
-    return bands(plan, runtime.tile_sizes(level, _is_double(plan)), np.dtype(plan.dtype).itemsize, count)
+def _tiling(plan: ConvPlan, level: int) -> Tiling:
+    return choose(plan.out_channels // plan.groups, packed_line(plan), level, _is_double(plan))
 
 
 @lru_cache(maxsize=256)
-def _tasks(plan: ConvPlan, level: int, count: int) -> conv.ConvTasks:
-    return conv.ConvTasks(level, _is_double(plan), count, _cut(plan, level, count))
+def _cut(plan: ConvPlan, tiling: Tiling, count: int) -> Bands:
+    return bands(plan, tiling, np.dtype(plan.dtype).itemsize, count)
+
+
+@lru_cache(maxsize=256)
+def _tasks(plan: ConvPlan, tiling: Tiling, level: int, count: int) -> conv.ConvTasks:
+    return conv.ConvTasks(level, _is_double(plan), count, _cut(plan, tiling, count))
 
 
 def _direct(plan: ConvPlan) -> str | None:
-    cut = _cut(plan, isa.current(), 1)
+    cut = _cut(plan, _tiling(plan, isa.current()), 1)
     if cut.scratch > LARGEST_BAND:
         return (
             f"the input of a single row of output needs {cut.scratch:,} packed elements, more than the "
@@ -55,39 +61,40 @@ def _direct(plan: ConvPlan) -> str | None:
 
 def implementations(plan: ConvPlan) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing) of every implementation, in the order in which they are tried."""
-    tile = choose_tile(plan.out_channels // plan.groups, runtime.tile_sizes(isa.current(), _is_double(plan)))
-    return [(f"direct_{tile.channels}x{tile.pixels}_{isa.name()}", _direct(plan))]
+    tiling = _tiling(plan, isa.current())
+    return [(f"direct_{tiling.channels}x{tiling.pixels}_{isa.name()}", _direct(plan))]
 
 
 def prepare_key(plan: ConvPlan) -> Hashable:
-    """Plans with equal keys share packed weights: those depend on the tile only."""
-    return isa.current()
+    """Plans with equal keys share packed weights: those depend on the tiling only."""
+    level = isa.current()
+    return level, _tiling(plan, level)
 
 
 def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
-    """Pack the weights in the order in which the tile reads them, the last tile filled up with zeros."""
+    """Pack the weights in the order in which the tiles read them, the last tile filled up with zeros."""
     level, groups = isa.current(), plan.groups
+    tiling = _tiling(plan, level)
     per_out = plan.out_channels // groups
-    tile = choose_tile(per_out, runtime.tile_sizes(level, _is_double(plan)))
     taps = plan.in_channels // groups * plan.kernel[0] * plan.kernel[1]
     rows = np.asarray(weight, dtype=plan.dtype).reshape(groups, per_out, taps)
-    split = tile.full * tile.channels
-    full = rows[:, :split].reshape(groups, tile.full, tile.channels, taps).transpose(0, 1, 3, 2)
-    packed = np.zeros((groups, (split + tile.last) * taps), plan.dtype)
+    split = tiling.count * tiling.channels
+    full = rows[:, :split].reshape(groups, tiling.count, tiling.channels, taps).transpose(0, 1, 3, 2)
+    packed = np.zeros((groups, tiling.packed_channels * taps), plan.dtype)
     packed[:, : split * taps] = full.reshape(groups, -1)
-    if tile.last:
-        last = packed[:, split * taps :].reshape(groups, taps, tile.last)
-        last[:, :, : per_out - split] = rows[:, split:].transpose(0, 2, 1)
-    biases = np.zeros((groups, split + tile.last), plan.dtype)
+    if tiling.last_real:
+        last = packed[:, split * taps :].reshape(groups, taps, tiling.last_channels)
+        last[:, :, : tiling.last_real] = rows[:, split:].transpose(0, 2, 1)
+    biases = np.zeros((groups, tiling.packed_channels), plan.dtype)
     if bias is not None:
         biases[:, :per_out] = np.asarray(bias, dtype=plan.dtype).reshape(groups, per_out)
-    return Prepared(level, packed, biases)
+    return Prepared(level, tiling, packed, biases)
 
 
 def run(plan: ConvPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> np.ndarray:
-    """Run the plan with packed weights, on the instruction set they were packed for."""
+    """Run the plan with packed weights, on the tiling they were packed for."""
     x = native(x, plan.dtype)
-    tasks = _tasks(plan, prepared.isa, _useful_threads(plan))
+    tasks = _tasks(plan, prepared.tiling, prepared.isa, _useful_threads(plan))
     if out is not None and out.flags.aligned and out.strides[3] == out.itemsize:  # rows may be anywhere
         conv.run(tasks, x, prepared.weights, prepared.bias, out)
         return out

@@ -57,7 +57,7 @@ def implementations(plan: PoolPlan) -> list[tuple[str, str | None]]:
 @lru_cache(maxsize=256)
 def _tasks(plan: PoolPlan, level: int, count: int) -> pool.PoolTasks:
     is_double = plan.dtype == "float64"
-    lanes = runtime.tile_sizes(level, is_double)["lanes"]
+    lanes = runtime.lanes(level, is_double)
     block, line = 1, 0
     if _channels(plan) is None:
         block, line = lanes, lanes * plan.out_size[1]

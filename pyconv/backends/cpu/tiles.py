@@ -1,0 +1,59 @@
+"""Which register tile a convolution runs on: the one with the least work, waste at the edges counted in."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from ..._core import runtime
+
+__all__ = ["Tiling", "choose"]
+
+
+class Tiling(NamedTuple):
+    """A tile for most output channels of a group, and a narrower one of the same width for the rest."""
+
+    full: int
+    """Its place in the kernel table."""
+    channels: int
+    pixels: int
+    count: int
+    """Full tiles of a group."""
+    last: int
+    last_channels: int
+    """Channels of the last tile, real ones and padding."""
+    last_real: int
+    """Real output channels in the last tile; 0 if there is none."""
+
+    @property
+    def packed_channels(self) -> int:
+        """Output channels of a group as packed, with the padding of the last tile."""
+        return self.count * self.channels + (self.last_channels if self.last_real else 0)
+
+
+def _cycles(channels: int, vectors: int) -> float:
+    """Cycles a tile takes for one tap, about, on a core with two multiply-add units and two loads a cycle.
+
+    Vectors of pixels lie at any address, so they cost two loads; a chain of additions has a latency of four; and
+    the loop itself takes about a cycle.
+    """
+    return max(channels * vectors / 2, (channels + 2 * vectors) / 2, 4.0) + 1.0
+
+
+@lru_cache(maxsize=256)
+def choose(out_channels: int, line: int, isa: int, is_double: bool) -> Tiling:
+    """The tiling for ``out_channels`` of a group and output lines of ``line`` pixels."""
+    tiles = runtime.tiles(isa, is_double)
+    lanes = runtime.lanes(isa, is_double)
+    best, best_cost = None, 0.0
+    for vectors in sorted({v for _, v in tiles}):
+        widths = [(channels, place) for place, (channels, v) in enumerate(tiles) if v == vectors]
+        channels, full = next((w for w in widths if w[0] >= out_channels), widths[-1])
+        count, rest = divmod(out_channels, channels)
+        last_channels, last = next(w for w in widths if w[0] >= rest)
+        cost = count * _cycles(channels, vectors) + (_cycles(last_channels, vectors) if rest else 0)
+        cost *= -(-line // (vectors * lanes))
+        if best is None or cost < best_cost:
+            best, best_cost = Tiling(full, channels, vectors * lanes, count, last, last_channels, rest), cost
+    assert best is not None
+    return best
