@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 import pyconv
+from pyconv.errors import PyconvError
 
 PACKAGE = Path(pyconv.__file__).parent
 ROOT = Path(__file__).parent.parent
@@ -21,7 +25,7 @@ SETTINGS = ("PYCONV_BACKEND", "PYCONV_NUM_THREADS", "PYCONV_VERBOSE", "OMP_NUM_T
 
 
 def run_python(code: str, *paths: Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run ``code`` in a process of its own, with ``paths`` importable and pyconv's settings unset but for those given."""
+    """Run ``code`` in a process of its own: ``paths`` importable, pyconv's settings unset but for those given."""
     clean = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     inherited = [clean["PYTHONPATH"]] if clean.get("PYTHONPATH") else []
     clean["PYTHONPATH"] = os.pathsep.join([*map(str, paths), str(PACKAGE.parent), *inherited])
@@ -53,3 +57,14 @@ def assert_close(got: np.ndarray, wanted: np.ndarray, terms: int = 100) -> None:
     assert got.dtype == wanted.dtype
     error = 8 * terms * float(np.finfo(got.dtype).eps)
     np.testing.assert_allclose(got, wanted, rtol=error, atol=error)
+
+
+def refused(kind: type[PyconvError], words: list[str], function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """See that ``function`` raises ``kind``, with all of ``words`` in the message, which is returned."""
+    with pytest.raises(kind) as caught:
+        function(*args, **kwargs)
+    assert isinstance(caught.value, PyconvError)
+    message = str(caught.value)
+    for word in words:
+        assert word in message, f"{word!r} is not in {message!r}"
+    return message

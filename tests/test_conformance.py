@@ -187,7 +187,7 @@ def test_a_backend_that_refuses_everything_does_not_pass(monkeypatch):
 
 
 def test_unknown_backend():
-    with pytest.raises(pyconv.errors.ConfigurationError, match="'referense'.*did you mean 'reference'"):
+    with pytest.raises(pyconv.errors.ConfigurationError, match=r"'referense'.*did you mean 'reference'"):
         testing.check_backend("referense")
 
 

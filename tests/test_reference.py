@@ -19,7 +19,11 @@ CONVS = {
     "dilation": ((1, 1, 6, 7), (1, 1, 2, 3), {"dilation": (3, 2)}),
     "groups": ((1, 4, 3, 4), (6, 2, 2, 2), {"groups": 2}),
     "depthwise": ((1, 3, 4, 4), (3, 1, 3, 3), {"groups": 3, "padding": 1, "stride": 2}),
-    "all": ((2, 4, 6, 5), (4, 2, 2, 3), {"groups": 2, "stride": (1, 2), "padding": ((1, 0), (0, 2)), "dilation": (2, 1)}),
+    "all": (
+        (2, 4, 6, 5),
+        (4, 2, 2, 3),
+        {"groups": 2, "stride": (1, 2), "padding": ((1, 0), (0, 2)), "dilation": (2, 1)},
+    ),
 }
 
 

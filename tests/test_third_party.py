@@ -119,7 +119,8 @@ def test_a_broken_one_is_left_out_with_a_warning(tmp_path, kind):
 
 def test_of_two_of_one_name_the_first_stays(tmp_path):
     for number in (1, 2):
-        install(tmp_path, f"pyconv-twin{number}", f"twin{number}", INFO + f"info = BackendInfo('twin', 'twin{number}:B')\n")
+        source = INFO + f"info = BackendInfo('twin', 'twin{number}:B')\n"
+        install(tmp_path, f"pyconv-twin{number}", f"twin{number}", source)
     message, rest = output_of(USE, tmp_path).rsplit("\n", 1)
     assert "the name 'twin' is taken by the one entry point pyconv-twin" in message
     assert rest == "1 twin"

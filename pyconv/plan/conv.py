@@ -14,8 +14,8 @@ __all__ = [
     "PADDING_MODES",
     "ConvPlan",
     "check_algorithm",
-    "conv_parameters",
     "check_padded",
+    "conv_parameters",
     "padding_amounts",
     "plan_conv2d",
 ]
