@@ -155,6 +155,7 @@ def _take_turn(worker: Worker, found: dict[str, Any], settings: Settings) -> Non
         found |= answer
         return
     found["calls"] = calls
+    found["seconds"] = min(seconds, answer["seconds"])  # a disturbed first guess makes no more than one short burst
     bursts.append(answer["seconds"] * 1e6)
 
 
