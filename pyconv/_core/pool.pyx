@@ -81,6 +81,8 @@ def run(PoolTasks tasks, cnp.ndarray x, cnp.ndarray out, cnp.ndarray indices=Non
     cdef int64_t itemsize = cnp.PyArray_ITEMSIZE(x)
     for axis in range(4):
         strides[axis] = cnp.PyArray_STRIDE(x, axis) // itemsize
+    if tasks.pool.block > 1 and strides[1] != 1:
+        raise ValueError("the channels must be neighbours in memory")
     cdef const char *x_data = <const char *>cnp.PyArray_DATA(x)
     cdef char *out_data = <char *>cnp.PyArray_DATA(out)
     cdef int64_t *index_data = NULL

@@ -85,8 +85,8 @@ static void along(const real *line, int64_t stride, int64_t kernel, int64_t dila
 }
 
 /* Window by window, taps outside of the plane left out; with the place of each maximum where indices is given.
- * torch's choice: the first of equal elements, the last NaN. A window of -inf, or of padding alone, points at its
- * first tap, moved into the plane. */
+ * torch's choice: the first of equal elements, the last NaN. A window of -inf points at its first tap inside the plane;
+ * one that has no element (padding and dilation can do that) at its first tap, moved into the plane. */
 static void windows(const pc_pool *pool, const real *x, int64_t row_stride, int64_t column_stride, real *out,
                     int64_t *indices, int64_t first_row, int64_t end_row)
 {
@@ -98,8 +98,9 @@ static void windows(const pc_pool *pool, const real *x, int64_t row_stride, int6
             int64_t left, right;
             const int64_t x0 = ox * pool->stride_w - pool->pad_left;
             inside(x0, pool->kernel_w, pool->dilation_w, pool->in_w, &left, &right);
-            const int64_t first_y = least(larger(y0 + top * pool->dilation_h, 0), pool->in_h - 1);
-            const int64_t first_x = least(larger(x0 + left * pool->dilation_w, 0), pool->in_w - 1);
+            const int empty = top == bottom || left == right;
+            const int64_t first_y = least(larger(y0 + (empty ? 0 : top) * pool->dilation_h, 0), pool->in_h - 1);
+            const int64_t first_x = least(larger(x0 + (empty ? 0 : left) * pool->dilation_w, 0), pool->in_w - 1);
             real best = -INFINITY;
             int64_t index = first_y * pool->in_w + first_x;
             for (int64_t i = top; i < bottom; i++) {

@@ -13,7 +13,7 @@ def native(x: np.ndarray, dtype: str) -> np.ndarray:
     """``x`` itself if it is aligned and in native byte order, whatever its strides; else a copy that is."""
     if x.flags.aligned and x.dtype.isnative:
         return x
-    return np.array(x, dtype=dtype, order="C")
+    return np.array(x, dtype=dtype, order="K")  # channels-last stays channels-last
 
 
 def into(out: np.ndarray | None, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray], None]) -> np.ndarray:

@@ -15,7 +15,7 @@ from .arrays import into, native
 from .bands import LARGEST_BAND, SERIAL_FLOPS, Bands, bands, packed_line
 from .tiles import Tiling, choose
 
-__all__ = ["implementations", "prepare", "prepare_key", "run"]
+__all__ = ["Prepared", "implementations", "pack", "prepare", "prepare_key", "run"]
 
 
 class Prepared(NamedTuple):
@@ -72,10 +72,14 @@ def prepare_key(plan: ConvPlan) -> Hashable:
 
 
 def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
-    """Pack the weights in the order in which the tiles read them, the last tile filled up with zeros."""
-    level, groups = isa.current(), plan.groups
-    tiling = _tiling(plan, level)
-    per_out = plan.out_channels // groups
+    """Pack the weights for the plan's own tiling."""
+    level = isa.current()
+    return pack(plan, weight, bias, level, _tiling(plan, level))
+
+
+def pack(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None, level: int, tiling: Tiling) -> Prepared:
+    """Put the weights into the order in which the tiles read them, the last tile filled up with zeros."""
+    groups, per_out = plan.groups, plan.out_channels // plan.groups
     taps = plan.in_channels // groups * plan.kernel[0] * plan.kernel[1]
     rows = np.asarray(weight, dtype=plan.dtype).reshape(groups, per_out, taps)
     split = tiling.count * tiling.channels

@@ -1,0 +1,11 @@
+from typing import Any
+
+import numpy as np
+
+class ConvTasks:
+    count: int
+    threads: int
+    scratch_bytes: int
+    def __init__(self, isa: int, is_double: bool, threads: int, b: Any) -> None: ...
+
+def run(tasks: ConvTasks, x: np.ndarray, weights: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None: ...

@@ -1,0 +1,15 @@
+from typing import Any
+
+import numpy as np
+
+class PoolTasks:
+    per_plane: int
+    blocks: int
+    count: int
+    threads: int
+    scratch_bytes: int
+    def __init__(
+        self, isa: int, is_double: bool, threads: int, plan: Any, rows: int, block: int, line: int
+    ) -> None: ...
+
+def run(tasks: PoolTasks, x: np.ndarray, out: np.ndarray, indices: np.ndarray | None = None) -> None: ...

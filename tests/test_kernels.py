@@ -1,0 +1,343 @@
+"""Every kernel of every instruction set this machine has, at the edges of its tiles and vectors."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from helpers import assert_close, normal, output_of
+
+import pyconv
+import pyconv.functional as F
+import pyconv.testing
+from pyconv._core import runtime
+from pyconv._core.conv import ConvTasks
+from pyconv._core.conv import run as run_tasks
+from pyconv.backends.cpu import conv, isa, pool
+from pyconv.backends.cpu.bands import bands
+from pyconv.backends.cpu.tiles import Tiling, choose
+from pyconv.plan import plan_conv2d
+
+ISAS = isa.names()
+DTYPES = ("float32", "float64")
+
+
+@pytest.fixture(params=ISAS)
+def level(request):
+    """The number of an instruction set, in use during the test."""
+    isa.use(request.param)
+    yield isa.current()
+    isa.use(None)
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    yield
+    pyconv.set_num_threads(2)
+
+
+def _plan(x, weight, stride=1, padding=0, groups=1):
+    pads = ((padding, padding), (padding, padding))
+    return plan_conv2d(
+        x.shape, weight.shape, None, x.dtype.name, x.itemsize, "nchw", (stride, stride), pads, (1, 1), groups, "auto"
+    )
+
+
+def _on_tiling(plan, tiling, level, x, weight, threads=1):
+    """The convolution on a tiling of the test's choice."""
+    is_double = plan.dtype == "float64"
+    prepared = conv.pack(plan, weight, None, level, tiling)
+    out = np.full(plan.out_shape, np.nan, plan.dtype)
+    tasks = ConvTasks(level, is_double, threads, bands(plan, tiling, x.itemsize, threads))
+    run_tasks(tasks, x, prepared.weights, prepared.bias, out)
+    return out
+
+
+def _tilings(level, is_double, out_channels):
+    """Every tile of the table as the full tile, and as the last one behind a full tile."""
+    tiles = runtime.tiles(level, is_double)
+    lanes = runtime.lanes(level, is_double)
+    for (full, (channels, vectors)), (last, (rest, width)) in itertools.product(enumerate(tiles), repeat=2):
+        if width != vectors:
+            continue
+        count = out_channels // channels
+        real = out_channels - count * channels
+        if real <= rest:
+            yield Tiling(full, channels, vectors * lanes, count, last, rest, real)
+
+
+def test_names_of_instruction_sets():
+    assert ISAS[0] == "baseline"
+    assert len(ISAS) == len(set(ISAS))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("out_channels", [1, 2, 3, 5, 8, 13, 24])
+def test_every_convolution_tile(level, dtype, out_channels):
+    """All tiles agree to the last bit: each output is one chain of sums in one order, whatever the tile."""
+    x = normal(1, 3, 9, 11, dtype=dtype)
+    weight = normal(out_channels, 3, 3, 2, dtype=dtype, seed=1)
+    plan = _plan(x, weight, padding=1)
+    wanted = F.conv2d(x, weight, padding=1, backend="reference")
+    results = [_on_tiling(plan, t, level, x, weight) for t in _tilings(level, dtype == "float64", out_channels)]
+    assert len(results) >= 5
+    assert_close(results[0], wanted)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def _widths(level, is_double):
+    """Line lengths around every tile's width, and primes."""
+    lanes = runtime.lanes(level, is_double)
+    widths = {v * lanes for _, v in runtime.tiles(level, is_double)}
+    return sorted({1, 2, 7, 31, 61} | {w + d for w in widths for d in (-1, 0, 1)})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_line_lengths_at_tile_edges(level, dtype):
+    """Outputs of one row, as long as a tile, one less and one more."""
+    for width in _widths(level, dtype == "float64"):
+        x = normal(2, 2, 1, width, dtype=dtype, seed=width)
+        for out_channels in (1, 3, 9):
+            weight = normal(out_channels, 2, 1, 1, dtype=dtype)
+            got = F.conv2d(x, weight, backend="cpu")
+            assert_close(got, F.conv2d(x, weight, backend="reference"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_packing(level, dtype, kernel, stride):
+    """Every phase of every stride and dilation, padding on each side, images smaller than the padding."""
+    for size, padding, dilation, groups in itertools.product((1, 8, 13), (0, 1, 4), (1, 2, 3), (1, 2)):
+        x = normal(1, 4, size, size + 3, dtype=dtype)
+        weight = normal(6, 4 // groups, kernel, kernel, dtype=dtype, seed=1)
+        arguments = (x, weight, None, stride, padding, dilation, groups)
+        try:
+            wanted = F.conv2d(*arguments, backend="reference")
+        except pyconv.errors.ShapeError:
+            continue
+        assert_close(F.conv2d(*arguments, backend="cpu"), wanted, terms=4 * kernel * kernel)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_bands(level, dtype, monkeypatch):
+    """A cache so small that images are cut into bands of few rows and columns."""
+    from pyconv.backends.cpu import bands as module
+
+    monkeypatch.setattr(module, "BAND_BYTES", 4096)
+    x = normal(2, 5, 23, 301, dtype=dtype)
+    weight = normal(7, 5, 3, 3, dtype=dtype, seed=1)
+    for stride in (1, 2):
+        plan = _plan(x, weight, stride, 1)
+        tiling = choose(7, 1000, level, dtype == "float64")
+        cut = bands(plan, tiling, x.itemsize, 1)
+        assert cut.bands_h > 1
+        assert cut.bands_w > 1
+        wanted = F.conv2d(x, weight, stride=stride, padding=1, backend="reference")
+        single = _on_tiling(plan, tiling, level, x, weight)
+        assert_close(single, wanted)
+        for threads in (2, 3):
+            np.testing.assert_array_equal(_on_tiling(plan, tiling, level, x, weight, threads), single)
+
+
+def test_tile_is_chosen_by_its_work():
+    """One output channel takes a tile of one; few pixels take a narrow tile, not half of a wide one."""
+    for level in range(len(ISAS)):
+        lanes = runtime.lanes(level, False)
+        assert choose(1, 10_000, level, False).channels == 1
+        assert choose(512, 10_000, level, False).channels >= 4
+        narrow = choose(512, 3 * lanes + 1, level, False)
+        assert -(-(3 * lanes + 1) // narrow.pixels) * narrow.pixels <= 4 * lanes
+
+
+def test_order_of_implementations():
+    """What is tried, in which order; changing it is a decision."""
+    isa.use("baseline")
+    try:
+        x = normal(1, 64, 56, 56)
+        found = pyconv.report.explanation(F.conv2d, x, normal(64, 64, 3, 3), backend="cpu")
+        assert [name for name, _ in found.steps[0].candidates] == ["cpu:direct_4x12_baseline"]
+        found = pyconv.report.explanation(F.max_pool2d, x, 2, backend="cpu")
+        names = ["cpu:channels_baseline", "cpu:separable_baseline", "cpu:windows_baseline"]
+        assert [name for name, _ in found.steps[0].candidates] == names
+        assert found.steps[0].implementation == "separable_baseline"
+        found = pyconv.report.explanation(F.max_pool2d, x, 2, return_indices=True, backend="cpu")
+        assert found.steps[0].implementation == "windows_baseline"
+        last = np.moveaxis(normal(1, 8, 8, 64), -1, 1)
+        found = pyconv.report.explanation(F.max_pool2d, last, 2, backend="cpu")
+        assert found.steps[0].implementation == "channels_baseline"
+        found = pyconv.report.explanation(F.tanh, x, backend="cpu")
+        assert [name for name, _ in found.steps[0].candidates] == ["cpu:vector_baseline"]
+    finally:
+        isa.use(None)
+
+
+def test_bands_that_would_not_fit_are_refused():
+    """A plan whose packed input is beyond all reason is refused in words, before any memory is taken."""
+    x = np.broadcast_to(np.float32(1), (1, 1, 2**20, 2**20))
+    weight = np.ones((1, 1, 2, 2), np.float32)
+    with pytest.raises(pyconv.errors.BackendError, match="packed elements"):
+        F.conv2d(x, weight, dilation=2**20 - 4, backend="cpu")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "strided"])
+def test_pooling_at_vector_edges(level, dtype, layout):
+    """Rows of every length around a vector's, with NaN, -inf and ties; stride 1, 2 and 3."""
+    rng = np.random.default_rng(0)
+    lanes = runtime.lanes(level, dtype == "float64")
+    for width, channels in itertools.product((1, lanes - 1, lanes, lanes + 1, 2 * lanes + 1, 37), (1, 3, lanes + 1)):
+        data = rng.integers(-3, 4, (1, 7, width, channels)).astype(dtype)
+        data[rng.random(data.shape) < 0.03] = np.nan
+        data[rng.random(data.shape) < 0.1] = -np.inf
+        x = np.moveaxis(data, -1, 1)
+        if layout == "nchw":
+            x = np.ascontiguousarray(x)
+        elif layout == "strided":
+            x = np.ascontiguousarray(x)[..., ::-1]
+        for kernel, stride, padding, dilation in itertools.product((1, 2, 3), (1, 2, 3), (0, 1), (1, 2)):
+            for ceil_mode, indices in ((False, False), (True, False), (False, True)):
+                arguments = (x, kernel, stride, padding, dilation, ceil_mode, indices)
+                try:
+                    wanted = F.max_pool2d(*arguments, backend="reference")
+                except pyconv.errors.ShapeError:
+                    continue
+                got = F.max_pool2d(*arguments, backend="cpu")
+                np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("op", ["relu", "sigmoid", "tanh"])
+def test_activations_of_every_length(level, dtype, op):
+    """The tail of an array goes through the same function as the rest, and nothing behind it is written."""
+    function = getattr(F, op)
+    lanes = runtime.lanes(level, dtype == "float64")
+    x = normal(4 * lanes, dtype=dtype) * 4
+    whole = function(x, backend="cpu")
+    assert_close(whole, function(x, backend="reference"))
+    for length in range(3 * lanes + 2):
+        out = np.full(4 * lanes, 7, dtype)
+        function(x[:length], out=out[:length], backend="cpu")
+        np.testing.assert_array_equal(out[:length], whole[:length])
+        assert (out[length:] == 7).all()
+
+
+def test_conformance_on_every_instruction_set(level):
+    report = pyconv.testing.check_backend("cpu")
+    assert not report.refused, report
+    assert report.passed
+
+
+def _exact(op, x):
+    """The function in float64, which is exact next to float32."""
+    wide = x.astype(np.float64)
+    if op == "tanh":
+        return np.tanh(wide)
+    small = np.exp(-np.abs(wide))
+    return np.where(wide < 0, small, 1.0) / (1.0 + small)
+
+
+def _worst_ulp(op, bits):
+    """The largest error over the finite float32 with these bit patterns, in units of the exact result's last place."""
+    x = bits.astype(np.uint32).view(np.float32)
+    x = x[np.isfinite(x)]
+    if not x.size:
+        return 0.0
+    exact = _exact(op, x)
+    smallest = np.finfo(np.float32).tiny
+    unit = np.spacing(np.maximum(np.abs(exact), smallest).astype(np.float32)).astype(np.float64)
+    return float((np.abs(getattr(F, op)(x, backend="cpu").astype(np.float64) - exact) / unit).max())
+
+
+@pytest.mark.parametrize("op", ["sigmoid", "tanh"])
+def test_ulp_sample(level, op):
+    """Every 2039th float32; README and docstrings promise 2 ulp, and 1.2 is what was measured over all."""
+    assert _worst_ulp(op, np.arange(0, 2**32, 2039, dtype=np.uint64)) <= 1.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", ["sigmoid", "tanh"])
+def test_ulp_of_every_float32(level, op):
+    """All of them."""
+    step = 2**25
+    worst = max(_worst_ulp(op, np.arange(low, low + step, dtype=np.uint64)) for low in range(0, 2**32, step))
+    print(f"{isa.name()} {op}: {worst:.4f} ulp")
+    assert worst <= 1.2
+
+
+GUARDED = """
+import ctypes, mmap
+import numpy as np
+import pyconv, pyconv.functional as F
+from pyconv.backends.cpu import isa
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+PAGE = mmap.PAGESIZE
+kept = []
+
+def guarded(shape, dtype, at_end):
+    # an array that ends where a forbidden page begins, or begins where one ends
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    pages = -(-size // PAGE)
+    memory = mmap.mmap(-1, (pages + 2) * PAGE)
+    kept.append(memory)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for page in (base, base + (pages + 1) * PAGE):
+        assert libc.mprotect(page, PAGE, 0) == 0
+    start = PAGE + (pages * PAGE - size if at_end else 0)
+    return np.frombuffer(memory, np.uint8, size, start).view(dtype).reshape(shape)
+
+def copy(array, at_end):
+    result = guarded(array.shape, array.dtype, at_end)
+    result[...] = array
+    return result
+
+rng = np.random.default_rng(0)
+checked = 0
+for name in isa.names():
+    isa.use(name)
+    for at_end in (False, True):
+        for dtype in ("float32", "float64"):
+            for channels, height, width in ((1, 1, 1), (3, 5, 17), (5, 9, 33), (18, 4, 4)):
+                x = copy(rng.standard_normal((1, channels, height, width)).astype(dtype), at_end)
+                last = copy(rng.standard_normal((1, height, width, channels)).astype(dtype), at_end)
+                for array in (x, np.moveaxis(last, -1, 1)):
+                    for outs in (1, 3, 13):
+                        w = copy(rng.standard_normal((outs, channels, 1, 1)).astype(dtype), at_end)
+                        b = copy(rng.standard_normal(outs).astype(dtype), at_end)
+                        F.conv2d(array, w, b, out=guarded((1, outs, height, width), dtype, at_end), backend="cpu")
+                        F.conv2d(array, w, b, 2, 1, backend="cpu")
+                        checked += 1
+                    for kernel, stride in ((2, 2), (3, 2), (3, 1)):
+                        shape = F.max_pool2d(array, kernel, stride, 1, backend="reference").shape
+                        F.max_pool2d(array, kernel, stride, 1, out=guarded(shape, dtype, at_end), backend="cpu")
+                        F.max_pool2d(array, kernel, stride, 1, return_indices=True, backend="cpu")
+                for function in (F.relu, F.sigmoid, F.tanh):
+                    function(x, out=guarded(x.shape, dtype, at_end), backend="cpu")
+print(checked)
+"""
+
+
+def test_nothing_is_touched_beside_the_arrays():
+    """Arrays between pages that may not be touched: a vector too far would end the process."""
+    assert int(output_of(GUARDED)) == len(ISAS) * 2 * 2 * 4 * 2 * 3
+
+
+def test_instruction_set_by_environment():
+    code = "from pyconv.backends.cpu import isa; print(isa.name())"
+    assert output_of(code, PYCONV_CPU_ISA="baseline") == "baseline"
+    assert output_of(code, PYCONV_CPU_ISA="") == ISAS[-1]
+
+
+def test_pooling_of_mostly_padding_takes_no_line():
+    """A window a thousand times wider than the image is gone through tap by tap inside of the image."""
+    x = normal(1, 1, 3, 10)
+    kernel, padding = (1, 200_001), ((0, 0), (200_000, 200_000))
+    found = pyconv.report.explanation(F.max_pool2d, x, kernel, 100_000, padding, backend="cpu")
+    assert found.steps[0].implementation == f"windows_{ISAS[-1]}"
+    got = F.max_pool2d(x, kernel, 100_000, padding, backend="cpu")
+    np.testing.assert_array_equal(got, F.max_pool2d(x, kernel, 100_000, padding, backend="reference"))
+    assert pool.implementations(found.steps[0].plan)[1][1] is not None
