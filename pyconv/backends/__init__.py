@@ -45,20 +45,21 @@ class BackendInfo(NamedTuple):
     api_version: int = API_VERSION
 
 
-cpu = BackendInfo(
+# not called cpu and so on: those names become the submodules once they are imported
+cpu_info = BackendInfo(
     name="cpu",
     target="pyconv.backends.cpu:CpuBackend",
     automatic=("numpy",),
     summary="compiled C kernels, OpenMP threads",
     unusable="pyconv.backends.cpu:unusable",
 )
-reference = BackendInfo(
+reference_info = BackendInfo(
     name="reference",
     target="pyconv.backends.reference:ReferenceBackend",
     automatic=("numpy",),
     summary="plain NumPy, written to be read: the specification",
 )
-cuda = BackendInfo(
+cuda_info = BackendInfo(
     name="cuda",
     target="pyconv.backends.cuda:CudaBackend",
     array_types=("cupy", "numpy"),
@@ -67,5 +68,5 @@ cuda = BackendInfo(
     unusable="pyconv.backends.cuda:unusable",
 )
 
-BUILTIN = (cpu, cuda, reference)
+BUILTIN = (cpu_info, cuda_info, reference_info)
 """In the order of automatic choice."""
