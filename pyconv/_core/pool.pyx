@@ -20,11 +20,12 @@ cdef class PoolTasks:
     cdef pc_pool pool
     cdef const pc_kernels *table
     cdef int type_number
-    cdef readonly int64_t per_plane, blocks, count
+    cdef readonly int64_t per_plane, blocks, count, together
     cdef readonly int threads
     cdef readonly size_t scratch_bytes
 
-    def __init__(self, int isa, bint is_double, int threads, plan, int64_t rows, int64_t block, int64_t line):
+    def __init__(self, int isa, bint is_double, int threads, plan, int64_t rows, int64_t block, int64_t line,
+                 int64_t together):
         check(isa)
         self.table = kernels(isa, is_double)
         self.type_number = cnp.NPY_DOUBLE if is_double else cnp.NPY_FLOAT
@@ -41,6 +42,7 @@ cdef class PoolTasks:
         self.per_plane = (p.out_h + rows - 1) // rows
         self.blocks = (p.channels + block - 1) // block
         self.count = self.per_plane * self.blocks * plan.batch
+        self.together = together  # tasks that a thread takes at a time: small planes are not worth more
         self.scratch_bytes = line * (8 if is_double else 4)
 
 
@@ -91,11 +93,12 @@ def run(PoolTasks tasks, cnp.ndarray x, cnp.ndarray out, cnp.ndarray indices=Non
             raise TypeError("indices must be a contiguous int64 array")
         index_data = <int64_t *>cnp.PyArray_DATA(indices)
     cdef int64_t i, count = tasks.count
-    cdef int threads = <int>min(tasks.threads, count), failed = 0
+    cdef int64_t together = tasks.together
+    cdef int threads = <int>min(tasks.threads, (count + together - 1) // together), failed = 0
     with nogil:
         if threads > 1:
             note_parallel()
-            for i in prange(count, schedule="dynamic", num_threads=threads):
+            for i in prange(count, schedule="dynamic", chunksize=together, num_threads=threads):
                 failed += task(tasks, i, x_data, strides, itemsize, out_data, index_data)
         else:
             for i in range(count):

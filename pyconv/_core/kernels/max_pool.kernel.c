@@ -4,6 +4,7 @@
  * NaN wins over everything (max_or_nan).
  */
 #include <math.h>
+#include <string.h>
 
 #include "kernels.h"
 #include "vector.h"
@@ -21,18 +22,31 @@ static void inside(int64_t start, int64_t kernel, int64_t dilation, int64_t size
     *end = larger(*begin, *end);
 }
 
-/* line[i] = the largest of x[i], x[i + step], ... over count rows */
-static void down(const real *x, int64_t step, int64_t count, int64_t column_stride, int64_t width, real *line)
+/* A vector at p, of which n elements may be read for sure, and all that come before limit. */
+static inline vec load_some(const real *p, int64_t n, const real *limit)
 {
-    int64_t i = 0;
+    if (n >= LANES || p + LANES <= limit) return load(p);
+    real some[LANES] = {0};
+    memcpy(some, p, (size_t)n * sizeof(real));
+    return load(some);
+}
+
+/* line[i] = the largest of x[i], x[i + step], ... over count rows; up to a vector more of line is overwritten.
+ * x may be read up to limit. */
+static void down(const real *x, int64_t step, int64_t count, int64_t column_stride, int64_t width, const real *limit,
+                 real *line)
+{
     if (column_stride == 1) {
-        for (; i + LANES <= width; i += LANES) {
-            vec best = load(x + i);
-            for (int64_t j = 1; j < count; j++) best = max_or_nan(best, load(x + j * step + i));
+        for (int64_t i = 0; i < width; i += LANES) {
+            vec best = load_some(x + i, width - i, limit);
+            for (int64_t j = 1; j < count; j++) {
+                best = max_or_nan(best, load_some(x + j * step + i, width - i, limit));
+            }
             store(line + i, best);
         }
+        return;
     }
-    for (; i < width; i++) {
+    for (int64_t i = 0; i < width; i++) {
         real best = x[i * column_stride];
         for (int64_t j = 1; j < count; j++) best = max_or_nan_1(best, x[j * step + i * column_stride]);
         line[i] = best;
@@ -59,28 +73,38 @@ static inline vec evens(const real *p)
 #endif
 }
 
-/* out[i] = the largest of line[i * stride], line[i * stride + dilation], ... over kernel places */
+static inline void store_some(real *to, vec v, int64_t n)
+{
+    if (n >= LANES) {
+        store(to, v);
+    } else {
+        memcpy(to, &v, (size_t)n * sizeof(real));
+    }
+}
+
+/* out[i] = the largest of line[i * stride], line[i * stride + dilation], ... over kernel places; up to two vectors
+ * more of line are read. */
 static void along(const real *line, int64_t stride, int64_t kernel, int64_t dilation, int64_t width, real *out)
 {
-    int64_t i = 0;
     if (stride == 1) {
-        for (; i + LANES <= width; i += LANES) {
+        for (int64_t i = 0; i < width; i += LANES) {
             vec best = load(line + i);
             for (int64_t k = 1; k < kernel; k++) best = max_or_nan(best, load(line + i + k * dilation));
-            store(out + i, best);
+            store_some(out + i, best, width - i);
         }
     } else if (stride == 2) {
-        for (; i + LANES <= width; i += LANES) {
+        for (int64_t i = 0; i < width; i += LANES) {
             vec best = evens(line + 2 * i);
             for (int64_t k = 1; k < kernel; k++) best = max_or_nan(best, evens(line + 2 * i + k * dilation));
-            store(out + i, best);
+            store_some(out + i, best, width - i);
         }
-    }
-    for (; i < width; i++) {
-        const real *window = line + i * stride;
-        real best = window[0];
-        for (int64_t k = 1; k < kernel; k++) best = max_or_nan_1(best, window[k * dilation]);
-        out[i] = best;
+    } else {
+        for (int64_t i = 0; i < width; i++) {
+            const real *window = line + i * stride;
+            real best = window[0];
+            for (int64_t k = 1; k < kernel; k++) best = max_or_nan_1(best, window[k * dilation]);
+            out[i] = best;
+        }
     }
 }
 
@@ -129,19 +153,22 @@ void PC_NAME(max_pool_task)(const pc_pool *pool, const void *x_, int64_t row_str
         windows(pool, x, row_stride, column_stride, out, 0, first_row, end_row);
         return;
     }
-    /* the padding stays -inf; the middle is written anew for every row */
-    for (int64_t i = 0; i < pool->line; i++) line[i] = -INFINITY;
+    /* the last place of the plane that may be read, whichever way its rows run */
+    const real *limit = x + pool->in_w + (row_stride > 0 ? (pool->in_h - 1) * row_stride : 0);
+    real *middle = line + pool->pad_left, *right = middle + pool->in_w;
+    for (int64_t i = 0; i < pool->pad_left; i++) line[i] = -INFINITY;
     for (int64_t oy = first_row; oy < end_row; oy++) {
         int64_t top, bottom;
         const int64_t y0 = oy * pool->stride_h - pool->pad_top;
         inside(y0, pool->kernel_h, pool->dilation_h, pool->in_h, &top, &bottom);
-        real *middle = line + pool->pad_left;
         if (top == bottom) {
             for (int64_t i = 0; i < pool->in_w; i++) middle[i] = -INFINITY;
         } else {
             down(x + (y0 + top * pool->dilation_h) * row_stride, pool->dilation_h * row_stride, bottom - top,
-                 column_stride, pool->in_w, middle);
+                 column_stride, pool->in_w, limit, middle);
         }
+        /* after the middle, which is written in whole vectors */
+        for (real *p = right; p < line + pool->line; p++) *p = -INFINITY;
         along(line, pool->stride_w, pool->kernel_w, pool->dilation_w, pool->out_w, out + oy * pool->out_w);
     }
 }

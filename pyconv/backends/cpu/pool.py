@@ -22,10 +22,10 @@ TASK_ELEMENTS = 16_384
 
 
 def _line(plan: PoolPlan, lanes: int) -> int:
-    """Elements of a line of scratch: every place that a window of a row touches, and a vector more."""
+    """Elements of a line of scratch: every place that a window of a row touches, and what vectors touch beyond it."""
     left = plan.padding[1][0]
     reach = (plan.out_size[1] - 1) * plan.stride[1] + span(plan.kernel[1], plan.dilation[1])
-    return max(left + plan.in_size[1], reach) + lanes
+    return max(left + plan.in_size[1], reach) + 2 * lanes
 
 
 def _channels(plan: PoolPlan) -> str | None:
@@ -65,7 +65,8 @@ def _tasks(plan: PoolPlan, level: int, count: int) -> pool.PoolTasks:
         line = _line(plan, lanes)
     read = plan.in_size[1] * min(plan.stride[0], plan.in_size[0]) * block  # for a row of output
     rows = max(1, min(plan.out_size[0], TASK_ELEMENTS // read))
-    return pool.PoolTasks(level, is_double, count, plan, rows, block, line)
+    planes = max(1, TASK_ELEMENTS // (read * rows)) if rows == plan.out_size[0] else 1
+    return pool.PoolTasks(level, is_double, count, plan, rows, block, line, planes)
 
 
 def run(plan: PoolPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> Any:
