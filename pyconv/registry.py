@@ -8,8 +8,6 @@ replaced silently; only automatic choice goes on to the next one.
 from __future__ import annotations
 
 import contextlib
-import difflib
-import logging
 import os
 import warnings
 from collections.abc import Hashable, Iterator
@@ -36,7 +34,6 @@ __all__ = [
 ]
 
 GROUP = "pyconv.backends"
-logger = logging.getLogger("pyconv")
 
 
 class Backend(Protocol):
@@ -194,6 +191,8 @@ def _names(value: Any, origin: str) -> tuple[str, ...]:
             _find(name)
         except KeyError:
             known = list(_discover())
+            import difflib  # only for the error
+
             close = difflib.get_close_matches(name, known, 1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ConfigurationError(
@@ -286,7 +285,9 @@ def _choose(plan: Plan, kind: str, names: tuple[str, ...] | None) -> Backend:
         backend, reason = candidate(name, plan, kind)
         if backend is not None:
             if refusals and names is None:
-                logger.debug("%s: automatic choice of %s, after %s", plan.op, name, refusals)
+                import logging  # slow to import, and this is rare
+
+                logging.getLogger("pyconv").debug("%s: automatic choice of %s, after %s", plan.op, name, refusals)
             return backend
         refusals[name] = str(reason)
     asked = f"backend {', '.join(names)} was asked for" if names else f"automatic choice for {kind} arrays"
