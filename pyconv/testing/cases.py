@@ -102,6 +102,7 @@ _CONV_SHAPES: dict[str, tuple[Shape, Shape, dict[str, Any]]] = {
     "channels_7_1": ((1, 7, 6, 7), (1, 7, 3, 3), {"padding": 1}),
     "channels_13_17": ((1, 13, 6, 7), (17, 13, 3, 3), {"padding": 1}),
     "channels_17_33": ((1, 17, 5, 17), (33, 17, 3, 3), {"padding": 1}),
+    "channels_32_48": ((2, 32, 14, 19), (48, 32, 3, 3), {"padding": 1}),
     "channels_64_65": ((1, 64, 7, 15), (65, 64, 3, 3), {"padding": 1}),
     "kernel_1x1": ((2, 5, 6, 7), (4, 5, 1, 1), {}),
     "kernel_1x1_many": ((1, 67, 7, 9), (53, 67, 1, 1), {}),
@@ -181,15 +182,20 @@ def _conv(dtype: str) -> Iterator[Case]:
         yield case(f"all_{layout}-groups2", "groups2", layout=layout, weight_layout=layout)
     for layout in ("channels_last", "byte_swapped", "gaps"):
         yield case(f"{layout}-channels_17_33", "channels_17_33", layout=layout)
+        yield case(f"{layout}-channels_32_48", "channels_32_48", layout=layout)
         yield case(f"{layout}-kernel_7x7_stem", "kernel_7x7_stem", layout=layout)
     for values in ("few_nan", "few_inf", "infinities", "denormal", "ties"):
         for shape in ("plain", "padding1", "channels_17_33", "depthwise"):
             yield case(f"{values}-{shape}", shape, values=values)
+    for values in ("one_nan", "one_inf"):
+        for shape in ("plain", "padding1", "kernel_1x1_many", "depthwise", "channels_17_33", "channels_32_48"):
+            yield case(f"{values}-{shape}", shape, values=values)
+    yield case("denormal-channels_32_48", "channels_32_48", values="denormal")
     yield case("weight_nan", weight_values="few_nan")
     yield case("weight_denormal", weight_values="denormal")
     yield case("overflow", values="huge", weight_values="ones", bias=False)
     for out in ("contiguous", "strided"):
-        for shape in ("padding1", "kernel_1x1", "depthwise", "channels_17_33", "unbatched", "batch0"):
+        for shape in ("padding1", "kernel_1x1", "depthwise", "channels_32_48", "unbatched", "batch0"):
             yield case(f"out_{out}-{shape}", shape, out=out)
         yield case(f"out_{out}-channels_last", "padding1", out=out, layout="channels_last")
 

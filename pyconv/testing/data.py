@@ -32,6 +32,17 @@ def _sprinkled(values: list[float], share: float) -> Callable[..., np.ndarray]:
     return make
 
 
+def _one(value: float) -> Callable[..., np.ndarray]:
+    """One such element in the middle: it may be seen only by the windows that hold it."""
+
+    def make(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        array = _normal(rng, shape, dtype)
+        array[tuple(length // 2 for length in shape)] = value
+        return array
+
+    return make
+
+
 def _special(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Zeros of both signs, infinities, NaN, the largest, smallest normal and denormal numbers."""
     limits = np.finfo(dtype)
@@ -61,6 +72,8 @@ VALUES: dict[str, Callable[[np.random.Generator, tuple[int, ...], np.dtype], np.
     "normal": _normal,
     "wide": _wide,
     "ties": _ties,
+    "one_nan": _one(np.nan),
+    "one_inf": _one(np.inf),
     "few_nan": _sprinkled([np.nan], 0.03),
     "many_nan": _sprinkled([np.nan], 0.5),
     "few_inf": _sprinkled([np.inf], 0.03),
