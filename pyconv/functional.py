@@ -175,8 +175,9 @@ def conv2d(
         Written and returned; it must have the result's shape and dtype and share no memory with the inputs.
     backend : str, optional
         A backend's name, or a comma list; see :func:`pyconv.backends`.
-    algorithm : {'auto', 'direct'}, default 'auto'
-        'direct' keeps to the plain sum of products.
+    algorithm : {'auto', 'direct', 'winograd'}, default 'auto'
+        'direct' keeps to the plain sum of products; 'winograd' asks for F(4x4, 3x3), for 3x3 kernels of stride 1,
+        which takes a quarter of the multiplications and errs about three times as much.
 
     Returns
     -------

@@ -14,7 +14,7 @@ import pyconv.testing
 from pyconv._core import runtime
 from pyconv._core.conv import ConvTasks
 from pyconv._core.conv import run as run_tasks
-from pyconv.backends.cpu import conv, isa, pool
+from pyconv.backends.cpu import direct, isa, pool
 from pyconv.backends.cpu.bands import bands
 from pyconv.backends.cpu.tiles import Tiling, choose
 from pyconv.plan import plan_conv2d
@@ -47,7 +47,7 @@ def _plan(x, weight, stride=1, padding=0, groups=1):
 def _on_tiling(plan, tiling, level, x, weight, threads=1):
     """The convolution on a tiling of the test's choice."""
     is_double = plan.dtype == "float64"
-    prepared = conv.pack(plan, weight, None, level, tiling)
+    prepared = direct.pack(plan, weight, None, level, tiling)
     out = np.full(plan.out_shape, np.nan, plan.dtype)
     tasks = ConvTasks(level, is_double, threads, bands(plan, tiling, x.itemsize, threads))
     run_tasks(tasks, x, prepared.weights, prepared.bias, out)
@@ -126,7 +126,7 @@ def test_many_bands(level, dtype, monkeypatch):
     """A cache so small that images are cut into bands of few rows and columns."""
     from pyconv.backends.cpu import bands as module
 
-    monkeypatch.setattr(module, "BAND_BYTES", 4096)
+    monkeypatch.setattr(module, "WORKING_SET", 4096)
     x = normal(2, 5, 23, 301, dtype=dtype)
     weight = normal(7, 5, 3, 3, dtype=dtype, seed=1)
     for stride in (1, 2):
@@ -158,7 +158,11 @@ def test_order_of_implementations():
     try:
         x = normal(1, 64, 56, 56)
         found = pyconv.report.explanation(F.conv2d, x, normal(64, 64, 3, 3), backend="cpu")
-        assert [name for name, _ in found.steps[0].candidates] == ["cpu:direct_4x12_baseline"]
+        names = ["cpu:winograd_f4x3_baseline", "cpu:direct_4x12_baseline"]
+        assert [name for name, _ in found.steps[0].candidates] == names
+        assert found.steps[0].implementation == "winograd_f4x3_baseline"
+        found = pyconv.report.explanation(F.conv2d, x, normal(64, 64, 3, 3), stride=2, backend="cpu")
+        assert found.steps[0].implementation == "direct_4x12_baseline"
         found = pyconv.report.explanation(F.max_pool2d, x, 2, backend="cpu")
         names = ["cpu:channels_baseline", "cpu:separable_baseline", "cpu:windows_baseline"]
         assert [name for name, _ in found.steps[0].candidates] == names
@@ -310,6 +314,9 @@ for name in isa.names():
                         b = copy(rng.standard_normal(outs).astype(dtype), at_end)
                         F.conv2d(array, w, b, out=guarded((1, outs, height, width), dtype, at_end), backend="cpu")
                         F.conv2d(array, w, b, 2, 1, backend="cpu")
+                        w = copy(rng.standard_normal((outs, channels, 3, 3)).astype(dtype), at_end)
+                        out = guarded((1, outs, height, width), dtype, at_end)
+                        F.conv2d(array, w, b, 1, 1, out=out, backend="cpu", algorithm="winograd")
                         checked += 1
                     for kernel, stride in ((2, 2), (3, 2), (3, 1)):
                         shape = F.max_pool2d(array, kernel, stride, 1, backend="reference").shape

@@ -22,6 +22,20 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t full_tiles
         int64_t last_channels
 
+    ctypedef struct pc_winograd:
+        int64_t batch, in_channels, out_channels
+        int64_t in_h, in_w, out_h, out_w
+        int64_t pad_top, pad_left
+        int64_t tiles_h, tiles_w
+        int64_t rows, cols
+        int64_t bands_h, bands_w
+        int64_t shares
+        int64_t block_vectors
+        int64_t blocks
+        int64_t tile_pitch
+        int64_t plane_pitch
+        int64_t work_pitch
+
     ctypedef struct pc_pool:
         int64_t channels
         int64_t in_h, in_w, out_h, out_w
@@ -39,6 +53,9 @@ cdef extern from "kernels/kernels.h" nogil:
         const int64_t *tile_count
         void (*conv_task)(const pc_conv *, int64_t, const void *, const int64_t *, const void *, const void *, void *,
                           const int64_t *, void *) noexcept nogil
+        int64_t winograd_block_vectors
+        int (*winograd_task)(const pc_winograd *, int64_t, const void *, const int64_t *, const void *, const void *,
+                             void *, const int64_t *, void *) noexcept nogil
         void (*max_pool_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t, int64_t,
                               void *) noexcept nogil
         void (*max_pool_channels_task)(const pc_pool *, const void *, int64_t, int64_t, int64_t, void *, int64_t, int64_t,

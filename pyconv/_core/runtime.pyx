@@ -52,6 +52,12 @@ def tiles(int isa, bint is_double):
     return [(table.tiles[i].channels, table.tiles[i].vectors) for i in range(table.tile_count[0])]
 
 
+def winograd_block(int isa, bint is_double):
+    """Vectors of output channels that the Winograd products take at a time."""
+    check(isa)
+    return pc_kernels_of(isa, is_double).winograd_block_vectors
+
+
 cpdef int check(int isa) except -1:
     """Refuse an instruction set that this machine does not have."""
     if not 0 <= isa < pc_isa_count() or not pc_isa_usable(isa):

@@ -24,7 +24,9 @@ class ReferenceBackend:
     array_types = ("numpy",)
 
     def supports(self, plan: Plan) -> str | None:
-        """None: there is nothing it does not do."""
+        """None, unless an algorithm was named: it has none but the plain sum."""
+        if isinstance(plan, ConvPlan) and plan.algorithm not in ("auto", "direct"):
+            return f"it has no algorithm {plan.algorithm!r}"
         return None
 
     def implementations(self, plan: Plan) -> list[tuple[str, str | None]]:

@@ -20,8 +20,9 @@ __all__ = [
     "plan_conv2d",
 ]
 
-ALGORITHMS = ("auto", "direct")
-"""What ``algorithm=`` may be: ``auto`` lets the backend choose, ``direct`` keeps to the plain sum of products."""
+ALGORITHMS = ("auto", "direct", "winograd")
+"""What ``algorithm=`` may be: ``auto`` lets the backend choose, ``direct`` keeps to the plain sum of products,
+``winograd`` asks for F(4x4, 3x3) and is refused where that cannot be used."""
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 

@@ -4,8 +4,6 @@
  * the argument is reduced as y = n * log(2) + r, log(2) in two parts (Cody and Waite's method). Every element is
  * computed alike wherever it lies: the tail goes through a full vector too.
  */
-#include <string.h>
-
 #include "kernels.h"
 #include "vector.h"
 
@@ -124,12 +122,7 @@ static inline vec tanh_of(vec x)
         real *out = out_;                                                                                           \
         int64_t i = 0;                                                                                              \
         for (; i + LANES <= count; i += LANES) store(out + i, name##_of(load(x + i)));                              \
-        if (i < count) {                                                                                            \
-            real tail[LANES] = {0};                                                                                 \
-            memcpy(tail, x + i, (size_t)(count - i) * sizeof(real));                                                \
-            store(tail, name##_of(load(tail)));                                                                     \
-            memcpy(out + i, tail, (size_t)(count - i) * sizeof(real));                                              \
-        }                                                                                                           \
+        if (i < count) store_part(out + i, name##_of(load_part(x + i, 0, count - i)), count - i);                   \
     }
 
 ACTIVATION(relu)

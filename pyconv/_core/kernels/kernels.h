@@ -32,6 +32,23 @@ typedef struct {
     int64_t last_channels;         /* real output channels in the last tile; 0 if there is none */
 } pc_conv;
 
+/* A 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): output tiles of 4 x 4 pixels from input tiles of 6 x 6. A task
+ * is a grid of rows x cols tiles of one image, for one share of the blocks of output channels. */
+typedef struct {
+    int64_t batch, in_channels, out_channels;
+    int64_t in_h, in_w, out_h, out_w;
+    int64_t pad_top, pad_left;
+    int64_t tiles_h, tiles_w;      /* of an image */
+    int64_t rows, cols;            /* tiles of a task; the last ones of an image may have fewer */
+    int64_t bands_h, bands_w;      /* tasks of an image */
+    int64_t shares;                /* tasks that divide one band's blocks of output channels between them */
+    int64_t block_vectors;         /* vectors of output channels in a full block */
+    int64_t blocks;                /* the last one may have fewer vectors */
+    int64_t tile_pitch;            /* places for the tiles of one input channel, in the transformed input */
+    int64_t plane_pitch;           /* places for one of the 36 products' inputs */
+    int64_t work_pitch;            /* places for a row of input columns */
+} pc_winograd;
+
 /* A max pooling; a task is a run of output rows of one plane, or of a block of planes whose channels are neighbours in
  * memory. Strides are those of the input. */
 typedef struct {
@@ -60,6 +77,10 @@ typedef struct {
 
     void (*conv_task)(const pc_conv *conv, int64_t task, const void *x, const int64_t *x_strides, const void *weights,
                       const void *bias, void *out, const int64_t *out_strides, void *scratch);
+    int64_t winograd_block_vectors;
+    /* 1 if a result was not finite, and has to be computed directly */
+    int (*winograd_task)(const pc_winograd *winograd, int64_t task, const void *x, const int64_t *x_strides,
+                         const void *weights, const void *bias, void *out, const int64_t *out_strides, void *scratch);
     void (*max_pool_task)(const pc_pool *pool, const void *x, int64_t row_stride, int64_t column_stride, void *out,
                           int64_t first_row, int64_t end_row, void *scratch);
     void (*max_pool_channels_task)(const pc_pool *pool, const void *x, int64_t row_stride, int64_t column_stride,

@@ -4,7 +4,6 @@
  * NaN wins over everything (max_or_nan).
  */
 #include <math.h>
-#include <string.h>
 
 #include "kernels.h"
 #include "vector.h"
@@ -22,26 +21,19 @@ static void inside(int64_t start, int64_t kernel, int64_t dilation, int64_t size
     *end = larger(*begin, *end);
 }
 
-/* A vector at p, of which n elements may be read for sure, and all that come before limit. */
-static inline vec load_some(const real *p, int64_t n, const real *limit)
-{
-    if (n >= LANES || p + LANES <= limit) return load(p);
-    real some[LANES] = {0};
-    memcpy(some, p, (size_t)n * sizeof(real));
-    return load(some);
-}
-
-/* line[i] = the largest of x[i], x[i + step], ... over count rows; up to a vector more of line is overwritten.
- * x may be read up to limit. */
-static void down(const real *x, int64_t step, int64_t count, int64_t column_stride, int64_t width, const real *limit,
-                 real *line)
+/* line[i] = the largest of x[i], x[i + step], ... over count rows; up to a vector more of line is overwritten */
+static void down(const real *x, int64_t step, int64_t count, int64_t column_stride, int64_t width, real *line)
 {
     if (column_stride == 1) {
-        for (int64_t i = 0; i < width; i += LANES) {
-            vec best = load_some(x + i, width - i, limit);
-            for (int64_t j = 1; j < count; j++) {
-                best = max_or_nan(best, load_some(x + j * step + i, width - i, limit));
-            }
+        int64_t i = 0;
+        for (; i + LANES <= width; i += LANES) {
+            vec best = load(x + i);
+            for (int64_t j = 1; j < count; j++) best = max_or_nan(best, load(x + j * step + i));
+            store(line + i, best);
+        }
+        if (i < width) {
+            vec best = load_part(x + i, 0, width - i);
+            for (int64_t j = 1; j < count; j++) best = max_or_nan(best, load_part(x + j * step + i, 0, width - i));
             store(line + i, best);
         }
         return;
@@ -56,30 +48,7 @@ static void down(const real *x, int64_t step, int64_t count, int64_t column_stri
 /* The even elements of the 2 * LANES ones at p. */
 static inline vec evens(const real *p)
 {
-    const vec low = load(p), high = load(p + LANES);
-#if VECTOR_BYTES == 64 && !PC_F64
-#define EVENS 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#elif VECTOR_BYTES == 64 || (VECTOR_BYTES == 32 && !PC_F64)
-#define EVENS 0, 2, 4, 6, 8, 10, 12, 14
-#elif VECTOR_BYTES == 32 || !PC_F64
-#define EVENS 0, 2, 4, 6
-#else
-#define EVENS 0, 2
-#endif
-#ifdef __clang__
-    return __builtin_shufflevector(low, high, EVENS);
-#else
-    return __builtin_shuffle(low, high, (ivec){EVENS});
-#endif
-}
-
-static inline void store_some(real *to, vec v, int64_t n)
-{
-    if (n >= LANES) {
-        store(to, v);
-    } else {
-        memcpy(to, &v, (size_t)n * sizeof(real));
-    }
+    return SHUFFLE(load(p), load(p + LANES), EVENS);
 }
 
 /* out[i] = the largest of line[i * stride], line[i * stride + dilation], ... over kernel places; up to two vectors
@@ -90,13 +59,13 @@ static void along(const real *line, int64_t stride, int64_t kernel, int64_t dila
         for (int64_t i = 0; i < width; i += LANES) {
             vec best = load(line + i);
             for (int64_t k = 1; k < kernel; k++) best = max_or_nan(best, load(line + i + k * dilation));
-            store_some(out + i, best, width - i);
+            store_part(out + i, best, width - i);
         }
     } else if (stride == 2) {
         for (int64_t i = 0; i < width; i += LANES) {
             vec best = evens(line + 2 * i);
             for (int64_t k = 1; k < kernel; k++) best = max_or_nan(best, evens(line + 2 * i + k * dilation));
-            store_some(out + i, best, width - i);
+            store_part(out + i, best, width - i);
         }
     } else {
         for (int64_t i = 0; i < width; i++) {
@@ -153,8 +122,6 @@ void PC_NAME(max_pool_task)(const pc_pool *pool, const void *x_, int64_t row_str
         windows(pool, x, row_stride, column_stride, out, 0, first_row, end_row);
         return;
     }
-    /* the last place of the plane that may be read, whichever way its rows run */
-    const real *limit = x + pool->in_w + (row_stride > 0 ? (pool->in_h - 1) * row_stride : 0);
     real *middle = line + pool->pad_left, *right = middle + pool->in_w;
     for (int64_t i = 0; i < pool->pad_left; i++) line[i] = -INFINITY;
     for (int64_t oy = first_row; oy < end_row; oy++) {
@@ -165,7 +132,7 @@ void PC_NAME(max_pool_task)(const pc_pool *pool, const void *x_, int64_t row_str
             for (int64_t i = 0; i < pool->in_w; i++) middle[i] = -INFINITY;
         } else {
             down(x + (y0 + top * pool->dilation_h) * row_stride, pool->dilation_h * row_stride, bottom - top,
-                 column_stride, pool->in_w, limit, middle);
+                 column_stride, pool->in_w, middle);
         }
         /* after the middle, which is written in whole vectors */
         for (real *p = right; p < line + pool->line; p++) *p = -INFINITY;
@@ -190,17 +157,11 @@ void PC_NAME(max_pool_channels_task)(const pc_pool *pool, const void *x_, int64_
             const int64_t x0 = ox * pool->stride_w - pool->pad_left;
             inside(x0, pool->kernel_w, pool->dilation_w, pool->in_w, &left, &right);
             vec best = splat(-INFINITY);
-            real last[LANES]; /* a block of fewer channels: no vector may read past the array */
             for (int64_t i = top; i < bottom; i++) {
                 const real *line = x + (y0 + i * pool->dilation_h) * row_stride;
                 for (int64_t k = left; k < right; k++) {
                     const real *from = line + (x0 + k * pool->dilation_w) * column_stride;
-                    if (channels == LANES) {
-                        best = max_or_nan(best, load(from));
-                    } else {
-                        for (int64_t c = 0; c < LANES; c++) last[c] = c < channels ? from[c] : 0;
-                        best = max_or_nan(best, load(last));
-                    }
+                    best = max_or_nan(best, channels == LANES ? load(from) : load_part(from, 0, channels));
                 }
             }
             store(row + ox * LANES, best);

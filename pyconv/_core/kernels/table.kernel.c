@@ -1,8 +1,11 @@
 /* One build's table: every function of this instruction set and dtype, with its tile sizes beside it. */
 #include "conv.h"
+#include "winograd.h"
 
 void PC_NAME(conv_task)(const pc_conv *, int64_t, const void *, const int64_t *, const void *, const void *, void *,
                         const int64_t *, void *);
+int PC_NAME(winograd_task)(const pc_winograd *, int64_t, const void *, const int64_t *, const void *, const void *,
+                           void *, const int64_t *, void *);
 void PC_NAME(max_pool_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t, int64_t, void *);
 void PC_NAME(max_pool_channels_task)(const pc_pool *, const void *, int64_t, int64_t, int64_t, void *, int64_t, int64_t,
                                      void *);
@@ -22,6 +25,8 @@ const pc_kernels PC_NAME(kernels) = {
     .tiles = PC_NAME(conv_tiles),
     .tile_count = &PC_NAME(conv_tile_count),
     .conv_task = PC_NAME(conv_task),
+    .winograd_block_vectors = BLOCK_VECTORS,
+    .winograd_task = PC_NAME(winograd_task),
     .max_pool_task = PC_NAME(max_pool_task),
     .max_pool_channels_task = PC_NAME(max_pool_channels_task),
     .max_pool_indices_task = PC_NAME(max_pool_indices_task),

@@ -4,6 +4,10 @@
 #define PYCONV_VECTOR_H
 
 #include <stdint.h>
+#include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #if PC_F64
 typedef double real;
@@ -50,8 +54,88 @@ static inline vec splat(real x)
 #undef EIGHT
 }
 
+/* Shuffles of two vectors seen as one of 2 * LANES elements. */
+#if VECTOR_BYTES == 64 && !PC_F64
+#define EVENS 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODDS 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define ZIP_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define FROM_SECOND 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
+#elif VECTOR_BYTES == 64 || (VECTOR_BYTES == 32 && !PC_F64)
+#define EVENS 0, 2, 4, 6, 8, 10, 12, 14
+#define ODDS 1, 3, 5, 7, 9, 11, 13, 15
+#define ZIP_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define ZIP_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#define FROM_SECOND 1, 2, 3, 4, 5, 6, 7, 8
+#elif VECTOR_BYTES == 32 || !PC_F64
+#define EVENS 0, 2, 4, 6
+#define ODDS 1, 3, 5, 7
+#define ZIP_LOW 0, 4, 1, 5
+#define ZIP_HIGH 2, 6, 3, 7
+#define FROM_SECOND 1, 2, 3, 4
+#else
+#define EVENS 0, 2
+#define ODDS 1, 3
+#define ZIP_LOW 0, 2
+#define ZIP_HIGH 1, 3
+#define FROM_SECOND 1, 2
+#endif
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ivec){__VA_ARGS__})
+#endif
+
 /* mask lanes are all ones or all zeros, as comparisons give them */
 static inline vec choose(ivec mask, vec yes, vec no) { return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask)); }
+
+/* Lanes begin .. end of the vector at p, zeros elsewhere; no other memory is touched. begin may be negative and end
+ * beyond the vector. */
+static inline vec load_part(const real *p, int64_t begin, int64_t end)
+{
+    begin = begin < 0 ? 0 : begin > LANES ? LANES : begin;
+    end = end > LANES ? LANES : end < begin ? begin : end;
+#if defined(__AVX512F__)
+    const unsigned lanes = ((1u << end) - 1) & ~((1u << begin) - 1);
+#if PC_F64
+    return _mm512_maskz_loadu_pd((__mmask8)lanes, p);
+#else
+    return _mm512_maskz_loadu_ps((__mmask16)lanes, p);
+#endif
+#elif defined(__AVX2__) && PC_F64
+    const ivec lane = {0, 1, 2, 3};
+    return _mm256_maskload_pd(p, (__m256i)((lane >= begin) & (lane < end)));
+#elif defined(__AVX2__)
+    const ivec lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    return _mm256_maskload_ps(p, (__m256i)((lane >= (integer)begin) & (lane < (integer)end)));
+#else
+    real lanes[LANES] = {0};
+    for (int64_t i = begin; i < end; i++) lanes[i] = p[i];
+    return load(lanes);
+#endif
+}
+
+/* The first count lanes of v to p; no other memory is touched. */
+static inline void store_part(real *p, vec v, int64_t count)
+{
+    if (count >= LANES) {
+        store(p, v);
+        return;
+    }
+#if defined(__AVX512F__) && PC_F64
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), v);
+#elif defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), v);
+#elif defined(__AVX2__) && PC_F64
+    const ivec lane = {0, 1, 2, 3};
+    _mm256_maskstore_pd(p, (__m256i)(lane < count), v);
+#elif defined(__AVX2__)
+    const ivec lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    _mm256_maskstore_ps(p, (__m256i)(lane < (integer)count), v);
+#else
+    for (int64_t i = 0; i < count; i++) p[i] = v[i];
+#endif
+}
 
 /* The larger one; NaN if either is NaN. */
 static inline vec max_or_nan(vec best, vec x)

@@ -8,12 +8,12 @@ one form (see _core/kernels/conv_pack.kernel.c): rows and columns are sorted by 
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 import numpy as np
 
 from ...plan import ConvPlan, Pair
+from .cache import WORKING_SET
 from .tiles import Tiling
 
 __all__ = ["LARGEST_BAND", "SERIAL_FLOPS", "Bands", "bands", "packed_line"]
@@ -23,18 +23,6 @@ LARGEST_BAND = 2**28
 
 SERIAL_FLOPS = 1_000_000
 """Below this, starting threads takes longer than it saves (a few microseconds against about ten of work)."""
-
-
-def _cache_bytes() -> int:
-    """Half of a core's second-level cache: the packed band shares it with the weights."""
-    try:
-        size = os.sysconf("SC_LEVEL2_CACHE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        size = 0
-    return min(max(size if size > 0 else 512 * 1024, 256 * 1024), 2 * 1024 * 1024) // 2
-
-
-BAND_BYTES = _cache_bytes()
 
 
 class Bands(NamedTuple):
@@ -100,7 +88,7 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
         return planes * (rows + step_h[-1]) * (cols + step_w[-1])
 
     # as many rows as the cache holds; if not even one fits, narrower bands
-    room = BAND_BYTES // itemsize // per_in
+    room = WORKING_SET // itemsize // per_in
     cols = out_w
     if channel_elements(1, cols) > room:
         fitting = room // (planes * (1 + step_h[-1])) - step_w[-1]
@@ -116,7 +104,7 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
     bands_h, bands_w = _ceil(out_h, rows), _ceil(out_w, cols)
     # still too few: threads share a band's output channels, and each packs the band for itself
     tasks = parts * bands_h
-    tiles = tiling.count + (tiling.last_real > 0)
+    tiles = tiling.tiles + (tiling.last_real > 0)
     shares = min(tiles, _ceil(4 * threads, tasks)) if threads > 1 and tasks < 4 * threads else 1
 
     packed_rows, pitch = rows + step_h[-1], cols + step_w[-1]
@@ -151,7 +139,7 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
         offsets=taps,
         full_tile=tiling.full,
         last_tile=tiling.last,
-        full_tiles=tiling.count,
+        full_tiles=tiling.tiles,
         last_channels=tiling.last_real,
         scratch=scratch,
     )

@@ -1,107 +1,60 @@
-"""Convolution: the ordered list of implementations, packed weights, and the run."""
+"""Convolution: the ordered list of implementations. The first that does not refuse a plan runs it.
+
+An implementation is a module with ``label(plan)``, ``refusal(plan)``, ``prepare_key(plan)``,
+``prepare(plan, weight, bias)`` and ``run(plan, x, prepared, out)``. Which one runs never depends on the number of
+threads or the size of the batch: so the bits of an image's result do not either.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import lru_cache
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._core import conv
 from ...plan import ConvPlan
-from . import isa, threads
-from .arrays import into, native
-from .bands import LARGEST_BAND, SERIAL_FLOPS, Bands, bands, packed_line
-from .tiles import Tiling, choose
+from . import direct, isa, winograd
+from .arrays import native
 
-__all__ = ["Prepared", "implementations", "pack", "prepare", "prepare_key", "run"]
+__all__ = ["implementations", "prepare", "prepare_key", "run"]
+
+_IMPLEMENTATIONS = (winograd, direct)
 
 
 class Prepared(NamedTuple):
-    """Weights packed for one tiling: [group][tile][tap][channel of the tile]; biases padded likewise."""
+    """Weights as an implementation wants them."""
 
-    isa: int
-    tiling: Tiling
-    weights: np.ndarray
-    bias: np.ndarray
-
-
-def _is_double(plan: ConvPlan) -> bool:
-    return plan.dtype == "float64"
-
-
-def _useful_threads(plan: ConvPlan) -> int:
-    return threads.count() if plan.flops >= SERIAL_FLOPS else 1
-
-
-def _tiling(plan: ConvPlan, level: int) -> Tiling:
-    return choose(plan.out_channels // plan.groups, packed_line(plan), level, _is_double(plan))
-
-
-@lru_cache(maxsize=256)
-def _cut(plan: ConvPlan, tiling: Tiling, count: int) -> Bands:
-    return bands(plan, tiling, np.dtype(plan.dtype).itemsize, count)
-
-
-@lru_cache(maxsize=256)
-def _tasks(plan: ConvPlan, tiling: Tiling, level: int, count: int) -> conv.ConvTasks:
-    return conv.ConvTasks(level, _is_double(plan), count, _cut(plan, tiling, count))
-
-
-def _direct(plan: ConvPlan) -> str | None:
-    cut = _cut(plan, _tiling(plan, isa.current()), 1)
-    if cut.scratch > LARGEST_BAND:
-        return (
-            f"the input of a single row of output needs {cut.scratch:,} packed elements, more than the "
-            f"{LARGEST_BAND:,} that it may take (stride, dilation and channels are too large together)"
-        )
-    return None
+    implementation: ModuleType
+    weights: Any
 
 
 def implementations(plan: ConvPlan) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing) of every implementation, in the order in which they are tried."""
-    tiling = _tiling(plan, isa.current())
-    return [(f"direct_{tiling.channels}x{tiling.pixels}_{isa.name()}", _direct(plan))]
+    return [(each.label(plan), each.refusal(plan)) for each in _IMPLEMENTATIONS]
+
+
+@lru_cache(maxsize=1024)
+def _chosen(plan: ConvPlan, level: int) -> ModuleType:
+    return next(each for each in _IMPLEMENTATIONS if each.refusal(plan) is None)
 
 
 def prepare_key(plan: ConvPlan) -> Hashable:
-    """Plans with equal keys share packed weights: those depend on the tiling only."""
-    level = isa.current()
-    return level, _tiling(plan, level)
+    """Plans with equal keys share prepared weights."""
+    chosen = _chosen(plan, isa.current())
+    return chosen.__name__, chosen.prepare_key(plan)
 
 
 def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
-    """Pack the weights for the plan's own tiling."""
-    level = isa.current()
-    return pack(plan, weight, bias, level, _tiling(plan, level))
+    """Pack or transform the weights."""
+    chosen = _chosen(plan, isa.current())
+    weights = chosen.prepare(plan, weight, bias)
+    if weights is None:  # not with these numbers
+        chosen, weights = direct, direct.prepare(plan, weight, bias)
+    return Prepared(chosen, weights)
 
 
-def pack(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None, level: int, tiling: Tiling) -> Prepared:
-    """Put the weights into the order in which the tiles read them, the last tile filled up with zeros."""
-    groups, per_out = plan.groups, plan.out_channels // plan.groups
-    taps = plan.in_channels // groups * plan.kernel[0] * plan.kernel[1]
-    rows = np.asarray(weight, dtype=plan.dtype).reshape(groups, per_out, taps)
-    split = tiling.count * tiling.channels
-    full = rows[:, :split].reshape(groups, tiling.count, tiling.channels, taps).transpose(0, 1, 3, 2)
-    packed = np.zeros((groups, tiling.packed_channels * taps), plan.dtype)
-    packed[:, : split * taps] = full.reshape(groups, -1)
-    if tiling.last_real:
-        last = packed[:, split * taps :].reshape(groups, taps, tiling.last_channels)
-        last[:, :, : tiling.last_real] = rows[:, split:].transpose(0, 2, 1)
-    biases = np.zeros((groups, tiling.packed_channels), plan.dtype)
-    if bias is not None:
-        biases[:, :per_out] = np.asarray(bias, dtype=plan.dtype).reshape(groups, per_out)
-    return Prepared(level, tiling, packed, biases)
-
-
-def run(plan: ConvPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> np.ndarray:
-    """Run the plan with packed weights, on the tiling they were packed for."""
-    x = native(x, plan.dtype)
-    tasks = _tasks(plan, prepared.tiling, prepared.isa, _useful_threads(plan))
-    if out is not None and out.flags.aligned and out.strides[3] == out.itemsize:  # rows may be anywhere
-        conv.run(tasks, x, prepared.weights, prepared.bias, out)
-        return out
-    return into(
-        out, plan.out_shape, plan.dtype, lambda result: conv.run(tasks, x, prepared.weights, prepared.bias, result)
-    )
+def run(plan: ConvPlan, x: np.ndarray, prepared: Prepared, out: np.ndarray | None) -> np.ndarray:
+    """Run the plan on the implementation that its weights were prepared for."""
+    return prepared.implementation.run(plan, native(x, plan.dtype), prepared.weights, out)

@@ -23,7 +23,7 @@ def current() -> int:
         built = [found for found, _ in runtime.instruction_sets()]
         cap = environment.choice("PYCONV_CPU_ISA", built)
         if cap is not None and cap not in names():
-            raise ConfigurationError(f"PYCONV_CPU_ISA={cap!r}: this machine does not have it; it has {', '.join(names())}")
+            raise ConfigurationError(f"PYCONV_CPU_ISA={cap!r}: this machine has only {', '.join(names())}")
         _current = len(names()) - 1 if cap is None else built.index(cap)
     return _current
 

@@ -17,7 +17,7 @@ class Tiling(NamedTuple):
     """Its place in the kernel table."""
     channels: int
     pixels: int
-    count: int
+    tiles: int
     """Full tiles of a group."""
     last: int
     last_channels: int
@@ -28,7 +28,7 @@ class Tiling(NamedTuple):
     @property
     def packed_channels(self) -> int:
         """Output channels of a group as packed, with the padding of the last tile."""
-        return self.count * self.channels + (self.last_channels if self.last_real else 0)
+        return self.tiles * self.channels + (self.last_channels if self.last_real else 0)
 
 
 def _cycles(channels: int, vectors: int) -> float:

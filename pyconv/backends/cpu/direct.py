@@ -1,0 +1,106 @@
+"""Direct convolution: the plain sum of products in register tiles, for every plan."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..._core import conv
+from ...plan import ConvPlan
+from . import isa, threads
+from .arrays import into_rows
+from .bands import LARGEST_BAND, SERIAL_FLOPS, Bands, bands, packed_line
+from .tiles import Tiling, choose
+
+__all__ = ["Prepared", "label", "pack", "prepare", "prepare_key", "refusal", "run"]
+
+
+class Prepared(NamedTuple):
+    """Weights packed for one tiling: [group][tile][tap][channel of the tile]; biases padded likewise."""
+
+    isa: int
+    tiling: Tiling
+    weights: np.ndarray
+    bias: np.ndarray
+
+
+def _is_double(plan: ConvPlan) -> bool:
+    return plan.dtype == "float64"
+
+
+def _useful_threads(plan: ConvPlan) -> int:
+    return threads.count() if plan.flops >= SERIAL_FLOPS else 1
+
+
+def _tiling(plan: ConvPlan, level: int) -> Tiling:
+    return choose(plan.out_channels // plan.groups, packed_line(plan), level, _is_double(plan))
+
+
+@lru_cache(maxsize=256)
+def _cut(plan: ConvPlan, tiling: Tiling, count: int) -> Bands:
+    return bands(plan, tiling, np.dtype(plan.dtype).itemsize, count)
+
+
+@lru_cache(maxsize=256)
+def _tasks(plan: ConvPlan, tiling: Tiling, level: int, count: int) -> conv.ConvTasks:
+    return conv.ConvTasks(level, _is_double(plan), count, _cut(plan, tiling, count))
+
+
+def label(plan: ConvPlan) -> str:
+    """The implementation's name, with its tile."""
+    tiling = _tiling(plan, isa.current())
+    return f"direct_{tiling.channels}x{tiling.pixels}_{isa.name()}"
+
+
+def refusal(plan: ConvPlan) -> str | None:
+    """None if it takes the plan, else the reason why not."""
+    if plan.algorithm not in ("auto", "direct"):
+        return f"algorithm={plan.algorithm!r} was asked for"
+    cut = _cut(plan, _tiling(plan, isa.current()), 1)
+    if cut.scratch > LARGEST_BAND:
+        return (
+            f"the input of a single row of output needs {cut.scratch:,} packed elements, more than the "
+            f"{LARGEST_BAND:,} that it may take (stride, dilation and channels are too large together)"
+        )
+    return None
+
+
+def prepare_key(plan: ConvPlan) -> Hashable:
+    """Plans with equal keys share packed weights: those depend on the tiling only."""
+    level = isa.current()
+    return level, _tiling(plan, level)
+
+
+def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
+    """Pack the weights for the plan's own tiling."""
+    level = isa.current()
+    return pack(plan, weight, bias, level, _tiling(plan, level))
+
+
+def pack(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None, level: int, tiling: Tiling) -> Prepared:
+    """Put the weights into the order in which the tiles read them, the last tile filled up with zeros."""
+    groups, per_out = plan.groups, plan.out_channels // plan.groups
+    taps = plan.in_channels // groups * plan.kernel[0] * plan.kernel[1]
+    rows = np.asarray(weight, dtype=plan.dtype).reshape(groups, per_out, taps)
+    split = tiling.tiles * tiling.channels
+    full = rows[:, :split].reshape(groups, tiling.tiles, tiling.channels, taps).transpose(0, 1, 3, 2)
+    packed = np.zeros((groups, tiling.packed_channels * taps), plan.dtype)
+    packed[:, : split * taps] = full.reshape(groups, -1)
+    if tiling.last_real:
+        last = packed[:, split * taps :].reshape(groups, taps, tiling.last_channels)
+        last[:, :, : tiling.last_real] = rows[:, split:].transpose(0, 2, 1)
+    biases = np.zeros((groups, tiling.packed_channels), plan.dtype)
+    if bias is not None:
+        biases[:, :per_out] = np.asarray(bias, dtype=plan.dtype).reshape(groups, per_out)
+    return Prepared(level, tiling, packed, biases)
+
+
+def run(plan: ConvPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> np.ndarray:
+    """Run the plan with packed weights, on the tiling they were packed for."""
+    tasks = _tasks(plan, prepared.tiling, prepared.isa, _useful_threads(plan))
+    return into_rows(
+        out, plan.out_shape, plan.dtype, lambda result: conv.run(tasks, x, prepared.weights, prepared.bias, result)
+    )

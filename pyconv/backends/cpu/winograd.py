@@ -1,0 +1,211 @@
+"""Winograd's F(4x4, 3x3): a quarter of the multiplications, for 3x3 kernels of stride 1.
+
+A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks" (2016), with the interpolation points
+0, ±√½, ±√2 and infinity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+from functools import lru_cache
+from math import gcd, sqrt
+from typing import NamedTuple
+
+import numpy as np
+
+from ..._core import runtime, winograd
+from ...plan import ConvPlan
+from . import direct, isa, threads
+from .arrays import into_rows
+from .bands import SERIAL_FLOPS
+from .cache import WORKING_SET
+
+__all__ = ["Grid", "Transformed", "grid", "label", "prepare", "prepare_key", "refusal", "run"]
+
+_TILE = 4
+_PLACES = 36
+
+# rows: (1, p, p²) / product over the other finite points q of (p - q), for each point p; and infinity's
+_A, _B = sqrt(0.5), sqrt(2.0)
+_G = np.array(
+    [
+        [1, 0, 0],
+        [-1 / 1.5, -_A / 1.5, -0.5 / 1.5],
+        [-1 / 1.5, _A / 1.5, -0.5 / 1.5],
+        [1 / 6, _B / 6, 2 / 6],
+        [1 / 6, -_B / 6, 2 / 6],
+        [0, 0, 1],
+    ]
+)
+
+
+class Transformed(NamedTuple):
+    """Transformed weights, [block of output channels][place][input channel][channel of the block]; and as given."""
+
+    isa: int
+    weights: np.ndarray
+    bias: np.ndarray
+    given_weight: np.ndarray
+    given_bias: np.ndarray | None
+
+
+class Grid(NamedTuple):
+    """How the tiles of an image are cut into tasks; names as in the C struct pc_winograd."""
+
+    tiles_h: int
+    tiles_w: int
+    rows: int
+    cols: int
+    bands_h: int
+    bands_w: int
+    shares: int
+    block_vectors: int
+    blocks: int
+    tile_pitch: int
+    plane_pitch: int
+    work_pitch: int
+    scratch: int
+    """Elements of scratch memory a task needs."""
+
+
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def label(plan: ConvPlan) -> str:
+    """The implementation's name."""
+    return f"winograd_f4x3_{isa.name()}"
+
+
+def refusal(plan: ConvPlan) -> str | None:
+    """None if it takes the plan, else the reason why not."""
+    if plan.algorithm not in ("auto", "winograd"):
+        return f"algorithm={plan.algorithm!r} was asked for"
+    if plan.kernel != (3, 3) or plan.stride != (1, 1) or plan.dilation != (1, 1) or plan.groups != 1:
+        return "it is for 3x3 kernels of stride 1 and dilation 1, and one group"
+    if plan.algorithm == "winograd":
+        return None
+    fast, plain = _cycles(plan, isa.current())
+    if fast > 0.9 * plain:
+        return f"the transforms would cost more than they save: {fast:,.0f} cycles, against {plain:,.0f} for direct sums"
+    return None
+
+
+def _cycles(plan: ConvPlan, level: int) -> tuple[float, float]:
+    """Cycles of an image on one core, estimated: by Winograd and by direct sums.
+
+    Two multiply-adds a cycle, five sixths of which are reached; a vector of transformed tiles takes about 300 cycles
+    on the way in, and a tile's vector of channels about 400 on the way out (both measured on Sapphire Rapids);
+    weights that do not stay in the cache come at 8 bytes a cycle.
+    """
+    is_double = plan.dtype == "float64"
+    lanes, itemsize = runtime.lanes(level, is_double), 8 if is_double else 4
+    tiles_h, tiles_w = _ceil(plan.out_size[0], _TILE), _ceil(plan.out_size[1], _TILE)
+    pairs, rate = plan.in_channels * plan.out_channels, 2 * lanes * 5 / 6
+    products = _PLACES * pairs * tiles_h * tiles_w / rate
+    coming_in = 300 * plan.in_channels * tiles_h * _ceil(tiles_w, lanes)
+    going_out = 400 * tiles_h * tiles_w * _ceil(plan.out_channels, lanes)
+    weights = _PLACES * pairs * itemsize
+    fetching = weights / 8 if weights > WORKING_SET else 0
+    plain = 9 * pairs * plan.out_size[0] * plan.out_size[1] / rate
+    return max(products, fetching) + coming_in + going_out, max(plain, 9 * pairs * itemsize / 8)
+
+
+def grid(plan: ConvPlan, level: int, count: int) -> Grid:
+    """Cut the plan's tiles into tasks for ``count`` threads; the result does not depend on how."""
+    is_double = plan.dtype == "float64"
+    lanes, itemsize = runtime.lanes(level, is_double), 8 if is_double else 4
+    block_vectors = runtime.winograd_block(level, is_double)
+    vectors = _ceil(plan.out_channels, lanes)
+    blocks = _ceil(vectors, block_vectors)
+    width = min(vectors, block_vectors) * lanes
+    tiles_h, tiles_w = _ceil(plan.out_size[0], _TILE), _ceil(plan.out_size[1], _TILE)
+    # Weights that stay in the cache leave half of it to the tiles. Others are read again for every task: then as many
+    # tiles as can be, even if they spill into the next cache.
+    stays = _PLACES * plan.in_channels * plan.out_channels * itemsize <= WORKING_SET
+    room = WORKING_SET // 2 if stays else 4 * WORKING_SET
+    most = min(max(room // (_PLACES * itemsize * (plan.in_channels + width)), 12), 64)
+    cols = _ceil(tiles_w, _ceil(tiles_w, most))
+    rows = max(1, min(tiles_h, most // cols))
+    parts = max(plan.batch, 1) * _ceil(tiles_w, cols)
+    if count > 1:
+        # enough tasks for all threads, from blocks of output channels if weights are dear, and else from tiles
+        wanted = 2 * count if stays else _ceil(count, blocks)
+        rows = min(rows, max(1, tiles_h // _ceil(wanted, parts)))
+    rows = _ceil(tiles_h, _ceil(tiles_h, rows))
+    bands_h, bands_w = _ceil(tiles_h, rows), _ceil(tiles_w, cols)
+    bands = parts * bands_h
+    shares = min(blocks, count // gcd(bands, count)) if bands < 4 * count else 1
+    # whole vectors are written and read; rows begin where vectors do, and the 36 planes written at once do not lie a
+    # power of two apart
+    tile_pitch = _ceil(rows * cols, lanes) * lanes + lanes
+    plane_pitch = plan.in_channels * tile_pitch + lanes
+    work_pitch = _TILE * _ceil(cols, lanes) * lanes + lanes
+    work = (rows + 1) * 6 * work_pitch
+    return Grid(
+        tiles_h=tiles_h,
+        tiles_w=tiles_w,
+        rows=rows,
+        cols=cols,
+        bands_h=bands_h,
+        bands_w=bands_w,
+        shares=shares,
+        block_vectors=block_vectors,
+        blocks=blocks,
+        tile_pitch=tile_pitch,
+        plane_pitch=plane_pitch,
+        work_pitch=work_pitch,
+        scratch=_PLACES * plane_pitch + max(work, _PLACES * rows * cols * width),
+    )
+
+
+@lru_cache(maxsize=256)
+def _tasks(plan: ConvPlan, level: int, count: int) -> winograd.WinogradTasks:
+    return winograd.WinogradTasks(level, plan.dtype == "float64", count, plan, grid(plan, level, count))
+
+
+def prepare_key(plan: ConvPlan) -> Hashable:
+    """Plans with equal keys share transformed weights."""
+    return isa.current()
+
+
+def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Transformed | None:
+    """Transform the weights in float64; None if they are not finite or become so, which only direct sums show right."""
+    level, is_double = isa.current(), plan.dtype == "float64"
+    lanes = runtime.lanes(level, is_double)
+    block = runtime.winograd_block(level, is_double) * lanes
+    padded = _ceil(plan.out_channels, lanes) * lanes
+    each = plan.in_channels * _PLACES  # numbers for an output channel
+    packed = np.zeros(padded * each, plan.dtype)
+    for first in range(0, plan.out_channels, block):
+        part = weight[first : first + block].astype(np.float64)
+        width = min(block, padded - first)
+        target = packed[first * each : (first + width) * each].reshape(6, 6, plan.in_channels, width)
+        with np.errstate(over="ignore", invalid="ignore"):
+            target[..., : part.shape[0]] = np.einsum("ai,kcij,bj->abck", _G, part, _G, optimize=True)
+    if not np.isfinite(packed).all():
+        return None
+    biases = np.zeros(padded, plan.dtype)
+    if bias is not None:
+        biases[: plan.out_channels] = bias
+    return Transformed(level, packed, biases, weight, bias)
+
+
+def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | None) -> np.ndarray:
+    """Run the plan; images whose results are not all finite are done again by direct sums.
+
+    The transforms mix the pixels of a tile, so one inf or NaN, or an overflow half way, would reach pixels that the
+    plain sum leaves alone.
+    """
+    tasks = _tasks(plan, prepared.isa, threads.count() if plan.flops >= SERIAL_FLOPS else 1)
+
+    def fill(result: np.ndarray) -> None:
+        broken = winograd.run(tasks, x, prepared.weights, prepared.bias, result)
+        if len(broken):
+            one = replace(plan, batch=1, algorithm="direct")
+            weights = direct.prepare(one, prepared.given_weight, prepared.given_bias)
+            for image in broken:
+                direct.run(one, x[image : image + 1], weights, result[image : image + 1])
+
+    return into_rows(out, plan.out_shape, plan.dtype, fill)

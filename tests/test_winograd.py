@@ -1,0 +1,164 @@
+"""Winograd's F(4x4, 3x3): right at every edge, on every instruction set, and direct where its numbers break."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from helpers import normal
+
+import pyconv
+import pyconv.functional as F
+from pyconv.backends.cpu import isa, winograd
+from pyconv.report import explanation
+
+ISAS = isa.names()
+
+
+@pytest.fixture(params=ISAS)
+def level(request):
+    isa.use(request.param)
+    yield isa.current()
+    isa.use(None)
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    yield
+    pyconv.set_num_threads(2)
+
+
+def _error(got, x, weight, **parameters):
+    """The largest error, in rms of the exact output."""
+    exact = F.conv2d(x.astype(np.float64), weight.astype(np.float64), backend="reference", **parameters)
+    return np.abs(got - exact).max() / np.sqrt((exact**2).mean())
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float64", 2e-14)])
+@pytest.mark.parametrize("padding", [0, 1, ((0, 1), (2, 0)), 5])
+def test_every_edge(level, dtype, bound, padding):
+    """Image sizes around the tile's, and channels around the vector's and the block's."""
+    lanes = [1, 3, 15, 16, 17, 33]
+    for size, channels, outs in itertools.product((3, 4, 5, 6, 9, 21), (1, 5), lanes):
+        x = normal(2, channels, size, size + 2, dtype=dtype)
+        weight = normal(outs, channels, 3, 3, dtype=dtype, seed=1)
+        got = F.conv2d(x, weight, padding=padding, algorithm="winograd", backend="cpu")
+        assert _error(got, x, weight, padding=padding) < bound
+
+
+@pytest.mark.parametrize("outs", [64, 65, 100, 130])
+def test_blocks_of_output_channels(level, outs):
+    x, weight, bias = normal(1, 20, 19, 30), normal(outs, 20, 3, 3, seed=1), normal(outs, seed=2)
+    got = F.conv2d(x, weight, bias, padding=1, algorithm="winograd", backend="cpu")
+    assert _error(got - bias[:, None, None], x, weight, padding=1) < 1e-5
+
+
+def test_layouts_and_out(level):
+    """Channels-last, reversed and byte-swapped input; out= with rows anywhere, or pixels."""
+    x = normal(2, 19, 14, 13)
+    weight = normal(24, 19, 3, 3, seed=1)
+    plain = F.conv2d(x, weight, padding=1, algorithm="winograd", backend="cpu")
+    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    reversed_ = np.ascontiguousarray(x[:, ::-1, ::-1, ::-1])[:, ::-1, ::-1, ::-1]
+    swapped = x.astype(">f4")
+    for view in (last, reversed_, swapped):
+        np.testing.assert_array_equal(F.conv2d(view, weight, padding=1, algorithm="winograd"), plain)
+    room = np.full((2, 26, 20, 15), 7, np.float32)
+    for out in (room[:, 1:25, 3:17, 1:14], np.full((2, 24, 14, 26), 7, np.float32)[..., ::2]):
+        assert F.conv2d(x, weight, padding=1, algorithm="winograd", out=out) is out
+        np.testing.assert_array_equal(out, plain)
+    assert (room[:, 0] == 7).all()
+    assert (room[:, :, :3] == 7).all()
+    assert (room[..., 14] == 7).all()
+
+
+def test_same_bits_for_any_threads_and_batch(level):
+    x, weight = normal(3, 48, 33, 41), normal(72, 48, 3, 3, seed=1)
+    pyconv.set_num_threads(1)
+    once = F.conv2d(x, weight, padding=1, algorithm="winograd", backend="cpu")
+    for threads in (2, 3, 5):
+        pyconv.set_num_threads(threads)
+        np.testing.assert_array_equal(F.conv2d(x, weight, padding=1, algorithm="winograd", backend="cpu"), once)
+    for image in range(3):
+        alone = F.conv2d(x[image], weight, padding=1, algorithm="winograd", backend="cpu")
+        np.testing.assert_array_equal(alone, once[image])
+
+
+def test_choice_does_not_depend_on_threads_or_batch():
+    """Else the bits would."""
+    weight = normal(32, 32, 3, 3)
+    chosen = set()
+    for threads, batch in itertools.product((1, 2, 7), (1, 4)):
+        pyconv.set_num_threads(threads)
+        found = explanation(F.conv2d, normal(batch, 32, 28, 28), weight, padding=1, backend="cpu")
+        chosen.add(found.steps[0].implementation)
+    assert len(chosen) == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38])
+def test_what_is_not_finite_stays_where_it_belongs(level, value):
+    """One odd number in one image: that image is as direct sums give it, and the others are untouched."""
+    x, weight = normal(3, 40, 20, 20), normal(32, 40, 3, 3, seed=1)
+    clean = F.conv2d(x, weight, padding=1, algorithm="winograd", backend="cpu")
+    x[1, 3, 7, 9] = value
+    got = F.conv2d(x, weight, padding=1, algorithm="winograd", backend="cpu")
+    np.testing.assert_array_equal(got[[0, 2]], clean[[0, 2]])
+    wanted = F.conv2d(x, weight, padding=1, algorithm="direct", backend="cpu")
+    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(wanted))
+    if not np.isfinite(value):
+        np.testing.assert_array_equal(got[1], wanted[1])
+        assert np.isfinite(got[1]).any()
+
+
+def test_weights_that_are_not_finite_are_summed_directly(level):
+    x, weight = normal(1, 40, 20, 20), normal(32, 40, 3, 3, seed=1)
+    weight[5, 7, 1, 1] = np.inf
+    got = F.conv2d(x, weight, padding=1, algorithm="winograd", backend="cpu")
+    np.testing.assert_array_equal(got, F.conv2d(x, weight, padding=1, algorithm="direct", backend="cpu"))
+    assert np.isfinite(np.delete(got, 5, axis=1)).all()
+
+
+def test_error_up_to_512_channels():
+    """The promise of the README: 2e-5 of the output's rms for normal data."""
+    for channels, size in ((64, 56), (256, 14), (512, 14)):
+        x, weight = normal(1, channels, size, size), normal(16, channels, 3, 3, seed=1)
+        got = F.conv2d(x, weight, padding=1, algorithm="winograd", backend="cpu")
+        assert _error(got, x, weight, padding=1) < 2e-5
+
+
+def test_refusals_say_why():
+    x = normal(1, 4, 8, 8)
+    cases = [
+        ({"weight": normal(4, 4, 5, 5)}, "3x3"),
+        ({"weight": normal(4, 4, 3, 3), "stride": 2}, "stride 1"),
+        ({"weight": normal(4, 2, 3, 3), "groups": 2}, "one group"),
+    ]
+    for arguments, reason in cases:
+        with pytest.raises(pyconv.errors.BackendError, match=reason):
+            F.conv2d(x, algorithm="winograd", backend="cpu", **arguments)
+    with pytest.raises(pyconv.errors.BackendError, match="no algorithm 'winograd'"):
+        F.conv2d(x, normal(4, 4, 3, 3), algorithm="winograd", backend="reference")
+
+
+def test_used_where_it_pays():
+    """Many channels: yes. Three channels, one output channel, algorithm='direct': no."""
+    many = explanation(F.conv2d, normal(1, 128, 28, 28), normal(128, 128, 3, 3), padding=1, backend="cpu")
+    assert many.steps[0].implementation.startswith("winograd")
+    few = explanation(F.conv2d, normal(1, 3, 64, 64), normal(64, 3, 3, 3), padding=1, backend="cpu")
+    assert few.steps[0].implementation.startswith("direct")
+    assert "cost more" in few.steps[0].candidates[0][1]
+    arguments = (normal(1, 128, 28, 28), normal(128, 128, 3, 3))
+    named = explanation(F.conv2d, *arguments, padding=1, backend="cpu", algorithm="direct")
+    assert named.steps[0].implementation.startswith("direct")
+
+
+def test_tasks_cover_every_tile():
+    """For any number of threads there are tasks for all of them, and scratch for the largest."""
+    x, weight = normal(1, 512, 14, 14), normal(512, 512, 3, 3)
+    plan = explanation(F.conv2d, x, weight, padding=1, backend="cpu").steps[0].plan
+    for threads in (1, 2, 3, 8, 64):
+        cut = winograd.grid(plan, len(ISAS) - 1, threads)
+        assert (cut.bands_h - 1) * cut.rows < cut.tiles_h <= cut.bands_h * cut.rows
+        assert (cut.bands_w - 1) * cut.cols < cut.tiles_w <= cut.bands_w * cut.cols
+        assert 1 <= cut.shares <= cut.blocks
