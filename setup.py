@@ -52,9 +52,8 @@ class BuildExt(build_ext):
                 for dtype, is_double in (("f32", "0"), ("f64", "1")):
                     macros = [("PC_ISA", isa), ("PC_DTYPE", dtype), ("PC_F64", is_double)]
                     jobs.append((source, f"{isa}-{dtype}", macros, KERNEL_FLAGS + flags))
-        for source in sorted(KERNELS.glob("*.c")):
-            if not source.name.endswith(".kernel.c"):
-                jobs.append((source, "common", MACROS, C_FLAGS))
+        common = [source for source in sorted(KERNELS.glob("*.c")) if not source.name.endswith(".kernel.c")]
+        jobs += [(source, "common", MACROS, C_FLAGS) for source in common]
         with ThreadPoolExecutor(cpu_count()) as pool:
             return list(pool.map(self._compile, jobs))
 

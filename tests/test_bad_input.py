@@ -161,8 +161,16 @@ def test_groups_that_do_not_divide():
 @pytest.mark.parametrize("name", ["in_channels", "out_channels"])
 @pytest.mark.parametrize(
     ("value", "kind"),
-    [(0, ShapeError), (-3, ShapeError), (2**31, ShapeError), (2.0, ArgumentError), (True, ArgumentError),
-     ("3", ArgumentError), (None, ArgumentError), ((1, 2), ArgumentError)],
+    [
+        (0, ShapeError),
+        (-3, ShapeError),
+        (2**31, ShapeError),
+        (2.0, ArgumentError),
+        (True, ArgumentError),
+        ("3", ArgumentError),
+        (None, ArgumentError),
+        ((1, 2), ArgumentError),
+    ],
 )
 def test_channels_of_a_layer(name, value, kind):
     good = {"in_channels": 4, "out_channels": 6, "kernel_size": 3}
@@ -199,7 +207,7 @@ def test_flags_are_bools():
     refused(ArgumentError, ["ReLU: inplace"], pyconv.ReLU, 1)
 
 
-@pytest.mark.parametrize("value", ["winograd", "DIRECT", ""])
+@pytest.mark.parametrize("value", ["fft", "DIRECT", ""])
 def test_algorithm_by_another_name(value):
     refused(ShapeError, ["conv2d: algorithm must be one of auto, direct", repr(value)], conv, algorithm=value)
     refused(ShapeError, ["Conv2d: algorithm"], pyconv.Conv2d, 4, 6, 3, algorithm=value)
@@ -223,8 +231,15 @@ def test_backend_that_is_not_there():
 
 
 def test_padding_modes():
-    refused(ShapeError, ["Conv2d: padding_mode must be one of zeros, reflect", "'mirror'"],
-            pyconv.Conv2d, 4, 6, 3, padding_mode="mirror")
+    refused(
+        ShapeError,
+        ["Conv2d: padding_mode must be one of zeros, reflect", "'mirror'"],
+        pyconv.Conv2d,
+        4,
+        6,
+        3,
+        padding_mode="mirror",
+    )
     refused(ShapeError, ["Conv2d: padding_mode"], pyconv.Conv2d, 4, 6, 3, padding_mode=None)
     layer = pyconv.Conv2d(4, 6, 3, padding=8, padding_mode="reflect")
     refused(ShapeError, [repr(layer), "can add at most 7 pixels to a height of 8", "(8, 8)"], layer, X)

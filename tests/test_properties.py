@@ -30,9 +30,7 @@ def pairs(low, high):
 def sizes_around(draw, kernel, dilation, pads, room):
     """An input size that the window fits into, often only just."""
     spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
-    return tuple(
-        max(1, span - sum(pad)) + draw(st.integers(0, room)) for span, pad in zip(spans, pads, strict=True)
-    )
+    return tuple(max(1, span - sum(pad)) + draw(st.integers(0, room)) for span, pad in zip(spans, pads, strict=True))
 
 
 @st.composite

@@ -149,8 +149,14 @@ def test_no_names(value):
 def test_cuda_says_why_not():
     [status] = [status for status in pyconv.backends() if status.name == "cuda"]
     assert not status.usable
-    message = refused(BackendError, ["conv2d: no backend can run it", "backend cuda was asked for"],
-                      F.conv2d, X, normal(2, 3, 3, 3), backend="cuda")
+    message = refused(
+        BackendError,
+        ["conv2d: no backend can run it", "backend cuda was asked for"],
+        F.conv2d,
+        X,
+        normal(2, 3, 3, 3),
+        backend="cuda",
+    )
     assert status.reason in message
     assert "Usable here: cpu, reference" in message
 
@@ -244,8 +250,11 @@ def test_values_that_make_no_sense(name, value, words):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *((name, value) for name in ("PYCONV_BACKEND", "PYCONV_NUM_THREADS", "PYCONV_CPU_ISA", "PYCONV_VERBOSE")
-          for value in ("", "  ")),
+        *(
+            (name, value)
+            for name in ("PYCONV_BACKEND", "PYCONV_NUM_THREADS", "PYCONV_CPU_ISA", "PYCONV_VERBOSE")
+            for value in ("", "  ")
+        ),
         ("PYCONV_BACKEND", "Reference"),
         ("PYCONV_BACKEND", "cuda , cpu"),
         ("PYCONV_NUM_THREADS", " 2 "),

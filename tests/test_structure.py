@@ -134,7 +134,9 @@ assert threading.active_count() == 1
 
 
 def test_the_import_is_light():
-    output_of(IMPORT + """
+    output_of(
+        IMPORT
+        + """
 heavy = {"importlib.metadata", "cupy", "torch", "matplotlib", "PIL", "tqdm", "pytest", "scipy", "multiprocessing",
          "subprocess", "email", "asyncio", "ctypes.util"}
 assert not heavy & new, heavy & new
@@ -143,36 +145,46 @@ rooms = ("pyconv._core", "pyconv.backends.", "pyconv.testing", "pyconv.cli")
 assert not {name for name in own if name.startswith(rooms)}
 for name in own:
     assert (sys.modules[name].__file__ or "").endswith(".py"), name  # nothing compiled
-""")
+"""
+    )
 
 
 def test_the_reference_does_not_load_the_core():
-    output_of(IMPORT + """
+    output_of(
+        IMPORT
+        + """
 import pyconv.functional as F
 F.relu(numpy.ones(3, numpy.float32), backend="reference")
 with pyconv.use_backend("reference"):
     pyconv.Conv2d(1, 1, 1)(numpy.ones((1, 1, 1, 1), numpy.float32))
 assert not {name for name in sys.modules if name.startswith(("pyconv._core", "pyconv.backends.cpu"))}
 assert "importlib.metadata" not in set(sys.modules) - before
-""")
+"""
+    )
 
 
 def test_an_automatic_call_reads_no_metadata():
-    output_of(IMPORT + """
+    output_of(
+        IMPORT
+        + """
 import pyconv.functional as F
 F.relu(numpy.ones(3, numpy.float32))
 assert "importlib.metadata" not in set(sys.modules) - before
 assert "pyconv.backends.cuda" not in sys.modules
-""")
+"""
+    )
 
 
 def test_small_calls_start_no_thread():
-    output_of(IMPORT + """
+    output_of(
+        IMPORT
+        + """
 if tasks:
     pyconv.Conv2d(1, 1, 2, stride=2)(numpy.ones((1, 1, 4, 4), numpy.float32))
     pyconv.functional.tanh(numpy.ones(100, numpy.float32))
     assert os.listdir("/proc/self/task") == tasks
-""")
+"""
+    )
 
 
 def test_public_names_are_there_and_documented():

@@ -36,7 +36,9 @@ def right():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("threads", ["1", "2", "3"])
 def test_fork_after_a_parallel_call(threads):
-    code = WORK + """
+    code = (
+        WORK
+        + """
 import warnings
 warnings.simplefilter("ignore")  # newer Pythons warn of forking a process with threads
 assert right()
@@ -53,12 +55,15 @@ assert status == 0, status
 assert right()
 print("fine")
 """
+    )
     assert output_of(code, PYCONV_NUM_THREADS=threads, timeout=60) == "fine"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_multiprocessing_by_fork_with_a_layer():
-    code = WORK + """
+    code = (
+        WORK
+        + """
 import multiprocessing, warnings
 warnings.simplefilter("ignore")
 layer = pyconv.Conv2d(16, 32, 3, padding=1, rng=0)
@@ -68,6 +73,7 @@ def run(number):
 with multiprocessing.get_context("fork").Pool(2) as pool:
     print(all(pool.map(run, range(4))))
 """
+    )
     assert output_of(code, PYCONV_NUM_THREADS="2", timeout=60) == "True"
 
 
@@ -321,7 +327,9 @@ def test_an_error_in_the_middle_leaves_everything_usable():
 
 
 def test_exit_while_a_call_runs():
-    code = WORK + """
+    code = (
+        WORK
+        + """
 import threading
 def forever():
     while True:
@@ -329,5 +337,6 @@ def forever():
 threading.Thread(target=forever, daemon=True).start()
 assert right()
 """
+    )
     done = run_python(code, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -43,7 +43,7 @@ cdef class ConvTasks:
         c.stride_h, c.stride_w = b.stride
         c.pad_top, c.pad_left = b.origin
         c.rows, c.cols = b.rows, b.cols
-        c.bands_h, c.bands_w, c.shares = b.bands_h, b.bands_w, b.shares
+        c.bands_h, c.bands_w, c.shares, c.band_stays = b.bands_h, b.bands_w, b.shares, b.band_stays
         c.phases_h, c.phases_w = phase_h.shape[0], phase_w.shape[0]
         c.phase_h = <const int32_t *>cnp.PyArray_DATA(phase_h)
         c.phase_w = <const int32_t *>cnp.PyArray_DATA(phase_w)

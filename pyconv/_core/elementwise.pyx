@@ -18,7 +18,7 @@ KERNELS = {"relu": PC_RELU, "sigmoid": PC_SIGMOID, "tanh": PC_TANH}
 
 
 def run(int isa, int activation, cnp.ndarray x, cnp.ndarray out, int threads, int64_t chunk):
-    """``out = activation(x)``, element by element in memory order; both dense and in one order, ``out`` may be ``x``."""
+    """``out = activation(x)``, in memory order: both are dense and in one order of axes, ``out`` may be ``x``."""
     check(isa)
     cdef bint is_double = cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
     cdef const pc_kernels *table = kernels(isa, is_double)

@@ -11,6 +11,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t rows, cols
         int64_t bands_h, bands_w
         int64_t shares
+        int64_t band_stays
         int64_t phases_h, phases_w
         const int32_t *phase_h
         const int32_t *phase_w
@@ -58,8 +59,8 @@ cdef extern from "kernels/kernels.h" nogil:
                              void *, const int64_t *, void *) noexcept nogil
         void (*max_pool_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t, int64_t,
                               void *) noexcept nogil
-        void (*max_pool_channels_task)(const pc_pool *, const void *, int64_t, int64_t, int64_t, void *, int64_t, int64_t,
-                                       void *) noexcept nogil
+        void (*max_pool_channels_task)(const pc_pool *, const void *, int64_t, int64_t, int64_t, void *, int64_t,
+                                       int64_t, void *) noexcept nogil
         void (*max_pool_indices_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t *, int64_t,
                                       int64_t) noexcept nogil
         void (*activation[3])(const void *, void *, int64_t) noexcept nogil

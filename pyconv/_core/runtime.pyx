@@ -83,7 +83,7 @@ def measure_peak(int isa, bint is_double, int threads, double seconds=0.2):
     check(isa)
     cdef const pc_kernels *table = pc_kernels_of(isa, is_double)
     cdef int64_t rounds = 1_000_000
-    cdef int i
+    cdef int _i
     cdef double flops, best = 0
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or best == 0:
@@ -91,7 +91,7 @@ def measure_peak(int isa, bint is_double, int threads, double seconds=0.2):
         flops = 0
         if threads > 1:
             pc_note_parallel()
-            for i in prange(threads, nogil=True, schedule="static", num_threads=threads):
+            for _i in prange(threads, nogil=True, schedule="static", num_threads=threads):
                 flops += table.multiply_add_loop(rounds)
         else:
             flops = table.multiply_add_loop(rounds)

@@ -33,6 +33,45 @@ static int find_segments(segment *segments, int64_t q, int64_t width, int64_t pi
     return count;
 }
 
+/* One task at work. */
+typedef struct {
+    const pc_conv *conv;
+    const real *band, *weights, *bias; /* of the group */
+    real *out;                         /* of the band's first pixel and the group's first channel */
+    const int64_t *out_strides;
+    int64_t rows, cols; /* of this band */
+} job;
+
+/* One row of register tiles: output channels first .. end (in tiles) at places q, q + 1, ... of the packed line. */
+static void run_tiles(const job *at, int64_t q, int64_t first_tile, int64_t end_tile)
+{
+    const pc_conv *conv = at->conv;
+    const pc_tile *full = PC_NAME(conv_tiles) + conv->full_tile, *last = PC_NAME(conv_tiles) + conv->last_tile;
+    const int64_t width = full->vectors * LANES, channel_stride = at->out_strides[1];
+    real result[MOST_SUMS * LANES] __attribute__((aligned(VECTOR_BYTES)));
+    segment segments[MOST_VECTORS * LANES + 1];
+    const int count = find_segments(segments, q, width, conv->pitch, at->rows, at->cols, at->out_strides[2]);
+    const int direct = count == 1 && segments[0].count == width;
+    for (int64_t tile = first_tile; tile < end_tile; tile++) {
+        const pc_tile *run = tile < conv->full_tiles ? full : last;
+        const int64_t channels = tile < conv->full_tiles ? full->channels : conv->last_channels;
+        const int64_t first = tile * full->channels;
+        const real *weights = at->weights + first * conv->taps, *bias = at->bias + first;
+        real *to = at->out + first * channel_stride;
+        if (direct && channels == run->channels) {
+            run->run(at->band + q, conv->offsets, conv->taps, weights, bias, to + segments[0].to, channel_stride);
+            continue;
+        }
+        run->run(at->band + q, conv->offsets, conv->taps, weights, bias, result, width);
+        for (int64_t k = 0; k < channels; k++, to += channel_stride) {
+            for (int s = 0; s < count; s++) {
+                memcpy(to + segments[s].to, result + k * width + segments[s].from,
+                       (size_t)segments[s].count * sizeof(real));
+            }
+        }
+    }
+}
+
 void PC_NAME(conv_task)(const pc_conv *conv, int64_t task, const void *x_, const int64_t *x_strides,
                         const void *weights_, const void *bias_, void *out_, const int64_t *out_strides,
                         void *scratch)
@@ -52,41 +91,26 @@ void PC_NAME(conv_task)(const pc_conv *conv, int64_t task, const void *x_, const
     const pc_tile *full = PC_NAME(conv_tiles) + conv->full_tile, *last = PC_NAME(conv_tiles) + conv->last_tile;
     const int64_t tiles = conv->full_tiles + (conv->last_channels > 0);
     const int64_t packed_channels = conv->full_tiles * full->channels + (conv->last_channels > 0) * last->channels;
-    const real *weights = (const real *)weights_ + group * packed_channels * conv->taps;
-    const real *bias = (const real *)bias_ + group * packed_channels;
-    real *out = (real *)out_ + image * out_strides[0] + group * conv->out_channels * out_strides[1] +
-                first_row * out_strides[2] + first_col;
+    const job at = {
+        .conv = conv,
+        .band = scratch,
+        .weights = (const real *)weights_ + group * packed_channels * conv->taps,
+        .bias = (const real *)bias_ + group * packed_channels,
+        .out = (real *)out_ + image * out_strides[0] + group * conv->out_channels * out_strides[1] +
+               first_row * out_strides[2] + first_col,
+        .out_strides = out_strides,
+        .rows = rows,
+        .cols = cols,
+    };
+    PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, first_col, scratch);
 
-    real *band = scratch;
-    PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, first_col, band);
-
-    const int64_t width = full->vectors * LANES;
+    const int64_t width = full->vectors * LANES, line = (rows - 1) * conv->pitch + cols;
     const int64_t first_tile = tiles * share / conv->shares, end_tile = tiles * (share + 1) / conv->shares;
-    const int64_t line = (rows - 1) * conv->pitch + cols;
-
-    real result[MOST_SUMS * LANES] __attribute__((aligned(VECTOR_BYTES)));
-    segment segments[MOST_VECTORS * LANES + 1];
-    for (int64_t q = 0; q < line; q += width) {
-        const int count = find_segments(segments, q, width, conv->pitch, rows, cols, out_strides[2]);
-        const int direct = count == 1 && segments[0].count == width;
+    if (conv->band_stays) {
         for (int64_t tile = first_tile; tile < end_tile; tile++) {
-            const pc_tile *run = tile < conv->full_tiles ? full : last;
-            const int64_t channels = tile < conv->full_tiles ? full->channels : conv->last_channels;
-            const int64_t first = tile * full->channels;
-            const real *tile_weights = weights + first * conv->taps;
-            real *to = out + first * out_strides[1];
-            if (direct && channels == run->channels) {
-                run->run(band + q, conv->offsets, conv->taps, tile_weights, bias + first, to + segments[0].to,
-                         out_strides[1]);
-                continue;
-            }
-            run->run(band + q, conv->offsets, conv->taps, tile_weights, bias + first, result, width);
-            for (int64_t k = 0; k < channels; k++, to += out_strides[1]) {
-                for (int s = 0; s < count; s++) {
-                    memcpy(to + segments[s].to, result + k * width + segments[s].from,
-                           (size_t)segments[s].count * sizeof(real));
-                }
-            }
+            for (int64_t q = 0; q < line; q += width) run_tiles(&at, q, tile, tile + 1);
         }
+    } else {
+        for (int64_t q = 0; q < line; q += width) run_tiles(&at, q, first_tile, end_tile);
     }
 }

@@ -16,23 +16,42 @@ static int64_t ceil_div(int64_t a, int64_t b) { return a > 0 ? (a + b - 1) / b :
 
 static int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
 
-/* to[i * 1] = from[i * step] for count elements of one channel, or of several at to_pitch and from_pitch */
-static void copy_line(real *restrict to, int64_t to_pitch, const real *restrict from, int64_t from_pitch,
-                      int64_t step, int64_t count, int64_t channels)
+/* One packed row of a channel: to[i] = from[i * step] for i in begin .. end, zeros before and after. Whole vectors are
+ * written: what is too much lies where later rows are packed, or in the slack behind the last. */
+static void pack_row(real *to, const real *from, int64_t step, int64_t begin, int64_t end, int64_t pitch)
 {
-    if (channels == 1 && step == 1) {
-        memcpy(to, from, (size_t)count * sizeof(real));
-    } else if (channels == 1 && step == 2) { /* stride 2: a case that the compiler turns into shuffles */
-        for (int64_t i = 0; i < count; i++) to[i] = from[2 * i];
-    } else if (channels == 1) {
-        for (int64_t i = 0; i < count; i++) to[i] = from[step * i];
-    } else if (channels == CHANNEL_BLOCK && from_pitch == 1) {
-        for (int64_t i = 0; i < count; i++) {
+    if (step == 1) {
+        for (int64_t i = 0; i < pitch; i += LANES) {
+            const int whole = i >= begin && i + LANES <= end;
+            store(to + i, whole ? load(from + i) : load_part(from + i, begin - i, end - i));
+        }
+    } else if (step == 2) {
+        for (int64_t i = 0; i < pitch; i += LANES) {
+            const int64_t first = 2 * (begin - i), past = 2 * (end - i) - 1; /* nothing behind the last element */
+            const vec low = load_part(from + 2 * i, first, past);
+            const vec high = load_part(from + 2 * i + LANES, first - LANES, past - LANES);
+            store(to + i, SHUFFLE(low, high, EVENS));
+        }
+    } else {
+        for (int64_t i = 0; i < pitch; i++) to[i] = i >= begin && i < end ? from[i * step] : 0;
+    }
+}
+
+/* The same row of CHANNEL_BLOCK channels at most, whose elements are neighbours in memory. */
+static void pack_channels(real *to, int64_t to_pitch, const real *from, int64_t step, int64_t begin, int64_t end,
+                          int64_t pitch, int64_t channels)
+{
+    for (int64_t c = 0; c < channels; c++) {
+        memset(to + c * to_pitch, 0, (size_t)begin * sizeof(real));
+        memset(to + c * to_pitch + end, 0, (size_t)(pitch - end) * sizeof(real));
+    }
+    if (channels == CHANNEL_BLOCK) {
+        for (int64_t i = begin; i < end; i++) {
             UNROLL for (int c = 0; c < CHANNEL_BLOCK; c++) to[c * to_pitch + i] = from[i * step + c];
         }
     } else {
-        for (int64_t i = 0; i < count; i++) {
-            for (int64_t c = 0; c < channels; c++) to[c * to_pitch + i] = from[i * step + c * from_pitch];
+        for (int64_t i = begin; i < end; i++) {
+            for (int64_t c = 0; c < channels; c++) to[c * to_pitch + i] = from[i * step + c];
         }
     }
 }
@@ -43,7 +62,7 @@ void PC_NAME(conv_pack)(const pc_conv *conv, const real *x, const int64_t *x_str
     const int64_t channel_stride = x_strides[1], row_stride = x_strides[2], column_stride = x_strides[3];
     const int64_t pitch = conv->pitch, channel_pitch = conv->channel_pitch;
     const int64_t packed_rows = conv->packed_rows - (conv->rows - rows);
-    const int64_t block = column_stride > channel_stride && channel_stride > 0 ? CHANNEL_BLOCK : 1;
+    const int64_t block = channel_stride == 1 && column_stride != 1 ? CHANNEL_BLOCK : 1;
 
     for (int64_t c = 0; c < conv->in_channels; c += block) {
         int64_t channels = conv->in_channels - c < block ? conv->in_channels - c : block;
@@ -57,17 +76,14 @@ void PC_NAME(conv_pack)(const pc_conv *conv, const real *x, const int64_t *x_str
                 int64_t row = first_row * conv->stride_h - conv->pad_top + conv->phase_h[ph];
                 real *line = to + (ph * conv->phases_w + pw) * conv->packed_rows * pitch;
                 for (int64_t j = 0; j < packed_rows; j++, row += conv->stride_h, line += pitch) {
-                    const int inside = row >= 0 && row < conv->in_h && begin < end;
-                    const int64_t left = inside ? begin : pitch;
-                    const int64_t right = inside ? end : pitch;
-                    for (int64_t k = 0; k < channels; k++) {
-                        memset(line + k * channel_pitch, 0, (size_t)left * sizeof(real));
-                        memset(line + k * channel_pitch + right, 0, (size_t)(pitch - right) * sizeof(real));
-                    }
-                    if (inside) {
-                        copy_line(line + begin, channel_pitch,
-                                  x + c * channel_stride + row * row_stride + (start + begin * conv->stride_w) * column_stride,
-                                  channel_stride, column_stride * conv->stride_w, end - begin, channels);
+                    const int inside = row >= 0 && row < conv->in_h;
+                    const int64_t first = inside ? begin : pitch, past = inside ? end : pitch;
+                    const real *from = x + c * channel_stride + row * row_stride + start * column_stride;
+                    if (block == 1) {
+                        pack_row(line, from, column_stride * conv->stride_w, first, past, pitch);
+                    } else {
+                        pack_channels(line, channel_pitch, from, column_stride * conv->stride_w, first, past, pitch,
+                                      channels);
                     }
                 }
             }

@@ -20,6 +20,7 @@ typedef struct {
     int64_t rows, cols;            /* output pixels of a band; the last band of an image may have fewer */
     int64_t bands_h, bands_w;      /* bands of an image */
     int64_t shares;                /* tasks that divide one band's output channels between them */
+    int64_t band_stays;            /* 1: the band stays in the cache while weights pass by; 0: the other way round */
     int64_t phases_h, phases_w;    /* distinct remainders of tap position by stride */
     const int32_t *phase_h, *phase_w;
     int64_t packed_rows, pitch;    /* of one phase plane of the packed band */

@@ -8,6 +8,7 @@ one form (see _core/kernels/conv_pack.kernel.c): rows and columns are sorted by 
 
 from __future__ import annotations
 
+from math import gcd
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ class Bands(NamedTuple):
     bands_h: int
     bands_w: int
     shares: int
+    band_stays: bool
     phase_h: np.ndarray
     phase_w: np.ndarray
     packed_rows: int
@@ -70,6 +72,15 @@ def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
+def _fewest_tiles(out_h: int, most: int, cols: int, pitch: int, pixels: int) -> int:
+    """Rows for a band, from half of ``most`` up, such that tiles of ``pixels`` cover all bands with the least waste."""
+
+    def tiles(rows: int) -> int:
+        return _ceil((rows - 1) * pitch + cols, pixels) if rows else 0
+
+    return min(range(most, most // 2, -1), key=lambda rows: out_h // rows * tiles(rows) + tiles(out_h % rows))
+
+
 def packed_line(plan: ConvPlan) -> int:
     """Places of an image's output in packed form, one row after the other."""
     (out_h, out_w), reach = plan.out_size, (plan.kernel[1] - 1) * plan.dilation[1] // plan.stride[1]
@@ -87,36 +98,40 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
     def channel_elements(rows: int, cols: int) -> int:
         return planes * (rows + step_h[-1]) * (cols + step_w[-1])
 
-    # as many rows as the cache holds; if not even one fits, narrower bands
-    room = WORKING_SET // itemsize // per_in
+    # Weights that stay in the cache pass every band again, and want bands that leave them room; others pass one band
+    # after the other, and want few. As many rows as fit; if not even one does, narrower bands.
+    taps = per_in * plan.kernel[0] * plan.kernel[1]
+    stays = tiling.packed_channels * taps * itemsize <= WORKING_SET
+    room = (WORKING_SET // 4 if stays else WORKING_SET) // itemsize // per_in
     cols = out_w
     if channel_elements(1, cols) > room:
         fitting = room // (planes * (1 + step_h[-1])) - step_w[-1]
         cols = min(out_w, max(fitting // tiling.pixels, 1) * tiling.pixels)
         cols = _ceil(out_w, _ceil(out_w, cols))
     rows = max(1, min(out_h, room // (planes * (cols + step_w[-1])) - step_h[-1]))
-    # enough bands to keep all threads busy to the end, but not so low that rows are packed over and over
+    # Enough tasks for all threads: bands, if the weights stay in the cache, though not so low ones that rows are packed
+    # over and over; otherwise shares of the output channels, for which each task packs the band anew.
     parts = plan.groups * max(plan.batch, 1) * _ceil(out_w, cols)
-    if threads > 1:
-        low = min(out_h, max(2 * (step_h[-1] + 1), 2))
-        rows = min(rows, max(low, _ceil(out_h, _ceil(4 * threads, parts))))
-    rows = _ceil(out_h, _ceil(out_h, rows))
-    bands_h, bands_w = _ceil(out_h, rows), _ceil(out_w, cols)
-    # still too few: threads share a band's output channels, and each packs the band for itself
-    tasks = parts * bands_h
     tiles = tiling.tiles + (tiling.last_real > 0)
-    shares = min(tiles, _ceil(4 * threads, tasks)) if threads > 1 and tasks < 4 * threads else 1
+    if threads > 1:
+        wanted = _ceil(4 * threads if stays else _ceil(threads, tiles), parts)
+        low = max(2 * (step_h[-1] + 1), 2) if stays else 1
+        rows = min(rows, max(min(low, out_h), out_h // wanted, 1))
+    rows = _fewest_tiles(out_h, rows, cols, cols + step_w[-1], tiling.pixels)
+    bands_h, bands_w = _ceil(out_h, rows), _ceil(out_w, cols)
+    count = parts * bands_h
+    shares = min(tiles, threads // gcd(count, threads)) if count < 4 * threads else 1
 
     packed_rows, pitch = rows + step_h[-1], cols + step_w[-1]
     channel_pitch = planes * packed_rows * pitch
     scratch = per_in * channel_pitch + tiling.pixels  # the last tile reads on past the end
     if scratch > LARGEST_BAND:
-        taps = np.zeros(1, np.int32)  # no use: the plan is refused
+        offsets = np.zeros(1, np.int32)  # no use: the plan is refused
     else:
         h = np.array(slot_h) * len(phase_w) * packed_rows * pitch + np.array(step_h) * pitch
         w = np.array(slot_w) * packed_rows * pitch + np.array(step_w)
         c = np.arange(per_in) * channel_pitch
-        taps = np.ascontiguousarray((c[:, None, None] + h[:, None] + w).ravel(), np.int32)
+        offsets = np.ascontiguousarray((c[:, None, None] + h[:, None] + w).ravel(), np.int32)
     return Bands(
         batch=plan.batch,
         groups=plan.groups,
@@ -131,12 +146,13 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
         bands_h=bands_h,
         bands_w=bands_w,
         shares=shares,
+        band_stays=not stays,
         phase_h=np.array(phase_h, np.int32),
         phase_w=np.array(phase_w, np.int32),
         packed_rows=packed_rows,
         pitch=pitch,
         channel_pitch=channel_pitch,
-        offsets=taps,
+        offsets=offsets,
         full_tile=tiling.full,
         last_tile=tiling.last,
         full_tiles=tiling.tiles,

@@ -88,7 +88,7 @@ def refusal(plan: ConvPlan) -> str | None:
         return None
     fast, plain = _cycles(plan, isa.current())
     if fast > 0.9 * plain:
-        return f"the transforms would cost more than they save: {fast:,.0f} cycles, against {plain:,.0f} for direct sums"
+        return f"the transforms would cost more than they save: {fast:,.0f} cycles, direct sums {plain:,.0f}"
     return None
 
 
