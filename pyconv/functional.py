@@ -177,7 +177,7 @@ def conv2d(
         A backend's name, or a comma list; see :func:`pyconv.backends`.
     algorithm : {'auto', 'direct', 'winograd'}, default 'auto'
         'direct' keeps to the plain sum of products; 'winograd' asks for F(4x4, 3x3), for 3x3 kernels of stride 1,
-        which takes a quarter of the multiplications and errs about three times as much.
+        which takes a quarter of the multiplications and errs about twice as much.
 
     Returns
     -------

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from ..errors import ArgumentError, ShapeError
 from .arguments import LIMIT, Pads, Pair, check_bytes, check_size, index, pads, pair, span
+from .hashing import HashedOnce
 
 __all__ = [
     "ALGORITHMS",
@@ -28,13 +29,15 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 @dataclass(frozen=True, slots=True)
-class ConvPlan:
+class ConvPlan(HashedOnce):
     """A convolution with all its sizes: hashable, and valid by construction.
 
     Input is (batch, in_channels, *in_size), weight (out_channels, in_channels // groups, *kernel),
     output (batch, out_channels, *out_size). ``padding`` is ((top, bottom), (left, right)).
     ``layout`` tells how the input lies in memory: 'nchw', 'nhwc' or 'strided'.
     """
+
+    __hash__ = HashedOnce.__hash__
 
     op: ClassVar[str] = "conv2d"
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from .arguments import check_bytes
+from .hashing import HashedOnce
 
 __all__ = ["ACTIVATIONS", "ElementwisePlan", "plan_elementwise"]
 
@@ -14,8 +15,10 @@ ACTIVATIONS = ("relu", "sigmoid", "tanh")
 
 
 @dataclass(frozen=True, slots=True)
-class ElementwisePlan:
+class ElementwisePlan(HashedOnce):
     """One activation over an array of any shape; ``op`` is its name."""
+
+    __hash__ = HashedOnce.__hash__
 
     op: str
     dtype: str

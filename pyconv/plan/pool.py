@@ -8,17 +8,20 @@ from typing import Any, ClassVar
 
 from ..errors import ShapeError
 from .arguments import Pads, Pair, check_bytes, check_flag, check_size, pads, pair, span
+from .hashing import HashedOnce
 
 __all__ = ["PoolPlan", "plan_max_pool2d", "pool_parameters"]
 
 
 @dataclass(frozen=True, slots=True)
-class PoolPlan:
+class PoolPlan(HashedOnce):
     """A max pooling with all its sizes: hashable, and valid by construction.
 
     Input is (batch, channels, *in_size), output (batch, channels, *out_size); ``padding`` is
     ((top, bottom), (left, right)) of -inf. In ceil mode the last window may reach past the padded input.
     """
+
+    __hash__ = HashedOnce.__hash__
 
     op: ClassVar[str] = "max_pool2d"
 
