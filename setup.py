@@ -80,7 +80,7 @@ def driver(name: str) -> Extension:
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *MACROS],
         extra_compile_args=["-O2", "-g0", "-fopenmp", "-fvisibility=hidden"],
         extra_link_args=["-fopenmp", "-pthread"],
-        depends=[str(KERNELS / "kernels.h"), str(KERNELS / "scratch.h"), *map(str, sources)],
+        depends=[str(KERNELS / "kernels.h"), str(KERNELS / "process.h"), *map(str, sources)],
     )
 
 

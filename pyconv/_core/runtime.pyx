@@ -11,7 +11,7 @@ from .kernels cimport pc_isa_count, pc_isa_name, pc_isa_usable, pc_kernels, pc_k
 import time
 
 
-cdef extern from "kernels/scratch.h" nogil:
+cdef extern from "kernels/process.h" nogil:
     void *pc_scratch(size_t size)
     int pc_watch_forks()
     void pc_note_parallel()
@@ -89,7 +89,7 @@ def measure_peak(int isa, bint is_double, int threads, double seconds=0.2):
     while time.perf_counter() < end or best == 0:
         start = time.perf_counter()
         flops = 0
-        if threads > 1:
+        if threads > 1 and not pc_must_be_serial():
             pc_note_parallel()
             for _i in prange(threads, nogil=True, schedule="static", num_threads=threads):
                 flops += table.multiply_add_loop(rounds)

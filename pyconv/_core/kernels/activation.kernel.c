@@ -13,6 +13,7 @@
 #define LOG2_HIGH 0x1.62e42fee00000p-1 /* few enough bits that n * LOG2_HIGH is exact */
 #define LOG2_LOW 1.908214929270587816144e-10
 #define ONE_AND_A_HALF 0x1.8p52 /* adding it rounds to an integer, left in the low bits */
+#define TINY 0x1p-60 /* tanh(x) is x and sigmoid(x) is 1/2, to the last bit, for smaller ones */
 #define LEAST_EXP (-745.5)      /* exp of less rounds to zero */
 #define TANH_IS_ONE 20
 static const real coefficients[] = {
@@ -26,6 +27,7 @@ static const real coefficients[] = {
 #define LOG2_HIGH 0.693359375f
 #define LOG2_LOW -2.1219444005469058277e-4f
 #define ONE_AND_A_HALF 0x1.8p23f
+#define TINY 0x1p-30f
 #define LEAST_EXP (-104)
 #define TANH_IS_ONE 9.5f
 static const real coefficients[] = {
@@ -80,7 +82,9 @@ static inline vec relu_of(vec x) { return choose(x < splat(0), splat(0), x); } /
 static inline vec sigmoid_of(vec x)
 {
     /* e = exp(-|x|) <= 1 never overflows; 1 / (1 + e) for x >= 0, e / (1 + e) below */
-    const vec y = -absolute(x), one = splat(1), zero = splat(0);
+    const vec one = splat(1), zero = splat(0);
+    /* not below TINY: denormal numbers would be slow, here and in tanh */
+    const vec a = absolute(x), y = -choose(a < splat(TINY), splat(TINY), a);
     const ivec negative = x < zero;
     ivec n;
     const two m = reduced_expm1(choose(y < splat(LEAST_EXP), splat(LEAST_EXP), y), &n);
@@ -99,7 +103,9 @@ static inline vec sigmoid_of(vec x)
 static inline vec tanh_of(vec x)
 {
     /* with m = expm1(2 |x|): tanh |x| = m / (m + 2), without cancellation anywhere */
-    const vec a = absolute(x);
+    const vec magnitude = absolute(x);
+    const ivec small = magnitude < splat(TINY);
+    const vec a = choose(small, splat(TINY), magnitude);
     ivec n;
     const two r = reduced_expm1(splat(2) * choose(a > splat(TANH_IS_ONE), splat(TANH_IS_ONE), a), &n);
     const vec scale = power_of_two(n);
@@ -112,7 +118,7 @@ static inline vec tanh_of(vec x)
     vec q = choose(large, splat(2), m.high) / below.high;
     const vec inverse = splat((real)0.5) * choose(large, q, splat(1) - q);
     q += (choose(large, splat(0), m.low) - q * below.low) * inverse;
-    return with_sign_of(choose(large, splat(1) - q, q), x);
+    return choose(small, x, with_sign_of(choose(large, splat(1) - q, q), x));
 }
 
 #define ACTIVATION(name)                                                                                            \

@@ -102,6 +102,7 @@ void PC_NAME(conv_task)(const pc_conv *conv, int64_t task, const void *x_, const
         .rows = rows,
         .cols = cols,
     };
+    const __auto_type mode = flush_denormals();
     PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, first_col, scratch);
 
     const int64_t width = full->vectors * LANES, line = (rows - 1) * conv->pitch + cols;
@@ -113,4 +114,5 @@ void PC_NAME(conv_task)(const pc_conv *conv, int64_t task, const void *x_, const
     } else {
         for (int64_t q = 0; q < line; q += width) run_tiles(&at, q, first_tile, end_tile);
     }
+    restore_denormals(mode);
 }

@@ -71,7 +71,6 @@ typedef struct {
 } pc_tile;
 
 typedef struct {
-    const char *isa;
     int64_t lanes;          /* elements of a vector */
     const pc_tile *tiles;
     const int64_t *tile_count;

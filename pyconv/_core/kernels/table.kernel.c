@@ -16,11 +16,7 @@ void PC_NAME(sigmoid)(const void *, void *, int64_t);
 void PC_NAME(tanh)(const void *, void *, int64_t);
 double PC_NAME(multiply_add_loop)(int64_t);
 
-#define TEXT_(x) #x
-#define TEXT(x) TEXT_(x)
-
 const pc_kernels PC_NAME(kernels) = {
-    .isa = TEXT(PC_ISA),
     .lanes = LANES,
     .tiles = PC_NAME(conv_tiles),
     .tile_count = &PC_NAME(conv_tile_count),

@@ -19,6 +19,7 @@ int PC_NAME(winograd_task)(const pc_winograd *winograd, int64_t task, const void
     real *places = scratch, *rest_of_scratch = places + PLACES * winograd->plane_pitch;
     const real *x = (const real *)x_ + image * x_strides[0];
     real *out = (real *)out_ + image * out_strides[0];
+    const __auto_type mode = flush_denormals();
     PC_NAME(winograd_input)(winograd, x, x_strides, first_row, rows, first_col, cols, places, rest_of_scratch);
 
     const int64_t first = winograd->blocks * share / winograd->shares;
@@ -36,5 +37,6 @@ int PC_NAME(winograd_task)(const pc_winograd *winograd, int64_t task, const void
                                            winograd->out_channels - channel, first_row, rows, first_col, cols,
                                            out + channel * out_strides[1], out_strides);
     }
+    restore_denormals(mode);
     return broken;
 }

@@ -1,5 +1,5 @@
 /* A thread's scratch memory, and what a fork means for threads. */
-#include "scratch.h"
+#include "process.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -48,11 +48,22 @@ void *pc_scratch(size_t bytes)
     return own->memory;
 }
 
-/* GNU OpenMP's threads do not live on in a forked child, and waiting for them there never ends. */
+/* GNU OpenMP keeps a thread's helpers waiting for its next parallel region. They do not live on in a forked child, which
+ * would wait for them forever - whoever started them: the runtime is shared by all libraries that link to it. So before
+ * a fork the forking thread's helpers are sent home; they are started anew when they are next needed, on both sides.
+ * Where the runtime cannot do that (it is new in OpenMP 5.0), a child of a process that ran in parallel stays serial. */
+extern int omp_pause_resource_all(int kind) __attribute__((weak));
+enum { PAUSE_SOFT = 1 }; /* omp_pause_soft: settings are kept */
+
 static volatile int ran_parallel, forked;
+
+static void before(void)
+{
+    if (omp_pause_resource_all && omp_pause_resource_all(PAUSE_SOFT) == 0) ran_parallel = 0;
+}
 
 static void in_child(void) { forked = ran_parallel; }
 
-int pc_watch_forks(void) { return pthread_atfork(NULL, NULL, in_child); }
+int pc_watch_forks(void) { return pthread_atfork(before, NULL, in_child); }
 void pc_note_parallel(void) { ran_parallel = 1; }
 int pc_must_be_serial(void) { return forked; }
