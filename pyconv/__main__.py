@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -65,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status: 0 all done, 1 something failed, 2 unusable arguments or a missing package.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be what the stream can encode
     try:
         with _tidy_end():
             arguments = _parser().parse_args(argv)

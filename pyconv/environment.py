@@ -20,10 +20,7 @@ def integer(name: str, low: int, high: int) -> int | None:
     value = text(name)
     if value is None:
         return None
-    try:
-        number = int(value)
-    except ValueError:
-        number = low - 1
+    number = int(value) if value.isascii() and value.isdecimal() else low - 1
     if not low <= number <= high:
         raise ConfigurationError(f"{name}={value!r}: it must be a whole number from {low} to {high}, or empty")
     return number

@@ -82,8 +82,12 @@ def plan_call_conv2d(
     parameters: tuple[Pair, Pads | str, Pair, int],
     out: Any,
     algorithm: str,
+    keeps_weights: bool = False,
 ) -> Call:
-    """Check and plan a convolution; ``parameters`` come from :func:`pyconv.plan.conv_parameters`."""
+    """Check and plan a convolution; ``parameters`` come from :func:`pyconv.plan.conv_parameters`.
+
+    ``keeps_weights``: they will be prepared once for many calls.
+    """
     x = as_array("conv2d", "input", input)
     kind, dtype = array_kind(x), dtype_name("conv2d", "input", x)
     weight = as_array("conv2d", "weight", weight)
@@ -101,6 +105,7 @@ def plan_call_conv2d(
         layout_of(x),
         *parameters,
         check_algorithm("conv2d", algorithm),
+        keeps_weights,
     )
     inputs = (x, weight) if bias is None else (x, weight, bias)
     batched = input.ndim == 4
@@ -201,6 +206,11 @@ def conv2d(
     Notes
     -----
     Formula: torch.nn.Conv2d's documentation.
+
+    The weights are prepared at every call; :class:`pyconv.Conv2d` does that once, and so may choose another
+    algorithm. The error of direct sums is bounded by a multiple of ``eps * sum of |input| |weight|`` for each output
+    by itself; that of Winograd's follows the largest input within its tile of 6 x 6 pixels. Numbers below the
+    smallest normal one may count as zero. Images and weights that are not finite are summed directly.
 
     Examples
     --------

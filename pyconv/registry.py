@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterator
 from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from .backends import API_VERSION, BUILTIN, BackendInfo
 from .errors import ArgumentError, BackendError, BackendWarning, ConfigurationError
@@ -98,7 +98,7 @@ def _discover() -> dict[str, tuple[BackendInfo, str]]:
             info = entry.load()
             info = info() if isinstance(info, type) else info
             problem = _problem(info)
-        except Exception as error:  # whatever a plug-in does, pyconv goes on without it
+        except (Exception, SystemExit) as error:  # whatever a plug-in does, pyconv goes on without it
             problem = f"{type(error).__name__}: {error}"
         if problem is None and info.name in found:
             problem = f"the name {info.name!r} is taken by the one {found[info.name][1]}"
@@ -119,6 +119,10 @@ def _problem(info: Any) -> str | None:
     name = info.name
     if not isinstance(name, str) or not name or name != name.lower() or "," in name or name != name.strip():
         return f"{name!r} is no name for a backend (lower case, no comma)"
+    for field in ("array_types", "automatic"):
+        value = getattr(info, field)
+        if not isinstance(value, tuple | list) or not all(isinstance(part, str) for part in value):
+            return f"{field} must be a tuple of str, got {value!r}"
     return None
 
 
@@ -151,11 +155,15 @@ def load(name: str) -> Backend:
         raise BackendError(f"backend {name!r} cannot be used: {reason}")
     try:
         backend = _attribute(_find(name)[0].target)
-        return backend() if isinstance(backend, type) else backend
+        backend = backend() if isinstance(backend, type) else backend
     except ConfigurationError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BackendError(f"backend {name!r} failed to load: {type(error).__name__}: {error}") from error
+    missing = [part for part in ("name", "array_types", "supports", "prepare", "run") if not hasattr(backend, part)]
+    if missing:
+        raise BackendError(f"backend {name!r} has no {', '.join(missing)} (see pyconv.registry.Backend)")
+    return cast(Backend, backend)
 
 
 def backends() -> list[BackendStatus]:
@@ -208,7 +216,8 @@ def use_backend(name: str | None) -> Iterator[None]:
     Parameters
     ----------
     name : str or None
-        A backend's name, or a comma list to be tried in order; None goes back to what applies without the block.
+        A backend's name, or a comma list to be tried in order; None goes back to
+        :func:`set_backend`, ``PYCONV_BACKEND`` or automatic choice, also inside another block.
 
     Raises
     ------
@@ -317,5 +326,8 @@ def candidate(name: str, plan: Plan, kind: str) -> tuple[Backend | None, str | N
         return None, str(error)
     if kind not in backend.array_types:
         return None, f"it takes {' and '.join(backend.array_types)} arrays, not {kind} ones"
-    reason = backend.supports(plan)
+    try:
+        reason = backend.supports(plan)
+    except Exception as error:
+        reason = f"its supports() failed: {type(error).__name__}: {error}"
     return (None, reason) if reason is not None else (backend, None)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import functional, registry
-from .errors import ArgumentError
+from .errors import ArgumentError, PyconvError
 from .nn import Module, Sequential
-from .plan import ACTIVATIONS, Plan, conv_parameters, describe, pool_parameters
+from .plan import ACTIVATIONS, ElementwisePlan, Plan, conv_parameters, describe, pool_parameters
 from .version import __version__
 
 __all__ = ["Explanation", "Step", "explain", "explanation", "show_config"]
@@ -43,7 +43,9 @@ class Explanation(NamedTuple):
 
 
 def explain(op: Any, input: Any, *args: Any, **kwargs: Any) -> Explanation:
-    """Print which backend and implementation would run an operation, and why not the others; nothing is run.
+    """Print which backend and implementation would run an operation, and why not the others; nothing is computed.
+
+    What goes by the numbers is not seen: images and weights that are not finite are summed directly in the end.
 
     Parameters
     ----------
@@ -90,22 +92,28 @@ def _steps(op: Any, input: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 def _module_steps(name: str, module: Module, input: Any) -> list[Step]:
     if not isinstance(module, Sequential):
-        return [_step(name, module.plan_call(input), module.backend)]
+        try:
+            call = module.plan_call(input)
+        except PyconvError as error:
+            error.prefix(f"{name}: {module!r}" if name.startswith("(") else repr(module))
+            raise
+        return [_step(name, call, module.backend)]
     steps: list[Step] = []
     for child, layer in module.named_children():
         steps += _module_steps(f"({child}) {type(layer).__name__}", layer, input)
-        # what comes out, as far as planning goes: right shape and dtype, no memory
-        if steps:
+        # what comes out, as far as planning goes: shape, dtype and order of axes; its memory is never touched
+        if steps and isinstance(steps[-1].plan, ElementwisePlan):
+            input = np.empty_like(input, subok=False)
+        elif steps:
             plan = steps[-1].plan
-            shape = plan.out_shape if input.ndim == len(plan.out_shape) else plan.out_shape[1:]
-            input = np.broadcast_to(np.zeros((), plan.dtype), shape)
+            input = np.empty(plan.out_shape if input.ndim == 4 else plan.out_shape[1:], plan.dtype)
     return steps
 
 
 def function_call(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[functional.Call, Any]:
     """The call that a function of pyconv.functional would plan, and its ``backend`` argument."""
     name = getattr(op, "__name__", "")
-    if op not in [getattr(functional, known) for known in functional.__all__]:
+    if not any(op is getattr(functional, known) for known in functional.__all__):
         raise ArgumentError(f"explain: op must be a layer or a function of pyconv.functional, got {op!r}")
     bound = inspect.signature(op).bind(*args, **kwargs)
     bound.apply_defaults()

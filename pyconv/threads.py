@@ -26,9 +26,9 @@ def set_num_threads(count: int) -> None:
 def get_num_threads() -> int:
     """The number of threads the next operation of the cpu backend may use.
 
-    What :func:`set_num_threads` set, else ``PYCONV_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the cores this
-    process may use; never more than a ``threadpoolctl`` limit, and 1 in a process forked from one that has already
-    run in parallel (OpenMP's threads do not survive a fork).
+    What :func:`set_num_threads` set, else ``PYCONV_NUM_THREADS``, else ``OMP_NUM_THREADS`` (but no more than the cores
+    this process may use), else those cores. Never more than a ``threadpoolctl`` limit; OpenMP keeps limits for each
+    thread, so one that was set in another thread is not seen.
     """
     from .backends.cpu import threads
 

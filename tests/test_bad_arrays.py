@@ -228,9 +228,9 @@ def test_shapes_that_only_another_array_library_could_have():
     with pytest.raises(ShapeError, match=r"2\*\*63 - 1 bytes"):
         plan_max_pool2d(shape, "float32", 4, "nchw", steps, steps, none, steps, False, False)
     with pytest.raises(ShapeError, match=r"2\*\*63 - 1 bytes"):
-        plan_conv2d((0, 1, 2**61, 1), (1, 1, 1, 1), None, "float32", 4, "nchw", steps, none, steps, 1, "auto")
+        plan_conv2d((0, 1, 2**61, 1), (1, 1, 1, 1), None, "float32", 4, "nchw", steps, none, steps, 1, "auto", True)
     with pytest.raises(ShapeError, match=r"below 2\*\*31"):
-        plan_conv2d((1, 1, 1, 1), (2**31, 1, 1, 1), None, "float32", 4, "nchw", steps, none, steps, 1, "auto")
+        plan_conv2d((1, 1, 1, 1), (2**31, 1, 1, 1), None, "float32", 4, "nchw", steps, none, steps, 1, "auto", True)
 
 
 # -- out=

@@ -13,7 +13,7 @@ from helpers import USABLE, assert_close, normal
 import pyconv
 import pyconv.functional as F
 from pyconv import Conv2d, MaxPool2d, ReLU, Sequential, Sigmoid, Tanh
-from pyconv.errors import DTypeError, PyconvError, ShapeError, StateDictError
+from pyconv.errors import ArgumentError, DTypeError, PyconvError, ShapeError, StateDictError, TooLargeError
 
 REPRS = [
     (Conv2d(3, 8, 3), "Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))"),
@@ -306,3 +306,52 @@ def test_attributes_are_torchs():
     assert layer.padding_mode == "reflect"
     assert MaxPool2d(3).stride == 3
     assert MaxPool2d(3, return_indices=True).return_indices
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        *((Conv2d(4, 4, 3), name) for name in ("in_channels", "kernel_size", "stride", "padding", "groups")),
+        *((MaxPool2d(2), name) for name in ("kernel_size", "stride", "padding", "return_indices", "ceil_mode")),
+    ],
+)
+def test_what_a_layer_is_made_of_stays(layer, name):
+    """It would otherwise show in repr and nowhere else."""
+    before = repr(layer)
+    with pytest.raises(AttributeError, match=f"{name} cannot be changed"):
+        setattr(layer, name, 3)
+    assert repr(layer) == before
+
+
+def test_a_list_given_to_a_layer_is_its_own():
+    sizes = [2, 2]
+    pool = MaxPool2d(sizes)
+    sizes[0] = 5
+    assert repr(pool) == repr(MaxPool2d((2, 2)))
+
+
+def test_parameters_cannot_be_unlocked():
+    layer = pickle.loads(pickle.dumps(Conv2d(2, 3, 3, rng=0)))
+    for array in (layer.weight, layer.bias, Conv2d(2, 3, 3).weight):
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.setflags(write=True)
+
+
+@pytest.mark.parametrize("sizes", [(2**31 - 1, 2**31 - 1, 1), (2, 4, 2**31 - 1), (2, 4, 100_000_000)])
+def test_a_layer_larger_than_memory(sizes):
+    with pytest.raises((TooLargeError, ShapeError), match="Conv2d: the weight"):
+        Conv2d(*sizes)
+
+
+def test_masked_parameters_and_no_mapping():
+    layer = Conv2d(1, 1, 1)
+    with pytest.raises(ArgumentError, match="masked"):
+        layer.weight = np.ma.masked_array(np.ones((1, 1, 1, 1), np.float32), mask=True)
+    with pytest.raises(ArgumentError, match="mapping"):
+        layer.load_state_dict(3)
+
+
+def test_attributes_as_in_torch():
+    assert Conv2d(1, 1, 3, padding=1).padding == (1, 1)
+    assert Conv2d(1, 1, 3, padding="valid").padding == "valid"
+    assert "padding=valid" in repr(Conv2d(1, 1, 3, padding="valid"))

@@ -299,7 +299,7 @@ def test_verbose_lines():
 def test_explain_a_function(capsys):
     found = pyconv.explain(F.conv2d, X, normal(4, 3, 3, 3), stride=2, padding=1, backend="reference")
     assert capsys.readouterr().out == (
-        "conv2d: conv2d float32 1x3x6x7 -> 1x4x3x4 k3x3 s2x2 p1,1,1,1 -> reference:numpy\n    reference:numpy: runs\n"
+        "conv2d: conv2d float32 1x3x6x7 -> 1x4x3x4 k3x3 s2x2 p1/1/1/1 -> reference:numpy\n    reference:numpy: runs\n"
     )
     [step] = found.steps
     assert (step.backend, step.implementation) == ("reference", "numpy")
@@ -348,3 +348,41 @@ def test_show_config(capsys):
     text = capsys.readouterr().out
     for words in (pyconv.__version__, np.__version__, "reference:", "cuda:", "not usable: "):
         assert words in text
+
+
+def test_explanation_sees_the_layout_between_layers():
+    image = np.moveaxis(normal(1, 8, 8, 16), -1, 1)
+    net = pyconv.Sequential(pyconv.ReLU(), pyconv.MaxPool2d(2), pyconv.MaxPool2d(2))
+    steps = pyconv.report.explanation(net, image).steps
+    assert [step.plan.layout for step in steps[1:]] == ["nhwc", "nchw"]
+    assert steps[1].implementation.startswith("channels_")
+
+
+def test_explanation_names_the_layer_that_does_not_fit():
+    net = pyconv.Sequential(pyconv.ReLU(), pyconv.Conv2d(3, 4, 3))
+    with pytest.raises(pyconv.errors.ShapeError, match=r"\(1\) Conv2d: Conv2d\(3, 4"):
+        pyconv.report.explanation(net, normal(1, 2, 8, 8))
+    with pytest.raises(pyconv.errors.ArgumentError, match="op must be"):
+        pyconv.report.explanation(np.zeros(3), normal(1, 2, 8, 8))
+
+
+LIMITS = """
+import pyconv
+from threadpoolctl import threadpool_limits
+pyconv.set_num_threads({wanted})
+found = [pyconv.get_num_threads()]
+for limit in (1, 2, 3, 4):
+    with threadpool_limits(limit):
+        found.append(pyconv.get_num_threads())
+    found.append(pyconv.get_num_threads())
+print(found)
+"""
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 7])
+@pytest.mark.parametrize("omp", ["", "1", "2", "5"])
+def test_threadpoolctl_limits_hold(wanted, omp):
+    expected = [wanted]
+    for limit in (1, 2, 3, 4):
+        expected += [min(limit, wanted), wanted]
+    assert output_of(LIMITS.format(wanted=wanted), OMP_NUM_THREADS=omp) == str(expected)

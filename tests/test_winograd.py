@@ -127,6 +127,35 @@ def test_error_up_to_512_channels():
         assert _error(got, x, weight, padding=1) < 2e-5
 
 
+def _bound(x, weight):
+    """(4 + 4 sqrt(n)) eps * sum over channels of (largest |x| in the tile) * (sum of |w|), for padding 1."""
+    height, width = x.shape[2:]
+    tiles_h, tiles_w = -(-height // 4), -(-width // 4)
+    padded = np.zeros((*x.shape[:2], 4 * tiles_h + 2, 4 * tiles_w + 2))
+    padded[:, :, 1 : height + 1, 1 : width + 1] = np.abs(x)
+    tiles = np.lib.stride_tricks.sliding_window_view(padded, (6, 6), axis=(2, 3))[:, :, ::4, ::4].max(axis=(4, 5))
+    sums = np.einsum("nctu,kc->nktu", tiles, np.abs(weight).sum(axis=(2, 3), dtype=np.float64))
+    terms = 9 * x.shape[1]
+    each = (4 + 4 * np.sqrt(terms)) * np.finfo(x.dtype).eps * sums
+    return each.repeat(4, axis=2).repeat(4, axis=3)[:, :, :height, :width]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_error_follows_the_largest_number_of_a_tile(level, dtype):
+    """What the README says of images with spikes, black parts and very mixed magnitudes."""
+    weight = normal(24, 40, 3, 3, dtype=dtype, seed=1)
+    plain = normal(1, 40, 30, 29, dtype=dtype)
+    spikes, black, mixed = plain.copy(), plain.copy(), plain.copy()
+    spikes[:, :, ::8, ::8] *= 1e4
+    black[..., 10:] = 0
+    mixed *= 10.0 ** np.random.default_rng(0).integers(-6, 6, plain.shape)
+    for x in (plain, spikes, black, mixed.astype(dtype)):
+        exact = F.conv2d(x.astype(np.float64), weight.astype(np.float64), padding=1, backend="reference")
+        got = F.conv2d(x, weight, padding=1, algorithm="winograd", backend="cpu")
+        error, bound = np.abs(got - exact), _bound(x, weight)
+        assert (error <= bound).all(), (error[bound > 0] / bound[bound > 0]).max()
+
+
 def test_refusals_say_why():
     x = normal(1, 4, 8, 8)
     cases = [
@@ -143,12 +172,15 @@ def test_refusals_say_why():
 
 def test_used_where_it_pays():
     """Many channels: yes. Three channels, one output channel, algorithm='direct': no."""
-    many = explanation(F.conv2d, normal(1, 128, 28, 28), normal(128, 128, 3, 3), padding=1, backend="cpu")
+    layer = pyconv.Conv2d(128, 128, 3, padding=1, backend="cpu")
+    many = explanation(layer, normal(1, 128, 28, 28))
     assert many.steps[0].implementation.startswith("winograd")
     few = explanation(F.conv2d, normal(1, 3, 64, 64), normal(64, 3, 3, 3), padding=1, backend="cpu")
     assert few.steps[0].implementation.startswith("direct")
     assert "cost more" in few.steps[0].candidates[0][1]
     arguments = (normal(1, 128, 28, 28), normal(128, 128, 3, 3))
+    once = explanation(F.conv2d, *arguments, padding=1, backend="cpu")
+    assert once.steps[0].implementation.startswith("direct")  # transforming so many weights each time costs more
     named = explanation(F.conv2d, *arguments, padding=1, backend="cpu", algorithm="direct")
     assert named.steps[0].implementation.startswith("direct")
 

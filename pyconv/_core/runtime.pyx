@@ -4,8 +4,6 @@
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 
-cimport openmp
-
 from .kernels cimport pc_isa_count, pc_isa_name, pc_isa_usable, pc_kernels, pc_kernels_of
 
 import time
@@ -16,6 +14,7 @@ cdef extern from "kernels/process.h" nogil:
     int pc_watch_forks()
     void pc_note_parallel()
     int pc_must_be_serial()
+    int pc_allowed_threads(int wanted, int preset)
 
 
 if pc_watch_forks() != 0:
@@ -65,17 +64,12 @@ cpdef int check(int isa) except -1:
     return 0
 
 
-cpdef int allowed_threads(int wanted, int expected) noexcept:
-    """The threads that a call may use.
+def allowed_threads(int wanted, int preset):
+    """The threads that a call may use, of ``wanted``; ``preset`` is what OpenMP would use by itself.
 
-    ``expected`` is what OpenMP would use by itself; where it says less, someone (threadpoolctl, say) has set a limit.
+    Fewer where someone (threadpoolctl, say) has limited OpenMP's threads; 1 in a forked child that cannot have any.
     """
-    if wanted <= 1 or pc_must_be_serial():
-        return 1
-    cdef int limit = openmp.omp_get_max_threads()
-    if limit < expected and limit < wanted:
-        return limit if limit > 1 else 1
-    return wanted
+    return pc_allowed_threads(wanted, preset)
 
 
 def measure_peak(int isa, bint is_double, int threads, double seconds=0.2):

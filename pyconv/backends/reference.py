@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..plan import ConvPlan, Plan, PoolPlan, span
+from ..errors import PyconvError
+from ..plan import ConvPlan, Plan, PoolPlan, check_bytes, span
 
 __all__ = ["ReferenceBackend"]
 
@@ -27,6 +28,13 @@ class ReferenceBackend:
         """None, unless an algorithm was named: it has none but the plain sum."""
         if isinstance(plan, ConvPlan) and plan.algorithm not in ("auto", "direct"):
             return f"it has no algorithm {plan.algorithm!r}"
+        if isinstance(plan, ConvPlan | PoolPlan):
+            channels = plan.in_channels if isinstance(plan, ConvPlan) else plan.channels
+            rows, columns = (size + sum(pad) for size, pad in zip(plan.in_size, plan.padding, strict=True))
+            try:
+                check_bytes(plan.op, (plan.batch, channels, rows, columns), 8, "the padded input in float64")
+            except PyconvError as error:
+                return str(error)
         return None
 
     def implementations(self, plan: Plan) -> list[tuple[str, str | None]]:

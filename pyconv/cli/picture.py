@@ -123,7 +123,8 @@ def _title(page: _Page, name: str, stages: list[Stage], shown: int, count: int) 
     steps = [_TITLES[stage.name] for stage in stages]
     title = f"{', '.join(steps[:-1])} and {steps[-1].lower()}"
     room = int((page.size[0] - 2 * _MARGIN) / 0.105)
-    heading = f"{title}: {name}"
+    # a name may be no Unicode, and must not be taken for mathematics
+    heading = f"{title}: {name.encode(errors='replace').decode()}".replace("$", r"\$")
     if len(heading) > room:
         heading = heading[: room - 1] + "…"
     page.text(_MARGIN, 0.12, heading, _HEAD + 2, weight="bold")

@@ -15,13 +15,14 @@ from ..plan import (
     as_array,
     as_batch,
     check_algorithm,
+    check_bytes,
     check_flag,
     conv_parameters,
     index,
     pair,
 )
 from ..registry import Backend
-from .module import Module, frozen
+from .module import Module, frozen, locked
 
 __all__ = ["Conv2d"]
 
@@ -84,6 +85,10 @@ class Conv2d(Module):
     (1, 8, 32, 32)
     """
 
+    _fixed = frozenset(
+        ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+    )
+
     def __init__(
         self,
         in_channels: int,
@@ -106,7 +111,7 @@ class Conv2d(Module):
         self.kernel_size = pair("Conv2d", "kernel_size", kernel_size, 1)
         self._parameters = conv_parameters("Conv2d", stride, padding, dilation, groups)
         self.stride, self._pads, self.dilation, self.groups = self._parameters
-        self.padding = padding
+        self.padding = padding if isinstance(padding, str) else _shown(self._pads)
         for name, count in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
             if count % self.groups:
                 raise ShapeError(f"Conv2d: groups must divide {name}: {count} % {self.groups} = {count % self.groups}")
@@ -118,16 +123,22 @@ class Conv2d(Module):
         self._dtype = _dtype(dtype)
         has_bias = check_flag("Conv2d", "bias", bias)
         self._prepared_weights: dict[Any, Any] = {}
+        check_bytes("Conv2d", self._weight_shape, 8 + self._dtype.itemsize, "the weight and its random numbers")
         self._initialise(has_bias, _generator(rng))
 
     def _initialise(self, has_bias: bool, rng: np.random.Generator) -> None:
-        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-        bound = 1 / sqrt(prod(shape[1:]))
-        self.weight = rng.uniform(-bound, bound, shape).astype(self._dtype)
-        self._bias: np.ndarray | None = None
-        if has_bias:
-            self._bias = np.zeros(self.out_channels, self._dtype)
-            self.bias = rng.uniform(-bound, bound, self.out_channels).astype(self._dtype)
+        bound = 1 / sqrt(prod(self._weight_shape[1:]))
+
+        def uniform(shape: tuple[int, ...]) -> np.ndarray:
+            # drawn in float64, so that a seed gives the same layer in both dtypes
+            return locked(rng.uniform(-bound, bound, shape).astype(self._dtype))
+
+        self._weight = uniform(self._weight_shape)
+        self._bias = uniform((self.out_channels,)) if has_bias else None
+
+    @property
+    def _weight_shape(self) -> tuple[int, ...]:
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
 
     @property
     def weight(self) -> np.ndarray:
@@ -136,8 +147,7 @@ class Conv2d(Module):
 
     @weight.setter
     def weight(self, value: Any) -> None:
-        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-        self._weight = frozen("Conv2d", "weight", value, shape, self._dtype)
+        self._weight = frozen("Conv2d", "weight", value, self._weight_shape, self._dtype)
         self._prepared_weights = {}
 
     @property
@@ -158,7 +168,7 @@ class Conv2d(Module):
         parameters = self._parameters
         if self.padding_mode != "zeros":
             input, parameters = self._pad(input)
-        return plan_call_conv2d(input, self._weight, self._bias, parameters, out, self.algorithm)
+        return plan_call_conv2d(input, self._weight, self._bias, parameters, out, self.algorithm, True)
 
     def _pad(self, input: Any) -> tuple[Any, Any]:
         """The input with its padding written out, and the parameters without it."""
@@ -188,13 +198,13 @@ class Conv2d(Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        for array in self.parameters().values():
-            array.setflags(write=False)  # pickle does not keep it
+        self._weight = locked(self._weight.copy())  # pickle does not keep it
+        self._bias = None if self._bias is None else locked(self._bias.copy())
 
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
-        if self._pads != _NO_PADDING:
-            parts.append(f"padding={self._shown_padding()}")
+        if isinstance(self.padding, str) or self._pads != _NO_PADDING:
+            parts.append(f"padding={self.padding}")
         if self.dilation != (1, 1):
             parts.append(f"dilation={self.dilation}")
         if self.groups != 1:
@@ -207,11 +217,11 @@ class Conv2d(Module):
             parts.append(f"dtype={self._dtype}")
         return ", ".join(parts)
 
-    def _shown_padding(self) -> Any:
-        if isinstance(self._pads, str):
-            return self._pads
-        (top, bottom), (left, right) = self._pads
-        return (top, left) if top == bottom and left == right else self._pads
+
+def _shown(pads: Any) -> Any:
+    """((top, bottom), (left, right)) as torch shows it, where torch could."""
+    (top, bottom), (left, right) = pads
+    return (top, left) if top == bottom and left == right else pads
 
 
 def _dtype(dtype: Any) -> np.dtype:

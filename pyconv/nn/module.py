@@ -22,6 +22,14 @@ class Module:
 
     backend: str | None = None
 
+    _fixed: frozenset[str] = frozenset()
+    """Attributes that tell how the layer was made, and cannot be changed afterwards."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._fixed and name in self.__dict__:
+            raise AttributeError(f"{self!r}: {name} cannot be changed; make a new layer")
+        super().__setattr__(name, value)
+
     def __call__(self, input: Any, *, out: Any = None) -> Any:
         """Run the layer on ``input``; ``out`` is written and returned if it is given."""
         try:
@@ -61,6 +69,9 @@ class Module:
         StateDictError
             If keys are missing or unknown, or a shape or dtype does not fit. Nothing is changed then.
         """
+        if not isinstance(state_dict, Mapping):
+            kind = type(state_dict).__name__
+            raise ArgumentError(f"load_state_dict: a mapping of names to arrays is needed, got {kind}")
         own = self.parameters()
         problems = [f"missing key {name!r}" for name in own if name not in state_dict]
         problems += [f"unexpected key {name!r}" for name in state_dict if name not in own]
@@ -97,6 +108,8 @@ class Module:
 
 def frozen(who: str, name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """A read-only copy of a parameter, checked."""
+    if type(value).__name__ == "MaskedArray":
+        raise ArgumentError(f"{who}: {name} is a masked array, and the mask would be lost; pass {name}.filled(value)")
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -105,6 +118,10 @@ def frozen(who: str, name: str, value: Any, shape: tuple[int, ...], dtype: np.dt
         raise ShapeError(f"{who}: {name} must have shape {shape}, got {array.shape}")
     if array.dtype.newbyteorder("=") != dtype:
         raise DTypeError(f"{who}: {name} must be {dtype}, got {array.dtype}; pass {name}.astype(np.{dtype})")
-    copy = np.array(array, dtype=dtype, order="C")
-    copy.setflags(write=False)
-    return copy
+    return locked(np.array(array, dtype=dtype, order="C"))
+
+
+def locked(array: np.ndarray) -> np.ndarray:
+    """A read-only view of an array that is given away: not even its flag can be set back."""
+    array.setflags(write=False)
+    return array.view()

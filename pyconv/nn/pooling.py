@@ -37,6 +37,8 @@ class MaxPool2d(Module):
         If a parameter is not usable.
     """
 
+    _fixed = frozenset(("kernel_size", "stride", "padding", "dilation", "return_indices", "ceil_mode"))
+
     def __init__(
         self,
         kernel_size: Any,
@@ -51,10 +53,11 @@ class MaxPool2d(Module):
         self._parameters = pool_parameters(
             "MaxPool2d", kernel_size, stride, padding, dilation, ceil_mode, return_indices
         )
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
-        self.dilation = dilation
+        # as given, for a repr like torch's; a list is copied, since it could change
+        self.kernel_size = _as_given(kernel_size)
+        self.stride = self.kernel_size if stride is None else _as_given(stride)
+        self.padding = _as_given(padding)
+        self.dilation = _as_given(dilation)
         self.return_indices = return_indices
         self.ceil_mode = ceil_mode
         self.backend = backend
@@ -67,3 +70,7 @@ class MaxPool2d(Module):
             f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
             f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
         )
+
+
+def _as_given(value: Any) -> Any:
+    return tuple(map(_as_given, value)) if isinstance(value, list | tuple) else value

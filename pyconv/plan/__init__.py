@@ -3,7 +3,7 @@
 A plan is frozen and hashable: backends receive nothing but valid plans, compute no sizes and check nothing again.
 """
 
-from .arguments import LIMIT, PADDING_FORMS, Pads, Pair, check_flag, index, pads, pair, span
+from .arguments import LIMIT, PADDING_FORMS, Pads, Pair, check_bytes, check_flag, index, pads, pair, span
 from .arrays import DTYPES, array_kind, as_array, as_batch, check_out, dtype_name, layout_of, same_dtype
 from .conv import (
     ALGORITHMS,
@@ -38,6 +38,7 @@ __all__ = [
     "as_array",
     "as_batch",
     "check_algorithm",
+    "check_bytes",
     "check_flag",
     "check_out",
     "check_padded",

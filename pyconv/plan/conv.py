@@ -55,6 +55,8 @@ class ConvPlan(HashedOnce):
     groups: int
     has_bias: bool
     algorithm: str
+    keeps_weights: bool
+    """The weights are prepared once and used again, as a layer does: then preparing them costs nothing."""
 
     @property
     def out_shape(self) -> tuple[int, int, int, int]:
@@ -144,6 +146,7 @@ def plan_conv2d(
     dilation: Pair,
     groups: int,
     algorithm: str,
+    keeps_weights: bool,
 ) -> ConvPlan:
     """Check the shapes of a convolution and work out its output.
 
@@ -194,6 +197,7 @@ def plan_conv2d(
         groups=groups,
         has_bias=bias_shape is not None,
         algorithm=algorithm,
+        keeps_weights=keeps_weights,
     )
 
 

@@ -16,7 +16,7 @@ def _by(sizes: tuple[int, ...]) -> str:
 def describe(plan: ConvPlan | PoolPlan | ElementwisePlan) -> str:
     """dtype, input and output shape, and every parameter that is not torch's default.
 
-    ``'float32 1x3x32x32 -> 1x8x32x32 k3x3 p1,1,1,1'``: k kernel, s stride, p padding (top, bottom, left, right),
+    ``'float32 1x3x32x32 -> 1x8x32x32 k3x3 p1/1/1/1'``: k kernel, s stride, p padding (top/bottom/left/right),
     d dilation, g groups.
     """
     if isinstance(plan, ElementwisePlan):
@@ -27,7 +27,7 @@ def describe(plan: ConvPlan | PoolPlan | ElementwisePlan) -> str:
     if plan.stride != (1, 1):
         parts.append(f"s{_by(plan.stride)}")
     if plan.padding != ((0, 0), (0, 0)):
-        parts.append("p" + ",".join(str(n) for side in plan.padding for n in side))
+        parts.append("p" + "/".join(str(n) for side in plan.padding for n in side))
     if plan.dilation != (1, 1):
         parts.append(f"d{_by(plan.dilation)}")
     if isinstance(plan, ConvPlan) and plan.groups != 1:

@@ -47,8 +47,9 @@ def pool_parameters(
 ) -> tuple[Pair, Pair, Pads, Pair, bool, bool]:
     """The parameters of a pooling in one form: kernel, stride, padding, dilation, ceil_mode, return_indices.
 
-    Padding as a number or a pair may be at most half of the window (torch's rule); written out as
-    ((top, bottom), (left, right)) each may be anything below the window (ONNX's rule).
+    Padding as a number or a pair may be at most half of the window as it spans the input, dilation included (torch's
+    rule, which goes by kernel_size alone on some devices); written out as ((top, bottom), (left, right)) each may be
+    anything below the window (ONNX's rule).
     """
     kernel = pair(op, "kernel_size", kernel_size, 1)
     # torch takes an empty stride for "as the kernel"
@@ -56,9 +57,10 @@ def pool_parameters(
     steps = kernel if unset else pair(op, "stride", stride, 1)
     gaps = pair(op, "dilation", dilation, 1)
     explicit = isinstance(padding, tuple | list) and any(isinstance(side, tuple | list) for side in padding)
+    if isinstance(padding, str):
+        raise ShapeError(f"{op}: padding={padding!r} is for convolutions; give the padding as numbers")
     amounts = pads(op, padding)
-    if isinstance(amounts, str):
-        raise ShapeError(f"{op}: padding='same' is for convolutions; give the padding as numbers")
+    assert not isinstance(amounts, str)
     for axis, amount, size, gap in zip(("height", "width"), amounts, kernel, gaps, strict=True):
         window = span(size, gap)
         if explicit and max(amount) >= window:

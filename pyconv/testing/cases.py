@@ -9,7 +9,7 @@ from zlib import crc32
 
 import numpy as np
 
-from ..plan import DTYPES
+from ..plan import ACTIVATIONS, DTYPES
 from .data import LAYOUTS, VALUES
 
 __all__ = ["Case", "cases"]
@@ -253,6 +253,6 @@ def cases() -> list[Case]:
     for dtype in DTYPES:
         found += _conv(dtype)
         found += _pool(dtype)
-        for op in ("relu", "sigmoid", "tanh"):
+        for op in ACTIVATIONS:
             found += _activation(op, dtype)
     return found

@@ -15,4 +15,8 @@ void pc_note_parallel(void);
 /* Whether this process was forked while another's threads were waiting, which would be waited for here forever. */
 int pc_must_be_serial(void);
 
+/* Threads that the calling thread may use of wanted, where OpenMP by itself would use preset. Others (threadpoolctl)
+ * limit OpenMP's threads by its own setting for a thread. */
+int pc_allowed_threads(int wanted, int preset);
+
 #endif

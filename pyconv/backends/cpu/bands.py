@@ -65,7 +65,8 @@ def _phases(kernel: int, stride: int, dilation: int) -> tuple[list[int], list[in
     """The phases that taps fall into; and for every tap the place of its phase among them, and its step."""
     remainders = [i * dilation % stride for i in range(kernel)]
     phases = sorted(set(remainders))
-    return phases, [phases.index(r) for r in remainders], [i * dilation // stride for i in range(kernel)]
+    place = {remainder: i for i, remainder in enumerate(phases)}
+    return phases, [place[remainder] for remainder in remainders], [i * dilation // stride for i in range(kernel)]
 
 
 def _ceil(a: int, b: int) -> int:

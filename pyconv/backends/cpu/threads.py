@@ -22,18 +22,18 @@ MOST = max(256, 4 * _cores())
 """More threads than this are a slip, and the system may refuse to start them."""
 
 _wanted: int | None = None
-_expected = 1
+_preset = 1
 
 
 def _from_environment() -> int:
     """PYCONV_NUM_THREADS, else OMP_NUM_THREADS, else the cores this process may use."""
-    global _expected
+    global _preset
     cores = _cores()
     # OpenMP's variable is not ours to complain about: it may be a list, and what is no number counts as unset
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    _expected = min(int(first), cores) if first.isdecimal() and int(first) > 0 else cores
+    _preset = min(int(first), 2**30) if first.isdecimal() and int(first) > 0 else cores
     own = environment.integer("PYCONV_NUM_THREADS", 1, MOST)
-    return _expected if own is None else own
+    return min(_preset, cores) if own is None else own
 
 
 def count() -> int:
@@ -41,7 +41,7 @@ def count() -> int:
     global _wanted
     if _wanted is None:
         _wanted = _from_environment()
-    return runtime.allowed_threads(_wanted, _expected)
+    return runtime.allowed_threads(_wanted, _preset)
 
 
 def set_count(threads: int) -> None:

@@ -97,7 +97,8 @@ def _cycles(plan: ConvPlan, level: int) -> tuple[float, float]:
 
     Two multiply-adds a cycle, five sixths of which are reached; a vector of transformed tiles takes about 300 cycles
     on the way in, and a tile's vector of channels about 400 on the way out (both measured on Sapphire Rapids);
-    weights that do not stay in the cache come at 8 bytes a cycle.
+    weights that do not stay in the cache come at 8 bytes a cycle. Transforming weights, unless they are kept, takes
+    some 500 cycles for each pair of channels.
     """
     is_double = plan.dtype == "float64"
     lanes, itemsize = runtime.lanes(level, is_double), 8 if is_double else 4
@@ -109,7 +110,8 @@ def _cycles(plan: ConvPlan, level: int) -> tuple[float, float]:
     weights = _PLACES * pairs * itemsize
     fetching = weights / 8 if weights > WORKING_SET else 0
     plain = 9 * pairs * plan.out_size[0] * plan.out_size[1] / rate
-    return max(products, fetching) + coming_in + going_out, max(plain, 9 * pairs * itemsize / 8)
+    preparing = 0 if plan.keeps_weights else 500 * pairs
+    return preparing + max(products, fetching) + coming_in + going_out, max(plain, 9 * pairs * itemsize / 8)
 
 
 def grid(plan: ConvPlan, level: int, count: int) -> Grid:
@@ -183,7 +185,8 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Tran
         width = min(block, padded - first)
         target = packed[first * each : (first + width) * each].reshape(6, 6, plan.in_channels, width)
         with np.errstate(over="ignore", invalid="ignore"):
-            target[..., : part.shape[0]] = np.einsum("ai,kcij,bj->abck", _G, part, _G, optimize=True)
+            places = np.kron(_G, _G) @ part.transpose(2, 3, 1, 0).reshape(9, -1)
+            target[..., : part.shape[0]] = places.reshape(6, 6, plan.in_channels, -1)
     if not np.isfinite(packed).all():
         return None
     biases = np.zeros(padded, plan.dtype)
