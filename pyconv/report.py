@@ -164,6 +164,11 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         "machine": f"{platform.system()} {platform.machine()}",
         "backends": {status.name: status._asdict() for status in registry.backends()},
     }
+    try:
+        order, named = ", ".join(registry.order("numpy")), registry.requested() is not None
+        config["chosen"] = f"{order} ({'asked for' if named else 'automatic'}), for NumPy arrays"
+    except PyconvError as error:  # the very thing a bug report is about
+        config["chosen"] = f"none: {error}"
     if config["backends"]["cpu"]["usable"]:
         config["cpu"] = registry.load("cpu").describe()  # type: ignore[attr-defined]
     if mode == "dicts":
@@ -172,6 +177,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         print(f"{key + ':':12}{config[key]}")
     for key, value in config.get("cpu", {}).items():
         print(f"{key + ':':12}{value}")
+    print(f"{'chosen:':12}{config['chosen']}")
     print("backends:")
     for name, status in config["backends"].items():
         state = status["summary"] if status["usable"] else f"not usable: {status['reason']}"

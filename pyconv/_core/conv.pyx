@@ -81,11 +81,13 @@ def run(ConvTasks tasks, cnp.ndarray x, cnp.ndarray weights, cnp.ndarray bias, c
     cdef const void *bias_data = cnp.PyArray_DATA(bias)
     cdef void *out_data = cnp.PyArray_DATA(out)
     cdef int64_t i, count = tasks.count
+    # many groups of few channels are many small tasks: a thread takes several at a time
+    cdef int64_t together = max(count // (16 * max(tasks.threads, 1)), 1)
     cdef int threads = <int>min(tasks.threads, count), failed = 0
     with nogil:
         if threads > 1:
             note_parallel()
-            for i in prange(count, schedule="dynamic", num_threads=threads):
+            for i in prange(count, schedule="dynamic", chunksize=together, num_threads=threads):
                 failed += task(tasks, i, x_data, x_strides, weight_data, bias_data, out_data, out_strides)
         else:
             for i in range(count):

@@ -114,7 +114,10 @@ class Conv2d(Module):
         self.padding = padding if isinstance(padding, str) else _shown(self._pads)
         for name, count in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
             if count % self.groups:
-                raise ShapeError(f"Conv2d: groups must divide {name}: {count} % {self.groups} = {count % self.groups}")
+                raise ShapeError(
+                    f"Conv2d: groups must divide {name}: {count} % {self.groups} = {count % self.groups}; "
+                    "choose groups among the divisors of both channel numbers"
+                )
         if padding_mode not in PADDING_MODES:
             raise ShapeError(f"Conv2d: padding_mode must be one of {', '.join(PADDING_MODES)}, got {padding_mode!r}")
         self.padding_mode = padding_mode

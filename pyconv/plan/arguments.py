@@ -12,6 +12,7 @@ from ..errors import ArgumentError, ShapeError, TooLargeError
 __all__ = [
     "LIMIT",
     "PADDING_FORMS",
+    "SMALLER_OUTPUT",
     "Pads",
     "Pair",
     "check_bytes",
@@ -28,6 +29,9 @@ Pads = tuple[Pair, Pair]
 
 LIMIT = 2**31 - 1
 """Largest kernel size, stride, dilation or padding: what a C int holds, so that no kernel has to ask."""
+
+SMALLER_OUTPUT = "use a larger stride, less padding, fewer channels or a smaller batch"
+"""What to do about an output of windows that is too large."""
 
 _LARGEST = 2**63 - 1
 PADDING_FORMS = "an int, a pair (height, width), ((top, bottom), (left, right)), 'valid' or 'same'"
@@ -89,6 +93,8 @@ def pads(op: str, value: Any) -> Pads | str:
         return rows, pair(op, "padding[1] (left, right)", value[1], 0)
     if value is None:
         raise ArgumentError(f"{op}: padding must be {PADDING_FORMS}, got None")
+    if isinstance(value, tuple | list) and len(value) != 2:
+        raise ShapeError(f"{op}: padding must be {PADDING_FORMS}, got {len(value)} values: {value!r}")
     height, width = pair(op, "padding", value, 0)
     return (height, height), (width, width)
 
@@ -121,11 +127,12 @@ def _memory() -> int:
     return total
 
 
-def check_bytes(op: str, shape: tuple[int, ...], itemsize: int, what: str = "the output") -> None:
+def check_bytes(
+    op: str, shape: tuple[int, ...], itemsize: int, what: str = "the output", advice: str = "work on it in parts"
+) -> None:
     """Refuse an array that could never be allocated, before anything is."""
     size = check_size(op, what, shape, itemsize)
     if size > _memory():
         raise TooLargeError(
-            f"{op}: {what} of shape {shape} takes {size:,} bytes, this machine has {_memory():,}; "
-            "use a larger stride, less padding, fewer channels or a smaller batch"
+            f"{op}: {what} of shape {shape} takes {size:,} bytes, this machine has {_memory():,}; {advice}"
         )

@@ -39,10 +39,10 @@ def as_array(op: str, name: str, value: Any) -> Any:
             f"{op}: {name} is a {type(value).__name__}, not a NumPy or CuPy array; pass np.asarray({name})"
         )
     if isinstance(value, type) or not all(hasattr(value, attribute) for attribute in ("shape", "dtype", "ndim")):
-        raise ArgumentError(
-            f"{op}: {name} must be a NumPy or CuPy array, got {type(value).__name__}; "
-            f"for lists of numbers pass np.asarray({name}, dtype=np.float32)"
-        )
+        hint = ""
+        if not isinstance(value, type) and value is not None:
+            hint = f"; if it holds numbers, pass np.asarray({name}, dtype=np.float32)"
+        raise ArgumentError(f"{op}: {name} must be a NumPy or CuPy array, got {type(value).__name__}{hint}")
     return value
 
 

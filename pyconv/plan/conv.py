@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from ..errors import ArgumentError, ShapeError
-from .arguments import LIMIT, Pads, Pair, check_bytes, check_size, index, pads, pair, span
+from .arguments import LIMIT, SMALLER_OUTPUT, Pads, Pair, check_bytes, check_size, index, pads, pair, span
 from .hashing import HashedOnce
 
 __all__ = [
@@ -161,17 +161,21 @@ def plan_conv2d(
         )
     out_channels, per_group, *kernel = weight_shape
     if 0 in weight_shape:
-        raise ShapeError(f"conv2d: weight has a dimension of size zero: shape {weight_shape}")
+        raise ShapeError(f"conv2d: weight has a dimension of size zero: shape {weight_shape}; each must be at least 1")
     if max(weight_shape) > LIMIT:
         raise ShapeError(f"conv2d: every dimension of weight must be below 2**31, got shape {weight_shape}")
     if out_channels % groups:
         raise ShapeError(
-            f"conv2d: groups must divide the output channels: {out_channels} % {groups} = {out_channels % groups}"
+            f"conv2d: groups must divide the output channels: {out_channels} % {groups} = {out_channels % groups}; "
+            "choose groups among the divisors of both channel numbers"
         )
     if channels != per_group * groups:
         raise ShapeError(_wrong_channels(input_shape, weight_shape, groups))
     if bias_shape is not None and bias_shape != (out_channels,):
-        raise ShapeError(f"conv2d: bias must have shape (out_channels,) = ({out_channels},), got {bias_shape}")
+        raise ShapeError(
+            f"conv2d: bias must have shape (out_channels,) = ({out_channels},), got {bias_shape}; "
+            "pass one number for each output channel, or None"
+        )
     if 0 in in_size:
         raise ShapeError(f"conv2d: input has no pixels: shape {input_shape} (only the batch may be zero)")
     if isinstance(padding, str):
@@ -181,7 +185,7 @@ def plan_conv2d(
         _extent("width", in_size[1], kernel[1], stride[1], padding[1], dilation[1]),
     )
     check_size("conv2d", "the input", input_shape, itemsize)
-    check_bytes("conv2d", (batch, out_channels, *out_size), itemsize)
+    check_bytes("conv2d", (batch, out_channels, *out_size), itemsize, advice=SMALLER_OUTPUT)
     return ConvPlan(
         dtype=dtype,
         layout=layout,
@@ -212,4 +216,8 @@ def _wrong_channels(input_shape: tuple[int, ...], weight_shape: tuple[int, ...],
             f"; the last dimension is {expected}, so this looks like channels-last (N, H, W, C) data: "
             "pass np.moveaxis(x, -1, -3), a view that costs nothing"
         )
+    elif weight_shape[1] and input_shape[1] % weight_shape[1] == 0:
+        message += f"; with groups={input_shape[1] // weight_shape[1]} they would fit"
+    else:
+        message += f"; give the input {expected} channels, or weight {input_shape[1]} / groups in its second dimension"
     return message

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from ..errors import ShapeError
-from .arguments import Pads, Pair, check_bytes, check_flag, check_size, pads, pair, span
+from .arguments import SMALLER_OUTPUT, Pads, Pair, check_bytes, check_flag, check_size, pads, pair, span
 from .hashing import HashedOnce
 
 __all__ = ["PoolPlan", "plan_max_pool2d", "pool_parameters"]
@@ -126,7 +126,9 @@ def plan_max_pool2d(
         _extent("width", in_size[1], kernel[1], stride[1], padding[1], dilation[1], ceil_mode),
     )
     check_size("max_pool2d", "the input", input_shape, itemsize)
-    check_bytes("max_pool2d", (batch, channels, *out_size), 8 + itemsize if return_indices else itemsize)
+    check_bytes(
+        "max_pool2d", (batch, channels, *out_size), 8 + itemsize if return_indices else itemsize, advice=SMALLER_OUTPUT
+    )
     return PoolPlan(
         dtype=dtype,
         layout=layout,

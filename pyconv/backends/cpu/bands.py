@@ -22,8 +22,8 @@ __all__ = ["LARGEST_BAND", "SERIAL_FLOPS", "Bands", "bands", "packed_line"]
 LARGEST_BAND = 2**28
 """Elements of packed input that a task may need: 1 GiB of float32. Offsets into it are 32-bit."""
 
-SERIAL_FLOPS = 1_000_000
-"""Below this, starting threads takes longer than it saves (a few microseconds against about ten of work)."""
+SERIAL_FLOPS = 3_000_000
+"""Below this, starting threads takes about as long as it saves: some 10 microseconds, measured, and cold caches."""
 
 
 class Bands(NamedTuple):
@@ -111,12 +111,12 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
         cols = _ceil(out_w, _ceil(out_w, cols))
     rows = max(1, min(out_h, room // (planes * (cols + step_w[-1])) - step_h[-1]))
     # Enough tasks for all threads: bands, if the weights stay in the cache, though not so low ones that rows are packed
-    # over and over; otherwise shares of the output channels, for which each task packs the band anew.
+    # over and over or tiles stay empty; otherwise shares of the output channels, each of which packs the band anew.
     parts = plan.groups * max(plan.batch, 1) * _ceil(out_w, cols)
     tiles = tiling.tiles + (tiling.last_real > 0)
     if threads > 1:
         wanted = _ceil(4 * threads if stays else _ceil(threads, tiles), parts)
-        low = max(2 * (step_h[-1] + 1), 2) if stays else 1
+        low = max(2 * (step_h[-1] + 1), _ceil(2 * tiling.pixels, cols + step_w[-1])) if stays else 1
         rows = min(rows, max(min(low, out_h), out_h // wanted, 1))
     rows = _fewest_tiles(out_h, rows, cols, cols + step_w[-1], tiling.pixels)
     bands_h, bands_w = _ceil(out_h, rows), _ceil(out_w, cols)
