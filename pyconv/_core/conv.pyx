@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, int64_t
 cimport numpy as cnp
 
 from .kernels cimport pc_conv, pc_kernels
-from .runtime cimport kernels, note_parallel, scratch
+from .runtime cimport check_array, kernels, note_parallel, scratch
 
 from .runtime import check
 
@@ -69,13 +69,8 @@ def run(ConvTasks tasks, cnp.ndarray x, cnp.ndarray weights, cnp.ndarray bias, c
     """Run all tasks. ``x`` has any strides; the last axis of ``out`` is contiguous; all are of the tasks' dtype."""
     cdef int64_t[4] x_strides
     cdef int64_t[4] out_strides
-    cdef int axis
-    for array in (x, weights, bias, out):
-        if cnp.PyArray_TYPE(array) != tasks.type_number or not cnp.PyArray_ISALIGNED(array):
-            raise TypeError("the arrays must be aligned and of the plan's dtype")
-    for axis in range(4):
-        x_strides[axis] = cnp.PyArray_STRIDE(x, axis) // cnp.PyArray_ITEMSIZE(x)
-        out_strides[axis] = cnp.PyArray_STRIDE(out, axis) // cnp.PyArray_ITEMSIZE(out)
+    check_array(x, tasks.type_number, x_strides)
+    check_array(out, tasks.type_number, out_strides)
     cdef const void *x_data = cnp.PyArray_DATA(x)
     cdef const void *weight_data = cnp.PyArray_DATA(weights)
     cdef const void *bias_data = cnp.PyArray_DATA(bias)

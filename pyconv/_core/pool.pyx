@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t
 cimport numpy as cnp
 
 from .kernels cimport pc_kernels, pc_pool
-from .runtime cimport kernels, note_parallel, scratch
+from .runtime cimport check_array, kernels, note_parallel, scratch
 
 from .runtime import check
 
@@ -76,13 +76,9 @@ cdef int task(PoolTasks tasks, int64_t i, const char *x, const int64_t *strides,
 def run(PoolTasks tasks, cnp.ndarray x, cnp.ndarray out, cnp.ndarray indices=None):
     """Run all tasks. ``x`` has any strides; ``out`` and ``indices`` are contiguous."""
     cdef int64_t[4] strides
-    cdef int axis
-    for array in (x, out):
-        if cnp.PyArray_TYPE(array) != tasks.type_number or not cnp.PyArray_ISALIGNED(array):
-            raise TypeError("the arrays must be aligned and of the plan's dtype")
+    check_array(out, tasks.type_number, strides)
+    check_array(x, tasks.type_number, strides)
     cdef int64_t itemsize = cnp.PyArray_ITEMSIZE(x)
-    for axis in range(4):
-        strides[axis] = cnp.PyArray_STRIDE(x, axis) // itemsize
     if tasks.pool.block > 1 and strides[1] != 1:
         raise ValueError("the channels must be neighbours in memory")
     cdef const char *x_data = <const char *>cnp.PyArray_DATA(x)

@@ -4,9 +4,13 @@
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 
+cimport numpy as cnp
+
 from .kernels cimport pc_isa_count, pc_isa_name, pc_isa_usable, pc_kernels, pc_kernels_of
 
 import time
+
+cnp.import_array()
 
 
 cdef extern from "kernels/process.h" nogil:
@@ -31,6 +35,16 @@ cdef void *scratch(size_t size) noexcept nogil:
 
 cdef void note_parallel() noexcept nogil:
     pc_note_parallel()
+
+
+cdef int check_array(cnp.ndarray array, int type_number, int64_t *strides) except -1:
+    """Refuse an array that is not of this type and aligned, and give its four strides in elements."""
+    cdef int axis
+    if cnp.PyArray_TYPE(array) != type_number or not cnp.PyArray_ISALIGNED(array) or cnp.PyArray_NDIM(array) != 4:
+        raise TypeError("the array must be aligned, of the plan's dtype, and of four dimensions")
+    for axis in range(4):
+        strides[axis] = cnp.PyArray_STRIDE(array, axis) // cnp.PyArray_ITEMSIZE(array)
+    return 0
 
 
 def instruction_sets():

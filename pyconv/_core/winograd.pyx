@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t
 cimport numpy as cnp
 
 from .kernels cimport pc_kernels, pc_winograd
-from .runtime cimport kernels, note_parallel, scratch
+from .runtime cimport check_array, kernels, note_parallel, scratch
 
 import numpy as np
 
@@ -62,13 +62,8 @@ def run(WinogradTasks tasks, cnp.ndarray x, cnp.ndarray weights, cnp.ndarray bia
     """
     cdef int64_t[4] x_strides
     cdef int64_t[4] out_strides
-    cdef int axis
-    for array in (x, weights, bias, out):
-        if cnp.PyArray_TYPE(array) != tasks.type_number or not cnp.PyArray_ISALIGNED(array):
-            raise TypeError("the arrays must be aligned and of the plan's dtype")
-    for axis in range(4):
-        x_strides[axis] = cnp.PyArray_STRIDE(x, axis) // cnp.PyArray_ITEMSIZE(x)
-        out_strides[axis] = cnp.PyArray_STRIDE(out, axis) // cnp.PyArray_ITEMSIZE(out)
+    check_array(x, tasks.type_number, x_strides)
+    check_array(out, tasks.type_number, out_strides)
     cdef const void *x_data = cnp.PyArray_DATA(x)
     cdef const void *weight_data = cnp.PyArray_DATA(weights)
     cdef const void *bias_data = cnp.PyArray_DATA(bias)
