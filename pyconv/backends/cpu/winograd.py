@@ -96,7 +96,7 @@ def _cycles(plan: ConvPlan, level: int) -> tuple[float, float]:
     """Cycles of an image on one core, estimated: by Winograd and by direct sums.
 
     Two multiply-adds a cycle, five sixths of which are reached; a vector of transformed tiles takes about 300 cycles
-    on the way in, and a tile's vector of channels about 400 on the way out (both measured on Sapphire Rapids);
+    on the way in, and a tile's vector of channels about 400 on the way out (both measured on Emerald Rapids);
     weights that do not stay in the cache come at 8 bytes a cycle. Transforming weights, unless they are kept, takes
     some 500 cycles for each pair of channels.
     """
