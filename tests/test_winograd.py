@@ -178,7 +178,7 @@ def test_used_where_it_pays():
     few = explanation(F.conv2d, normal(1, 3, 64, 64), normal(64, 3, 3, 3), padding=1, backend="cpu")
     assert few.steps[0].implementation.startswith("direct")
     assert "cost more" in few.steps[0].candidates[0][1]
-    arguments = (normal(1, 128, 28, 28), normal(128, 128, 3, 3))
+    arguments = (normal(1, 256, 8, 8), normal(256, 256, 3, 3))
     once = explanation(F.conv2d, *arguments, padding=1, backend="cpu")
     assert once.steps[0].implementation.startswith("direct")  # transforming so many weights each time costs more
     named = explanation(F.conv2d, *arguments, padding=1, backend="cpu", algorithm="direct")
