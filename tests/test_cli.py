@@ -188,6 +188,24 @@ def test_picture(photos, tmp_path, capsys):
     assert (out / "a.features.png").exists()
 
 
+@pytest.mark.parametrize("name", [b"a$\\q$b.png", b"$x^2$.png", b"bad\xff.png"])
+def test_odd_names(name, tmp_path):
+    """Names that matplotlib would typeset, or that are no Unicode, on a terminal that takes only what it can encode."""
+    pytest.importorskip("matplotlib")
+    image = os.path.join(os.fsencode(tmp_path), name)
+    with open(image, "wb") as file:
+        Image.fromarray(noise()).save(file, format="PNG")
+    plain = tmp_path / "plain.png"
+    Image.fromarray(noise()).save(plain)
+    arguments = [os.fsdecode(image), plain, "--out", tmp_path / "out", "--picture"]
+    done = run_module("features", *arguments, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+    assert done.returncode == 0, done.stderr
+    stem = os.fsdecode(name).removesuffix(".png")
+    assert made(tmp_path / "out") == sorted(
+        f"{part}{end}" for part in (stem, "plain") for end in (".npy", ".features.png")
+    )
+
+
 def test_an_image_is_never_overwritten(photos, capsys):
     """The output folder is the images' folder, and an image has the name that a picture would get."""
     pytest.importorskip("matplotlib")

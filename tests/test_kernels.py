@@ -239,6 +239,20 @@ def test_activations_of_every_length(level, dtype, op):
         assert (out[length:] == 7).all()
 
 
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+def test_denormals_count_as_zero_in_sums_and_only_there(level, algorithm):
+    """They would cost a hundred times the time; no time is asserted, but that they are not summed can be seen."""
+    tiny = np.float32(1e-42)
+    x = np.full((1, 16, 8, 8), tiny)
+    got = F.conv2d(x, np.ones((16, 16, 3, 3), np.float32), algorithm=algorithm, backend="cpu")
+    assert (got == 0).all()
+    assert tiny * np.float32(2) > 0  # the mode of this thread is as it was
+    values = np.float32([1e-42, -1e-42, 1e-45])
+    np.testing.assert_array_equal(F.tanh(values, backend="cpu"), values)
+    np.testing.assert_array_equal(F.relu(values, backend="cpu"), np.float32([1e-42, 0, 1e-45]))
+    assert (F.sigmoid(np.float32([-100, -103]), backend="cpu") > 0).all()
+
+
 def test_conformance_on_every_instruction_set(level):
     report = pyconv.testing.check_backend("cpu")
     assert not report.refused, report

@@ -85,6 +85,8 @@ BROKEN = {
     "no_attribute": ("", None, "AttributeError"),
     "missing": ("class info:\n    name = 'loopback'\n    target = 'a:b'\n", None, "has no array_types"),
     "api_version": (INFO + "info = BackendInfo('later', 'a:b', api_version=2)\n", None, "version 2"),
+    "array_types": (INFO + "info = BackendInfo('odd', 'a:b', array_types=None)\n", None, "array_types must be a tuple"),
+    "exits": ("import sys\nsys.exit(3)\n", None, "SystemExit: 3"),
     "name_builtin": (INFO + "info = BackendInfo('cpu', 'a:b')\n", None, "'cpu' is taken"),
     "name_case": (INFO + "info = BackendInfo('Loop', 'a:b')\n", None, "'Loop' is no name"),
     "name_comma": (INFO + "info = BackendInfo('a,b', 'a:b')\n", None, "'a,b' is no name"),
@@ -139,6 +141,14 @@ LATE = {
         "info = BackendInfo('late', 'late_backend:B')\nclass B:\n    def __init__(self): raise OSError('no driver')\n",
         "OSError: no driver",
     ),
+    "incomplete": (
+        "info = BackendInfo('late', 'late_backend:B')\nclass B:\n    name = 'late'\n",
+        "has no array_types, supports, prepare, run",
+    ),
+    "exits": (
+        "info = BackendInfo('late', 'late_backend:why')\ndef __getattr__(name): raise SystemExit(3)\n",
+        "SystemExit: 3",
+    ),
     "unusable": (LATE_INFO + "def why(): return 'no such device'\n", "no such device"),
     "unusable_raises": (LATE_INFO + "def why(): raise OSError('driver too old')\n", "OSError: driver too old"),
 }
@@ -171,3 +181,24 @@ def test_a_warning_made_an_error_does_not_stop_the_import(tmp_path):
     code = "import warnings; warnings.simplefilter('error'); import pyconv; print(pyconv.__version__)"
     done = run_python(code, tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_supports_that_fails_is_a_reason(tmp_path):
+    source = INFO + (
+        "info = BackendInfo('late', 'late_backend:B')\n"
+        "class B:\n"
+        "    name, array_types = 'late', ('numpy',)\n"
+        "    def supports(self, plan): raise RuntimeError('boom')\n"
+        "    def prepare(self, plan, weight=None, bias=None): pass\n"
+        "    def run(self, plan, x, prepared, out=None): pass\n"
+    )
+    install(tmp_path, "pyconv-late", "late_backend", source)
+    code = """
+import numpy as np, pyconv, pyconv.functional as F
+assert F.relu(np.float32([-1]), backend="late,reference")[0] == 0
+try:
+    F.relu(np.float32([-1]), backend="late")
+except pyconv.errors.BackendError as error:
+    print(error)
+"""
+    assert "its supports() failed: RuntimeError: boom" in output_of(code, tmp_path)
