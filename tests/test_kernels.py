@@ -153,6 +153,21 @@ def test_many_bands(level, dtype, monkeypatch):
             np.testing.assert_array_equal(_on_tiling(plan, tiling, level, x, weight, threads), single)
 
 
+def test_packed_numbers_of_another_kind_are_refused(level):
+    """A driver given something that was not packed for the plan says so, and reads nothing."""
+    x, weight = normal(1, 2, 5, 5), normal(3, 2, 3, 3)
+    plan = _plan(x, weight)
+    tiling = choose(3, 13, level, False)
+    packed = direct.pack(plan, weight, None, level, tiling)
+    tasks = ConvTasks(level, False, 1, bands(plan, tiling, 4, 1))
+    out = np.empty(plan.out_shape, np.float32)
+    for wrong in (packed.weights.astype(np.float64), np.repeat(packed.weights, 2, axis=1)[:, ::2]):
+        with pytest.raises(TypeError, match="packed weights and biases"):
+            run_tasks(tasks, x, wrong, packed.bias, out)
+    with pytest.raises(TypeError, match="packed weights and biases"):
+        run_tasks(tasks, x, packed.weights, packed.bias.astype(np.float64), out)
+
+
 def test_tile_is_chosen_by_its_work():
     """One output channel takes a tile of one; few pixels take a narrow tile, not half of a wide one."""
     for level in range(len(ISAS)):

@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, int64_t
 cimport numpy as cnp
 
 from .kernels cimport pc_conv, pc_kernels
-from .runtime cimport check_array, kernels, note_parallel, scratch
+from .runtime cimport check_array, check_packed, kernels, note_parallel, scratch
 
 from .runtime import check
 
@@ -71,6 +71,8 @@ def run(ConvTasks tasks, cnp.ndarray x, cnp.ndarray weights, cnp.ndarray bias, c
     cdef int64_t[4] out_strides
     check_array(x, tasks.type_number, x_strides)
     check_array(out, tasks.type_number, out_strides)
+    check_packed(weights, tasks.type_number)
+    check_packed(bias, tasks.type_number)
     cdef const void *x_data = cnp.PyArray_DATA(x)
     cdef const void *weight_data = cnp.PyArray_DATA(weights)
     cdef const void *bias_data = cnp.PyArray_DATA(bias)

@@ -37,6 +37,17 @@ cdef void note_parallel() noexcept nogil:
     pc_note_parallel()
 
 
+cdef int check_packed(cnp.ndarray array, int type_number) except -1:
+    """Refuse packed numbers that are not of this type, aligned and contiguous."""
+    if (
+        cnp.PyArray_TYPE(array) != type_number
+        or not cnp.PyArray_ISALIGNED(array)
+        or not cnp.PyArray_IS_C_CONTIGUOUS(array)
+    ):
+        raise TypeError("packed weights and biases must be aligned, contiguous and of the plan's dtype")
+    return 0
+
+
 cdef int check_array(cnp.ndarray array, int type_number, int64_t *strides) except -1:
     """Refuse an array that is not of this type and aligned, and give its four strides in elements."""
     cdef int axis

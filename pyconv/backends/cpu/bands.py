@@ -8,22 +8,19 @@ one form (see _core/kernels/conv_pack.kernel.c): rows and columns are sorted by 
 
 from __future__ import annotations
 
-from math import gcd
 from typing import NamedTuple
 
 import numpy as np
 
 from ...plan import ConvPlan, Pair
 from .cache import WORKING_SET
+from .cut import ceil_div, shares
 from .tiles import Tiling
 
-__all__ = ["LARGEST_BAND", "SERIAL_FLOPS", "Bands", "bands", "packed_line"]
+__all__ = ["LARGEST_BAND", "Bands", "bands", "packed_line"]
 
 LARGEST_BAND = 2**28
 """Elements of packed input that a task may need: 1 GiB of float32. Offsets into it are 32-bit."""
-
-SERIAL_FLOPS = 3_000_000
-"""Below this, starting threads takes about as long as it saves: some 10 microseconds, measured, and cold caches."""
 
 
 class Bands(NamedTuple):
@@ -69,15 +66,11 @@ def _phases(kernel: int, stride: int, dilation: int) -> tuple[list[int], list[in
     return phases, [place[remainder] for remainder in remainders], [i * dilation // stride for i in range(kernel)]
 
 
-def _ceil(a: int, b: int) -> int:
-    return -(-a // b)
-
-
 def _fewest_tiles(out_h: int, most: int, cols: int, pitch: int, pixels: int) -> int:
     """Rows for a band, from half of ``most`` up, such that tiles of ``pixels`` cover all bands with the least waste."""
 
     def tiles(rows: int) -> int:
-        return _ceil((rows - 1) * pitch + cols, pixels) if rows else 0
+        return ceil_div((rows - 1) * pitch + cols, pixels) if rows else 0
 
     return min(range(most, most // 2, -1), key=lambda rows: out_h // rows * tiles(rows) + tiles(out_h % rows))
 
@@ -108,20 +101,20 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
     if channel_elements(1, cols) > room:
         fitting = room // (planes * (1 + step_h[-1])) - step_w[-1]
         cols = min(out_w, max(fitting // tiling.pixels, 1) * tiling.pixels)
-        cols = _ceil(out_w, _ceil(out_w, cols))
+        cols = ceil_div(out_w, ceil_div(out_w, cols))
     rows = max(1, min(out_h, room // (planes * (cols + step_w[-1])) - step_h[-1]))
     # Enough tasks for all threads: bands, if the weights stay in the cache, though not so low ones that rows are packed
     # over and over or tiles stay empty; otherwise shares of the output channels, each of which packs the band anew.
-    parts = plan.groups * max(plan.batch, 1) * _ceil(out_w, cols)
+    parts = plan.groups * max(plan.batch, 1) * ceil_div(out_w, cols)
     tiles = tiling.tiles + (tiling.last_real > 0)
     if threads > 1:
-        wanted = _ceil(4 * threads if stays else _ceil(threads, tiles), parts)
-        low = max(2 * (step_h[-1] + 1), _ceil(2 * tiling.pixels, cols + step_w[-1])) if stays else 1
+        wanted = ceil_div(4 * threads if stays else ceil_div(threads, tiles), parts)
+        low = max(2 * (step_h[-1] + 1), ceil_div(2 * tiling.pixels, cols + step_w[-1])) if stays else 1
         rows = min(rows, max(min(low, out_h), out_h // wanted, 1))
     rows = _fewest_tiles(out_h, rows, cols, cols + step_w[-1], tiling.pixels)
-    bands_h, bands_w = _ceil(out_h, rows), _ceil(out_w, cols)
+    bands_h, bands_w = ceil_div(out_h, rows), ceil_div(out_w, cols)
     count = parts * bands_h
-    shares = min(tiles, threads // gcd(count, threads)) if count < 4 * threads else 1
+    share = shares(count, tiles, threads)
 
     packed_rows, pitch = rows + step_h[-1], cols + step_w[-1]
     channel_pitch = planes * packed_rows * pitch
@@ -146,7 +139,7 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
         cols=cols,
         bands_h=bands_h,
         bands_w=bands_w,
-        shares=shares,
+        shares=share,
         band_stays=not stays,
         phase_h=np.array(phase_h, np.int32),
         phase_w=np.array(phase_w, np.int32),

@@ -10,9 +10,10 @@ import numpy as np
 
 from ..._core import conv
 from ...plan import ConvPlan
-from . import isa, threads
+from . import isa
 from .arrays import into_rows
-from .bands import LARGEST_BAND, SERIAL_FLOPS, Bands, bands, packed_line
+from .bands import LARGEST_BAND, Bands, bands, packed_line
+from .cut import threads_for
 from .tiles import Tiling, choose
 
 __all__ = ["Prepared", "label", "pack", "prepare", "prepare_key", "refusal", "run"]
@@ -29,10 +30,6 @@ class Prepared(NamedTuple):
 
 def _is_double(plan: ConvPlan) -> bool:
     return plan.dtype == "float64"
-
-
-def _useful_threads(plan: ConvPlan) -> int:
-    return threads.count() if plan.flops >= SERIAL_FLOPS else 1
 
 
 def _tiling(plan: ConvPlan, level: int) -> Tiling:
@@ -100,7 +97,7 @@ def pack(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None, level: int
 
 def run(plan: ConvPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> np.ndarray:
     """Run the plan with packed weights, on the tiling they were packed for."""
-    tasks = _tasks(plan, prepared.tiling, prepared.isa, _useful_threads(plan))
+    tasks = _tasks(plan, prepared.tiling, prepared.isa, threads_for(plan))
     return into_rows(
         out, plan.out_shape, plan.dtype, lambda result: conv.run(tasks, x, prepared.weights, prepared.bias, result)
     )

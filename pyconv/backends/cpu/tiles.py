@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..._core import runtime
+from .cut import ceil_div
 
 __all__ = ["Tiling", "choose"]
 
@@ -52,7 +53,7 @@ def choose(out_channels: int, line: int, isa: int, is_double: bool) -> Tiling:
         count, rest = divmod(out_channels, channels)
         last_channels, last = next(w for w in widths if w[0] >= rest)
         cost = count * _cycles(channels, vectors) + (_cycles(last_channels, vectors) if rest else 0)
-        cost *= -(-line // (vectors * lanes))
+        cost *= ceil_div(line, vectors * lanes)
         if best is None or cost < best_cost:
             best, best_cost = Tiling(full, channels, vectors * lanes, count, last, last_channels, rest), cost
     assert best is not None

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 from functools import lru_cache
-from math import gcd, sqrt
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
 
 from ..._core import runtime, winograd
 from ...plan import ConvPlan
-from . import direct, isa, threads
+from . import direct, isa
 from .arrays import into_rows
-from .bands import SERIAL_FLOPS
 from .cache import WORKING_SET
+from .cut import ceil_div, shares, threads_for
 
 __all__ = ["Grid", "Transformed", "grid", "label", "prepare", "prepare_key", "refusal", "run"]
 
@@ -69,10 +69,6 @@ class Grid(NamedTuple):
     """Elements of scratch memory a task needs."""
 
 
-def _ceil(a: int, b: int) -> int:
-    return -(-a // b)
-
-
 def label(plan: ConvPlan) -> str:
     """The implementation's name."""
     return f"winograd_f4x3_{isa.name()}"
@@ -102,11 +98,11 @@ def _cycles(plan: ConvPlan, level: int) -> tuple[float, float]:
     """
     is_double = plan.dtype == "float64"
     lanes, itemsize = runtime.lanes(level, is_double), 8 if is_double else 4
-    tiles_h, tiles_w = _ceil(plan.out_size[0], _TILE), _ceil(plan.out_size[1], _TILE)
+    tiles_h, tiles_w = ceil_div(plan.out_size[0], _TILE), ceil_div(plan.out_size[1], _TILE)
     pairs, rate = plan.in_channels * plan.out_channels, 2 * lanes * 5 / 6
     products = _PLACES * pairs * tiles_h * tiles_w / rate
-    coming_in = 300 * plan.in_channels * tiles_h * _ceil(tiles_w, lanes)
-    going_out = 400 * tiles_h * tiles_w * _ceil(plan.out_channels, lanes)
+    coming_in = 300 * plan.in_channels * tiles_h * ceil_div(tiles_w, lanes)
+    going_out = 400 * tiles_h * tiles_w * ceil_div(plan.out_channels, lanes)
     weights = _PLACES * pairs * itemsize
     fetching = weights / 8 if weights > WORKING_SET else 0
     plain = 9 * pairs * plan.out_size[0] * plan.out_size[1] / rate
@@ -119,31 +115,29 @@ def grid(plan: ConvPlan, level: int, count: int) -> Grid:
     is_double = plan.dtype == "float64"
     lanes, itemsize = runtime.lanes(level, is_double), 8 if is_double else 4
     block_vectors = runtime.winograd_block(level, is_double)
-    vectors = _ceil(plan.out_channels, lanes)
-    blocks = _ceil(vectors, block_vectors)
+    vectors = ceil_div(plan.out_channels, lanes)
+    blocks = ceil_div(vectors, block_vectors)
     width = min(vectors, block_vectors) * lanes
-    tiles_h, tiles_w = _ceil(plan.out_size[0], _TILE), _ceil(plan.out_size[1], _TILE)
+    tiles_h, tiles_w = ceil_div(plan.out_size[0], _TILE), ceil_div(plan.out_size[1], _TILE)
     # Weights that stay in the cache leave half of it to the tiles. Others are read again for every task: then as many
     # tiles as can be, even if they spill into the next cache.
     stays = _PLACES * plan.in_channels * plan.out_channels * itemsize <= WORKING_SET
     room = WORKING_SET // 2 if stays else 4 * WORKING_SET
     most = min(max(room // (_PLACES * itemsize * (plan.in_channels + width)), 12), 64)
-    cols = _ceil(tiles_w, _ceil(tiles_w, most))
+    cols = ceil_div(tiles_w, ceil_div(tiles_w, most))
     rows = max(1, min(tiles_h, most // cols))
-    parts = max(plan.batch, 1) * _ceil(tiles_w, cols)
+    parts = max(plan.batch, 1) * ceil_div(tiles_w, cols)
     if count > 1:
         # enough tasks for all threads, from blocks of output channels if weights are dear, and else from tiles
-        wanted = 2 * count if stays else _ceil(count, blocks)
-        rows = min(rows, max(1, tiles_h // _ceil(wanted, parts)))
-    rows = _ceil(tiles_h, _ceil(tiles_h, rows))
-    bands_h, bands_w = _ceil(tiles_h, rows), _ceil(tiles_w, cols)
-    bands = parts * bands_h
-    shares = min(blocks, count // gcd(bands, count)) if bands < 4 * count else 1
+        wanted = 2 * count if stays else ceil_div(count, blocks)
+        rows = min(rows, max(1, tiles_h // ceil_div(wanted, parts)))
+    rows = ceil_div(tiles_h, ceil_div(tiles_h, rows))
+    bands_h, bands_w = ceil_div(tiles_h, rows), ceil_div(tiles_w, cols)
     # whole vectors are written and read; rows begin where vectors do, and the 36 planes written at once do not lie a
     # power of two apart
-    tile_pitch = _ceil(rows * cols, lanes) * lanes + lanes
+    tile_pitch = ceil_div(rows * cols, lanes) * lanes + lanes
     plane_pitch = plan.in_channels * tile_pitch + lanes
-    work_pitch = _TILE * _ceil(cols, lanes) * lanes + lanes
+    work_pitch = _TILE * ceil_div(cols, lanes) * lanes + lanes
     work = (rows + 1) * 6 * work_pitch
     return Grid(
         tiles_h=tiles_h,
@@ -152,7 +146,7 @@ def grid(plan: ConvPlan, level: int, count: int) -> Grid:
         cols=cols,
         bands_h=bands_h,
         bands_w=bands_w,
-        shares=shares,
+        shares=shares(parts * bands_h, blocks, count),
         block_vectors=block_vectors,
         blocks=blocks,
         tile_pitch=tile_pitch,
@@ -177,7 +171,7 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Tran
     level, is_double = isa.current(), plan.dtype == "float64"
     lanes = runtime.lanes(level, is_double)
     block = runtime.winograd_block(level, is_double) * lanes
-    padded = _ceil(plan.out_channels, lanes) * lanes
+    padded = ceil_div(plan.out_channels, lanes) * lanes
     each = plan.in_channels * _PLACES  # numbers for an output channel
     packed = np.zeros(padded * each, plan.dtype)
     for first in range(0, plan.out_channels, block):
@@ -201,7 +195,7 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | 
     The transforms mix the pixels of a tile, so one inf or NaN, or an overflow half way, would reach pixels that the
     plain sum leaves alone.
     """
-    tasks = _tasks(plan, prepared.isa, threads.count() if plan.flops >= SERIAL_FLOPS else 1)
+    tasks = _tasks(plan, prepared.isa, threads_for(plan))
 
     def fill(result: np.ndarray) -> None:
         broken = winograd.run(tasks, x, prepared.weights, prepared.bias, result)
