@@ -10,6 +10,10 @@ import numpy as np
 
 from . import functional, registry
 from .errors import ArgumentError, PyconvError
+from .functional.activation import plan_call_activation
+from .functional.call import Call
+from .functional.conv import plan_call_conv2d
+from .functional.pool import plan_call_max_pool2d
 from .nn import Module, Sequential
 from .plan import ACTIVATIONS, ElementwisePlan, Plan, conv_parameters, describe, pool_parameters
 from .version import __version__
@@ -110,7 +114,7 @@ def _module_steps(name: str, module: Module, input: Any) -> list[Step]:
     return steps
 
 
-def function_call(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[functional.Call, Any]:
+def function_call(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, Any]:
     """The call that a function of pyconv.functional would plan, and its ``backend`` argument."""
     name = getattr(op, "__name__", "")
     if not any(op is getattr(functional, known) for known in functional.__all__):
@@ -119,17 +123,17 @@ def function_call(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tup
     bound.apply_defaults()
     a = bound.arguments
     if name in ACTIVATIONS:
-        call = functional.plan_call_activation(name, a["input"], a["out"])
+        call = plan_call_activation(name, a["input"], a["out"])
     elif name == "conv2d":
         parameters = conv_parameters(name, a["stride"], a["padding"], a["dilation"], a["groups"])
-        call = functional.plan_call_conv2d(a["input"], a["weight"], a["bias"], parameters, a["out"], a["algorithm"])
+        call = plan_call_conv2d(a["input"], a["weight"], a["bias"], parameters, a["out"], a["algorithm"])
     else:
         windows = [a[key] for key in ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")]
-        call = functional.plan_call_max_pool2d(a["input"], pool_parameters(name, *windows), a["out"])
+        call = plan_call_max_pool2d(a["input"], pool_parameters(name, *windows), a["out"])
     return call, a["backend"]
 
 
-def _step(name: str, call: functional.Call, argument: Any) -> Step:
+def _step(name: str, call: Call, argument: Any) -> Step:
     candidates: list[tuple[str, str | None]] = []
     chosen: tuple[str | None, str | None] = (None, None)
     for backend_name in registry.order(call.kind, argument):

@@ -19,6 +19,7 @@ from benchmarks.layers import LISTS, Layer, activation, conv, image_filter, pool
 from benchmarks.peers.base import Peer, Unsupported, Way
 from benchmarks.run import Settings, measure
 from benchmarks.team import Worker
+from pyconv.report import function_call
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = Settings(rounds=2, burst_seconds=1e-4, warm_up_seconds=0.0, limit_seconds=1.0)
@@ -30,14 +31,14 @@ ALL_LAYERS = [pytest.param(layer, id=f"{name}: {layer.name}") for name, rows in 
 def planned(layer: Layer):
     """pyconv's plan of the layer, without computing anything."""
     x = np.broadcast_to(np.float32(0), layer.shape)
+    arguments = {"input": x}
     if layer.op == "conv2d":
         weight = np.broadcast_to(np.float32(0), layer.weight_shape)
-        parameters = F.conv_parameters("conv2d", layer.stride, layer.padding, 1, layer.groups)
-        return F.plan_call_conv2d(x, weight, None, parameters, None, "auto").plan
-    if layer.op == "max_pool2d":
-        parameters = F.pool_parameters("max_pool2d", layer.kernel, layer.stride, layer.padding, 1, False, False)
-        return F.plan_call_max_pool2d(x, parameters, None).plan
-    return F.plan_call_activation(layer.op, x, None).plan
+        arguments.update(weight=weight, stride=layer.stride, padding=layer.padding, groups=layer.groups)
+    elif layer.op == "max_pool2d":
+        arguments.update(kernel_size=layer.kernel, stride=layer.stride, padding=layer.padding)
+    call, _ = function_call(getattr(F, layer.op), (), arguments)
+    return call.plan
 
 
 @pytest.mark.parametrize("layer", ALL_LAYERS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..functional import Call, plan_call_activation
+from ..functional.activation import plan_call_activation
+from ..functional.call import Call
 from ..plan import check_flag
 from .module import Module
 

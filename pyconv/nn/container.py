@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, PyconvError
-from ..functional import Call
+from ..functional.call import Call
 from .module import Module
 
 __all__ = ["Sequential"]

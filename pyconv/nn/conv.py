@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, DTypeError, ShapeError
-from ..functional import Call, pad2d, plan_call_conv2d
+from ..functional.call import Call
+from ..functional.conv import pad2d, plan_call_conv2d
 from ..plan import (
     DTYPES,
     PADDING_MODES,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, DTypeError, PyconvError, ShapeError, StateDictError
-from ..functional import Call
+from ..functional.call import Call
 from ..registry import Backend, select
 
 __all__ = ["Module"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..functional import Call, plan_call_max_pool2d
+from ..functional.call import Call
+from ..functional.pool import plan_call_max_pool2d
 from ..plan import pool_parameters
 from .module import Module
 

@@ -1,0 +1,53 @@
+"""A call between its plan and its result: select, prepare, run."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from .. import registry
+from ..plan import Plan, check_out
+from ..verbose import report, verbose
+
+__all__ = ["Call", "checked_out", "run"]
+
+
+class Call(NamedTuple):
+    """An operation that has been checked and planned, and not yet run."""
+
+    plan: Plan
+    x: Any
+    kind: str
+    weight: Any = None
+    bias: Any = None
+    out: Any = None
+    squeeze: bool = False  # the input had no batch dimension, so the result has none
+    given: Any = None  # out= as the caller has it, and gets it back
+
+    def run(self, backend: registry.Backend, prepared: Any) -> Any:
+        """Run it on the backend that was selected, with the weights that this backend prepared."""
+        start = perf_counter() if verbose() else 0.0
+        result = backend.run(self.plan, self.x, prepared, self.out)
+        if verbose():
+            report(backend, self.plan, perf_counter() - start)
+        if self.squeeze:
+            result = tuple(part[0] for part in result) if isinstance(result, tuple) else result[0]
+            if self.given is not None:
+                return (self.given, *result[1:]) if isinstance(result, tuple) else self.given
+        return result
+
+
+def run(call: Call, backend: Any) -> Any:
+    """Run a call on the backend it asks for, or that is chosen for it."""
+    chosen = registry.select(call.plan, call.kind, backend)
+    return call.run(chosen, chosen.prepare(call.plan, call.weight, call.bias))
+
+
+def checked_out(
+    op: str, out: Any, kind: str, shape: tuple[int, ...], dtype: str, inputs: tuple[Any, ...], batched: bool
+) -> Any:
+    """``out`` as the backend gets it: checked against the result's shape, with a batch dimension."""
+    if out is None:
+        return None
+    check_out(op, out, kind, shape if batched else shape[1:], dtype, inputs, in_place=False)
+    return out if batched else out[None]

@@ -1,0 +1,155 @@
+"""Convolution as a function."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from ..plan import (
+    Pads,
+    Pair,
+    array_kind,
+    as_array,
+    as_batch,
+    check_algorithm,
+    check_padded,
+    conv_parameters,
+    dtype_name,
+    layout_of,
+    padding_amounts,
+    plan_conv2d,
+    same_dtype,
+)
+from .call import Call, checked_out, run
+
+__all__ = ["conv2d", "pad2d", "plan_call_conv2d"]
+
+_PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # torch's names to NumPy's
+
+
+def plan_call_conv2d(
+    input: Any,
+    weight: Any,
+    bias: Any,
+    parameters: tuple[Pair, Pads | str, Pair, int],
+    out: Any,
+    algorithm: str,
+    keeps_weights: bool = False,
+) -> Call:
+    """Check and plan a convolution; ``parameters`` come from :func:`pyconv.plan.conv_parameters`.
+
+    ``keeps_weights``: they will be prepared once for many calls.
+    """
+    x = as_array("conv2d", "input", input)
+    kind, dtype = array_kind(x), dtype_name("conv2d", "input", x)
+    weight = as_array("conv2d", "weight", weight)
+    same_dtype("conv2d", dtype, "weight", weight)
+    if bias is not None:
+        bias = as_array("conv2d", "bias", bias)
+        same_dtype("conv2d", dtype, "bias", bias)
+    x = as_batch("conv2d", x)
+    plan = plan_conv2d(
+        tuple(x.shape),
+        tuple(weight.shape),
+        None if bias is None else tuple(bias.shape),
+        dtype,
+        x.dtype.itemsize,
+        layout_of(x),
+        *parameters,
+        check_algorithm("conv2d", algorithm),
+        keeps_weights,
+    )
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    batched = input.ndim == 4
+    target = checked_out("conv2d", out, kind, plan.out_shape, dtype, inputs, batched)
+    return Call(plan, x, kind, weight, bias, target, not batched, out)
+
+
+def pad2d(x: Any, padding: Pads | str, mode: str, kernel: Pair, dilation: Pair) -> Any:
+    """``x`` (N, C, H, W) with a border of its own pixels: mode 'reflect', 'replicate' or 'circular', as torch's."""
+    namespace = import_module(array_kind(x))  # numpy or cupy: their pad is the same function
+    amounts = padding_amounts("conv2d", padding, mode, tuple(x.shape[2:]), kernel, dilation)
+    check_padded("conv2d", tuple(x.shape), x.dtype.itemsize, amounts)
+    return namespace.pad(x, ((0, 0), (0, 0), *amounts), mode=_PAD_MODES[mode])
+
+
+def conv2d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    *,
+    out: Any = None,
+    backend: str | None = None,
+    algorithm: str = "auto",
+) -> Any:
+    """2-D convolution (cross-correlation, as in torch) over an image of several channels.
+
+    ``out[n, k, y, x] = bias[k] + sum over c, i, j of
+    input[n, c, y * stride - top + i * dilation, x * stride - left + j * dilation] * weight[k, c, i, j]``,
+    with zeros outside of the input.
+
+    Parameters
+    ----------
+    input : array, shape (N, C, H, W) or (C, H, W)
+        float32 or float64; any strides. For channels-last data pass the view ``np.moveaxis(x, -1, -3)``.
+    weight : array, shape (out_channels, C // groups, kernel height, kernel width)
+        Of the input's dtype.
+    bias : array, shape (out_channels,), optional
+    stride : int or (int, int), default 1
+        Step of the window along (height, width), in pixels; at least 1.
+    padding : int, (int, int), ((top, bottom), (left, right)), 'valid' or 'same', default 0
+        Zeros added around the input, in pixels. 'same' keeps the size, for stride 1; the odd one goes to the end.
+    dilation : int or (int, int), default 1
+        Distance between the kernel's taps, in pixels; at least 1.
+    groups : int, default 1
+        Input and output channels are split into this many groups that do not see each other.
+    out : array, optional
+        Written and returned; it must have the result's shape and dtype and share no memory with the inputs.
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+    algorithm : {'auto', 'direct', 'winograd'}, default 'auto'
+        'direct' keeps to the plain sum of products; 'winograd' asks for F(4x4, 3x3), for 3x3 kernels of stride 1,
+        which takes a quarter of the multiplications and errs about twice as much.
+
+    Returns
+    -------
+    array, shape (N, out_channels, H_out, W_out), or without N as the input
+        ``H_out = (H + top + bottom - dilation * (kernel height - 1) - 1) // stride + 1``; contiguous, of the
+        input's dtype and array type.
+
+    Raises
+    ------
+    ShapeError
+        If shapes or parameters do not fit; the message has the formula with its numbers.
+    DTypeError, ArgumentError
+        If a dtype or a Python type is not usable.
+    OutputError
+        If ``out`` cannot take the result.
+    TooLargeError
+        If the result would not fit in memory.
+    BackendError
+        If the backend that was named cannot run it.
+
+    Notes
+    -----
+    Formula: torch.nn.Conv2d's documentation.
+
+    The weights are prepared at every call; :class:`pyconv.Conv2d` does that once, and so may choose another
+    algorithm. The error of direct sums is bounded by a multiple of ``eps * sum of |input| |weight|`` for each output
+    by itself; that of Winograd's follows the largest input within its tile of 6 x 6 pixels. Numbers below the
+    smallest normal one may count as zero. Images and weights that are not finite are summed directly.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv.functional as F
+    >>> x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    >>> F.conv2d(x, np.ones((1, 1, 2, 2), np.float32), stride=2)
+    array([[[[10., 18.],
+             [42., 50.]]]], dtype=float32)
+    """
+    parameters = conv_parameters("conv2d", stride, padding, dilation, groups)
+    return run(plan_call_conv2d(input, weight, bias, parameters, out, algorithm), backend)
