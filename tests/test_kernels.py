@@ -12,7 +12,7 @@ import pyconv
 import pyconv.functional as F
 import pyconv.testing
 from pyconv._core import runtime
-from pyconv._core.conv import ConvTasks
+from pyconv._core.conv import DirectTasks
 from pyconv._core.conv import run as run_tasks
 from pyconv.backends.cpu import direct, isa, pool
 from pyconv.backends.cpu.bands import bands
@@ -60,7 +60,7 @@ def _on_tiling(plan, tiling, level, x, weight, threads=1):
     is_double = plan.dtype == "float64"
     prepared = direct.pack(plan, weight, None, level, tiling)
     out = np.full(plan.out_shape, np.nan, plan.dtype)
-    tasks = ConvTasks(level, is_double, threads, bands(plan, tiling, x.itemsize, threads))
+    tasks = DirectTasks(level, is_double, threads, bands(plan, tiling, x.itemsize, threads))
     run_tasks(tasks, x, prepared.weights, prepared.bias, out)
     return out
 
@@ -159,7 +159,7 @@ def test_packed_numbers_of_another_kind_are_refused(level):
     plan = _plan(x, weight)
     tiling = choose(3, 13, level, False)
     packed = direct.pack(plan, weight, None, level, tiling)
-    tasks = ConvTasks(level, False, 1, bands(plan, tiling, 4, 1))
+    tasks = DirectTasks(level, False, 1, bands(plan, tiling, 4, 1))
     out = np.empty(plan.out_shape, np.float32)
     for wrong in (packed.weights.astype(np.float64), np.repeat(packed.weights, 2, axis=1)[:, ::2]):
         with pytest.raises(TypeError, match="packed weights and biases"):

@@ -1,13 +1,15 @@
 # cython: language_level=3
-"""Driver of the direct convolution: tasks over threads."""
+"""Driver of the convolutions: the tasks of every algorithm over threads."""
 
 from cython.parallel cimport prange
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 cimport numpy as cnp
 
-from .kernels cimport pc_conv, pc_kernels
+from .kernels cimport pc_conv_arrays, pc_conv_task, pc_direct, pc_kernels, pc_winograd
 from .runtime cimport check_array, check_packed, kernels, note_parallel, scratch
+
+import numpy as np
 
 from .runtime import check
 
@@ -15,68 +17,110 @@ cnp.import_array()
 
 
 cdef class ConvTasks:
-    """A convolution cut into tasks, for one plan, instruction set and number of threads; see bands.py."""
+    """A convolution cut into tasks, for one plan, instruction set and number of threads.
 
-    cdef pc_conv conv
+    Each algorithm has a class of its own that fills in its parameter struct.
+    """
+
     cdef const pc_kernels *table
-    cdef object arrays  # what conv points into
+    cdef pc_conv_task work
+    cdef const void *parameters  # of the algorithm, as its tasks get them
     cdef int type_number
+    cdef int64_t batch
     cdef readonly int64_t count
     cdef readonly int threads
     cdef readonly size_t scratch_bytes
 
-    def __init__(self, int isa, bint is_double, int threads, b):
+    def __init__(self, int isa, bint is_double, int threads):
         check(isa)
         self.table = kernels(isa, is_double)
         self.type_number = cnp.NPY_DOUBLE if is_double else cnp.NPY_FLOAT
         self.threads = threads
+
+
+cdef class DirectTasks(ConvTasks):
+    """Direct sums in register tiles; ``b`` has the sizes, see bands.py."""
+
+    cdef pc_direct direct
+    cdef object arrays  # what direct points into
+
+    def __init__(self, int isa, bint is_double, int threads, b):
+        super().__init__(isa, is_double, threads)
         cdef cnp.ndarray phase_h = b.phase_h, phase_w = b.phase_w, offsets = b.offsets
         self.arrays = (phase_h, phase_w, offsets)
         for array in self.arrays:
             if array.dtype != "int32" or not array.flags.c_contiguous:
                 raise TypeError("phases and offsets must be contiguous int32 arrays")
-        cdef pc_conv *c = &self.conv
-        c.batch, c.groups = b.batch, b.groups
-        c.in_channels, c.out_channels = b.in_channels, b.out_channels
-        c.in_h, c.in_w = b.in_size
-        c.out_h, c.out_w = b.out_size
-        c.stride_h, c.stride_w = b.stride
-        c.pad_top, c.pad_left = b.origin
-        c.rows, c.cols = b.rows, b.cols
-        c.bands_h, c.bands_w, c.shares, c.band_stays = b.bands_h, b.bands_w, b.shares, b.band_stays
-        c.phases_h, c.phases_w = phase_h.shape[0], phase_w.shape[0]
-        c.phase_h = <const int32_t *>cnp.PyArray_DATA(phase_h)
-        c.phase_w = <const int32_t *>cnp.PyArray_DATA(phase_w)
-        c.packed_rows, c.pitch, c.channel_pitch = b.packed_rows, b.pitch, b.channel_pitch
-        c.taps = offsets.shape[0]
-        c.offsets = <const int32_t *>cnp.PyArray_DATA(offsets)
-        c.full_tile, c.last_tile = b.full_tile, b.last_tile
-        c.full_tiles, c.last_channels = b.full_tiles, b.last_channels
-        self.count = b.tasks
+        cdef pc_direct *d = &self.direct
+        d.groups = b.groups
+        d.in_channels, d.out_channels = b.in_channels, b.out_channels
+        d.in_h, d.in_w = b.in_size
+        d.out_h, d.out_w = b.out_size
+        d.stride_h, d.stride_w = b.stride
+        d.pad_top, d.pad_left = b.origin
+        d.rows, d.cols = b.rows, b.cols
+        d.bands_h, d.bands_w, d.shares, d.band_stays = b.bands_h, b.bands_w, b.shares, b.band_stays
+        d.phases_h, d.phases_w = phase_h.shape[0], phase_w.shape[0]
+        d.phase_h = <const int32_t *>cnp.PyArray_DATA(phase_h)
+        d.phase_w = <const int32_t *>cnp.PyArray_DATA(phase_w)
+        d.packed_rows, d.pitch, d.channel_pitch = b.packed_rows, b.pitch, b.channel_pitch
+        d.taps = offsets.shape[0]
+        d.offsets = <const int32_t *>cnp.PyArray_DATA(offsets)
+        d.full_tile, d.last_tile = b.full_tile, b.last_tile
+        d.full_tiles, d.last_channels = b.full_tiles, b.last_channels
+        self.parameters, self.work = d, self.table.direct_task
+        self.batch, self.count = b.batch, b.tasks
         self.scratch_bytes = b.scratch * (8 if is_double else 4)
 
 
-cdef int task(ConvTasks tasks, int64_t i, const void *x, const int64_t *x_strides, const void *weights,
-              const void *bias, void *out, const int64_t *out_strides) noexcept nogil:
+cdef class WinogradTasks(ConvTasks):
+    """Winograd's transforms and products; ``grid`` has the sizes, see winograd.py."""
+
+    cdef pc_winograd winograd
+
+    def __init__(self, int isa, bint is_double, int threads, plan, grid):
+        super().__init__(isa, is_double, threads)
+        cdef pc_winograd *w = &self.winograd
+        w.in_channels, w.out_channels = plan.in_channels, plan.out_channels
+        w.in_h, w.in_w = plan.in_size
+        w.out_h, w.out_w = plan.out_size
+        w.pad_top, w.pad_left = plan.padding[0][0], plan.padding[1][0]
+        w.tiles_h, w.tiles_w, w.rows, w.cols = grid.tiles_h, grid.tiles_w, grid.rows, grid.cols
+        w.bands_h, w.bands_w, w.shares = grid.bands_h, grid.bands_w, grid.shares
+        w.block_vectors, w.blocks = grid.block_vectors, grid.blocks
+        w.tile_pitch, w.plane_pitch, w.work_pitch = grid.tile_pitch, grid.plane_pitch, grid.work_pitch
+        self.parameters, self.work = w, self.table.winograd_task
+        self.batch, self.count = plan.batch, plan.batch * w.bands_h * w.bands_w * w.shares
+        self.scratch_bytes = grid.scratch * (8 if is_double else 4)
+
+
+cdef inline int task(ConvTasks tasks, const pc_conv_arrays *arrays, int64_t i) noexcept nogil:
     cdef void *memory = scratch(tasks.scratch_bytes)
     if memory == NULL:
         return 1
-    tasks.table.conv_task(&tasks.conv, i, x, x_strides, weights, bias, out, out_strides, memory)
+    tasks.work(tasks.parameters, arrays, i, memory)
     return 0
 
 
 def run(ConvTasks tasks, cnp.ndarray x, cnp.ndarray weights, cnp.ndarray bias, cnp.ndarray out):
-    """Run all tasks. ``x`` has any strides; the last axis of ``out`` is contiguous; all are of the tasks' dtype."""
-    cdef int64_t[4] x_strides
-    cdef int64_t[4] out_strides
-    check_array(x, tasks.type_number, x_strides)
-    check_array(out, tasks.type_number, out_strides)
+    """Run all tasks; None, or the images whose results are not all finite and have to be computed directly.
+
+    ``x`` has any strides; the last axis of ``out`` is contiguous; all are of the tasks' dtype.
+    """
+    cdef pc_conv_arrays arrays
+    check_array(x, tasks.type_number, arrays.x_strides)
+    check_array(out, tasks.type_number, arrays.out_strides)
     check_packed(weights, tasks.type_number)
     check_packed(bias, tasks.type_number)
-    cdef const void *x_data = cnp.PyArray_DATA(x)
-    cdef const void *weight_data = cnp.PyArray_DATA(weights)
-    cdef const void *bias_data = cnp.PyArray_DATA(bias)
-    cdef void *out_data = cnp.PyArray_DATA(out)
+    if cnp.PyArray_DIM(x, 0) != tasks.batch or cnp.PyArray_DIM(out, 0) != tasks.batch:
+        raise ValueError("the arrays must have as many images as the tasks")
+    arrays.x, arrays.out = cnp.PyArray_DATA(x), cnp.PyArray_DATA(out)
+    arrays.weights, arrays.bias = cnp.PyArray_DATA(weights), cnp.PyArray_DATA(bias)
+    cdef cnp.ndarray broken = None
+    arrays.broken = NULL
+    if isinstance(tasks, WinogradTasks):
+        broken = np.zeros(tasks.batch, np.uint8)
+        arrays.broken = <uint8_t *>cnp.PyArray_DATA(broken)
     cdef int64_t i, count = tasks.count
     # many groups of few channels are many small tasks: a thread takes several at a time
     cdef int64_t together = max(count // (16 * max(tasks.threads, 1)), 1)
@@ -85,9 +129,10 @@ def run(ConvTasks tasks, cnp.ndarray x, cnp.ndarray weights, cnp.ndarray bias, c
         if threads > 1:
             note_parallel()
             for i in prange(count, schedule="dynamic", chunksize=together, num_threads=threads):
-                failed += task(tasks, i, x_data, x_strides, weight_data, bias_data, out_data, out_strides)
+                failed += task(tasks, &arrays, i)
         else:
             for i in range(count):
-                failed += task(tasks, i, x_data, x_strides, weight_data, bias_data, out_data, out_strides)
+                failed += task(tasks, &arrays, i)
     if failed:
         raise MemoryError(f"conv2d: no memory for {tasks.scratch_bytes:,} bytes of scratch on each thread")
+    return None if broken is None or not broken.any() else np.flatnonzero(broken)

@@ -1,10 +1,21 @@
 # The C side, as the drivers see it: kernels/kernels.h.
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 
 cdef extern from "kernels/kernels.h" nogil:
-    ctypedef struct pc_conv:
-        int64_t batch, groups
+    ctypedef struct pc_conv_arrays:
+        const void *x
+        int64_t x_strides[4]
+        const void *weights
+        const void *bias
+        void *out
+        int64_t out_strides[4]
+        uint8_t *broken
+
+    ctypedef void (*pc_conv_task)(const void *, const pc_conv_arrays *, int64_t, void *) noexcept nogil
+
+    ctypedef struct pc_direct:
+        int64_t groups
         int64_t in_channels, out_channels
         int64_t in_h, in_w, out_h, out_w
         int64_t stride_h, stride_w, pad_top, pad_left
@@ -24,7 +35,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t last_channels
 
     ctypedef struct pc_winograd:
-        int64_t batch, in_channels, out_channels
+        int64_t in_channels, out_channels
         int64_t in_h, in_w, out_h, out_w
         int64_t pad_top, pad_left
         int64_t tiles_h, tiles_w
@@ -52,11 +63,9 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t lanes
         const pc_tile *tiles
         const int64_t *tile_count
-        void (*conv_task)(const pc_conv *, int64_t, const void *, const int64_t *, const void *, const void *, void *,
-                          const int64_t *, void *) noexcept nogil
+        pc_conv_task direct_task
         int64_t winograd_block_vectors
-        int (*winograd_task)(const pc_winograd *, int64_t, const void *, const int64_t *, const void *, const void *,
-                             void *, const int64_t *, void *) noexcept nogil
+        pc_conv_task winograd_task
         void (*max_pool_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t, int64_t,
                               void *) noexcept nogil
         void (*max_pool_channels_task)(const pc_pool *, const void *, int64_t, int64_t, int64_t, void *, int64_t,

@@ -17,7 +17,7 @@ extern const pc_tile PC_NAME(conv_tiles)[];
 extern const int64_t PC_NAME(conv_tile_count);
 
 /* Copy a band's input into scratch; first_row and first_col are output coordinates. */
-void PC_NAME(conv_pack)(const pc_conv *conv, const real *x, const int64_t *x_strides, int64_t first_row,
+void PC_NAME(conv_pack)(const pc_direct *conv, const real *x, const int64_t *x_strides, int64_t first_row,
                         int64_t rows, int64_t first_col, real *band);
 
 #endif

@@ -35,7 +35,7 @@ static int find_segments(segment *segments, int64_t q, int64_t width, int64_t pi
 
 /* One task at work. */
 typedef struct {
-    const pc_conv *conv;
+    const pc_direct *conv;
     const real *band, *weights, *bias; /* of the group */
     real *out;                         /* of the band's first pixel and the group's first channel */
     const int64_t *out_strides;
@@ -45,7 +45,7 @@ typedef struct {
 /* One row of register tiles: output channels first .. end (in tiles) at places q, q + 1, ... of the packed line. */
 static void run_tiles(const job *at, int64_t q, int64_t first_tile, int64_t end_tile)
 {
-    const pc_conv *conv = at->conv;
+    const pc_direct *conv = at->conv;
     const pc_tile *full = PC_NAME(conv_tiles) + conv->full_tile, *last = PC_NAME(conv_tiles) + conv->last_tile;
     const int64_t width = full->vectors * LANES, channel_stride = at->out_strides[1];
     real result[MOST_SUMS * LANES] __attribute__((aligned(VECTOR_BYTES)));
@@ -72,10 +72,10 @@ static void run_tiles(const job *at, int64_t q, int64_t first_tile, int64_t end_
     }
 }
 
-void PC_NAME(conv_task)(const pc_conv *conv, int64_t task, const void *x_, const int64_t *x_strides,
-                        const void *weights_, const void *bias_, void *out_, const int64_t *out_strides,
-                        void *scratch)
+void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, int64_t task, void *scratch)
 {
+    const pc_direct *conv = parameters;
+    const int64_t *x_strides = arrays->x_strides, *out_strides = arrays->out_strides;
     /* task = (((image * groups + group) * bands_h + band row) * bands_w + band column) * shares + share */
     const int64_t share = task % conv->shares;
     int64_t rest = task / conv->shares;
@@ -87,16 +87,16 @@ void PC_NAME(conv_task)(const pc_conv *conv, int64_t task, const void *x_, const
     const int64_t rows = least(conv->rows, conv->out_h - first_row);
     const int64_t cols = least(conv->cols, conv->out_w - first_col);
 
-    const real *x = (const real *)x_ + image * x_strides[0] + group * conv->in_channels * x_strides[1];
+    const real *x = (const real *)arrays->x + image * x_strides[0] + group * conv->in_channels * x_strides[1];
     const pc_tile *full = PC_NAME(conv_tiles) + conv->full_tile, *last = PC_NAME(conv_tiles) + conv->last_tile;
     const int64_t tiles = conv->full_tiles + (conv->last_channels > 0);
     const int64_t packed_channels = conv->full_tiles * full->channels + (conv->last_channels > 0) * last->channels;
     const job at = {
         .conv = conv,
         .band = scratch,
-        .weights = (const real *)weights_ + group * packed_channels * conv->taps,
-        .bias = (const real *)bias_ + group * packed_channels,
-        .out = (real *)out_ + image * out_strides[0] + group * conv->out_channels * out_strides[1] +
+        .weights = (const real *)arrays->weights + group * packed_channels * conv->taps,
+        .bias = (const real *)arrays->bias + group * packed_channels,
+        .out = (real *)arrays->out + image * out_strides[0] + group * conv->out_channels * out_strides[1] +
                first_row * out_strides[2] + first_col,
         .out_strides = out_strides,
         .rows = rows,

@@ -56,7 +56,7 @@ static void pack_channels(real *to, int64_t to_pitch, const real *from, int64_t 
     }
 }
 
-void PC_NAME(conv_pack)(const pc_conv *conv, const real *x, const int64_t *x_strides, int64_t first_row,
+void PC_NAME(conv_pack)(const pc_direct *conv, const real *x, const int64_t *x_strides, int64_t first_row,
                         int64_t rows, int64_t first_col, real *band)
 {
     const int64_t channel_stride = x_strides[1], row_stride = x_strides[2], column_stride = x_strides[3];

@@ -9,10 +9,23 @@
 
 #include <stdint.h>
 
-/* A convolution, cut into tasks. A task is one band of output (rows x cols pixels) of one image and group, for one
+/* The arrays of a convolution, for all its tasks. */
+typedef struct {
+    const void *x;
+    int64_t x_strides[4];
+    const void *weights, *bias; /* as packed for the algorithm */
+    void *out;
+    int64_t out_strides[4];
+    uint8_t *broken; /* of each image: a result was not finite, and has to be computed directly; NULL: no matter */
+} pc_conv_arrays;
+
+/* One task of a convolution; parameters is the algorithm's struct. */
+typedef void (*pc_conv_task)(const void *parameters, const pc_conv_arrays *arrays, int64_t task, void *scratch);
+
+/* A direct convolution, cut into tasks. A task is one band of output (rows x cols pixels) of one image and group, for one
  * share of the group's output channels. It first packs the band's input (see conv_pack.kernel.c). */
 typedef struct {
-    int64_t batch, groups;
+    int64_t groups;
     int64_t in_channels, out_channels; /* of one group */
     int64_t in_h, in_w, out_h, out_w;
     int64_t stride_h, stride_w, pad_top, pad_left;
@@ -31,12 +44,12 @@ typedef struct {
     int64_t full_tile, last_tile;  /* which of pc_kernels.tiles; both of one width */
     int64_t full_tiles;            /* of a group */
     int64_t last_channels;         /* real output channels in the last tile; 0 if there is none */
-} pc_conv;
+} pc_direct;
 
 /* A 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): output tiles of 4 x 4 pixels from input tiles of 6 x 6. A task
  * is a grid of rows x cols tiles of one image, for one share of the blocks of output channels. */
 typedef struct {
-    int64_t batch, in_channels, out_channels;
+    int64_t in_channels, out_channels;
     int64_t in_h, in_w, out_h, out_w;
     int64_t pad_top, pad_left;
     int64_t tiles_h, tiles_w;      /* of an image */
@@ -75,12 +88,9 @@ typedef struct {
     const pc_tile *tiles;
     const int64_t *tile_count;
 
-    void (*conv_task)(const pc_conv *conv, int64_t task, const void *x, const int64_t *x_strides, const void *weights,
-                      const void *bias, void *out, const int64_t *out_strides, void *scratch);
+    pc_conv_task direct_task;
     int64_t winograd_block_vectors;
-    /* 1 if a result was not finite, and has to be computed directly */
-    int (*winograd_task)(const pc_winograd *winograd, int64_t task, const void *x, const int64_t *x_strides,
-                         const void *weights, const void *bias, void *out, const int64_t *out_strides, void *scratch);
+    pc_conv_task winograd_task;
     void (*max_pool_task)(const pc_pool *pool, const void *x, int64_t row_stride, int64_t column_stride, void *out,
                           int64_t first_row, int64_t end_row, void *scratch);
     void (*max_pool_channels_task)(const pc_pool *pool, const void *x, int64_t row_stride, int64_t column_stride,
@@ -99,7 +109,7 @@ const char *pc_isa_name(int isa);       /* in ascending order, the baseline firs
 int pc_isa_usable(int isa);             /* the processor and the operating system have it */
 const pc_kernels *pc_kernels_of(int isa, int is_double);
 
-/* One build's name of a function: pc_f32_conv_task__x86_64_v3 */
+/* One build's name of a function: pc_f32_direct_task__x86_64_v3 */
 #ifdef PC_ISA
 #define PC_JOIN_(dtype, name, isa) pc_##dtype##_##name##__##isa
 #define PC_JOIN(dtype, name, isa) PC_JOIN_(dtype, name, isa)

@@ -2,10 +2,8 @@
 #include "conv.h"
 #include "winograd.h"
 
-void PC_NAME(conv_task)(const pc_conv *, int64_t, const void *, const int64_t *, const void *, const void *, void *,
-                        const int64_t *, void *);
-int PC_NAME(winograd_task)(const pc_winograd *, int64_t, const void *, const int64_t *, const void *, const void *,
-                           void *, const int64_t *, void *);
+void PC_NAME(direct_task)(const void *, const pc_conv_arrays *, int64_t, void *);
+void PC_NAME(winograd_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(max_pool_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t, int64_t, void *);
 void PC_NAME(max_pool_channels_task)(const pc_pool *, const void *, int64_t, int64_t, int64_t, void *, int64_t, int64_t,
                                      void *);
@@ -20,7 +18,7 @@ const pc_kernels PC_NAME(kernels) = {
     .lanes = LANES,
     .tiles = PC_NAME(conv_tiles),
     .tile_count = &PC_NAME(conv_tile_count),
-    .conv_task = PC_NAME(conv_task),
+    .direct_task = PC_NAME(direct_task),
     .winograd_block_vectors = BLOCK_VECTORS,
     .winograd_task = PC_NAME(winograd_task),
     .max_pool_task = PC_NAME(max_pool_task),

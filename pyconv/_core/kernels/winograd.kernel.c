@@ -2,10 +2,10 @@
  * products and transforms them back, all of it within the second-level cache. */
 #include "winograd.h"
 
-int PC_NAME(winograd_task)(const pc_winograd *winograd, int64_t task, const void *x_, const int64_t *x_strides,
-                           const void *weights_, const void *bias_, void *out_, const int64_t *out_strides,
-                           void *scratch)
+void PC_NAME(winograd_task)(const void *parameters, const pc_conv_arrays *arrays, int64_t task, void *scratch)
 {
+    const pc_winograd *winograd = parameters;
+    const int64_t *x_strides = arrays->x_strides, *out_strides = arrays->out_strides;
     /* task = ((image * bands_h + band row) * bands_w + band column) * shares + share */
     const int64_t share = task % winograd->shares;
     int64_t rest = task / winograd->shares;
@@ -17,8 +17,8 @@ int PC_NAME(winograd_task)(const pc_winograd *winograd, int64_t task, const void
     const int64_t cols = cols_left < winograd->cols ? cols_left : winograd->cols;
 
     real *places = scratch, *rest_of_scratch = places + PLACES * winograd->plane_pitch;
-    const real *x = (const real *)x_ + image * x_strides[0];
-    real *out = (real *)out_ + image * out_strides[0];
+    const real *x = (const real *)arrays->x + image * x_strides[0];
+    real *out = (real *)arrays->out + image * out_strides[0];
     const __auto_type mode = flush_denormals();
     PC_NAME(winograd_input)(winograd, x, x_strides, first_row, rows, first_col, cols, places, rest_of_scratch);
 
@@ -32,11 +32,11 @@ int PC_NAME(winograd_task)(const pc_winograd *winograd, int64_t task, const void
         const int64_t vectors = left < winograd->block_vectors ? left : winograd->block_vectors;
         const int64_t channel = first_vector * LANES;
         PC_NAME(winograd_products)(winograd, rows * cols, vectors, places,
-                                   (const real *)weights_ + channel * winograd->in_channels * PLACES, rest_of_scratch);
-        broken |= PC_NAME(winograd_output)(winograd, rest_of_scratch, (const real *)bias_ + channel, vectors,
+                                   (const real *)arrays->weights + channel * winograd->in_channels * PLACES, rest_of_scratch);
+        broken |= PC_NAME(winograd_output)(winograd, rest_of_scratch, (const real *)arrays->bias + channel, vectors,
                                            winograd->out_channels - channel, first_row, rows, first_col, cols,
                                            out + channel * out_strides[1], out_strides);
     }
     restore_denormals(mode);
-    return broken;
+    if (broken) arrays->broken[image] = 1; /* every thread that writes here writes the same */
 }

@@ -24,7 +24,7 @@ LARGEST_BAND = 2**28
 
 
 class Bands(NamedTuple):
-    """Sizes of the tasks; names as in the C struct pc_conv."""
+    """Sizes of the tasks; names as in the C struct pc_direct."""
 
     batch: int
     groups: int

@@ -42,8 +42,8 @@ def _cut(plan: ConvPlan, tiling: Tiling, count: int) -> Bands:
 
 
 @lru_cache(maxsize=256)
-def _tasks(plan: ConvPlan, tiling: Tiling, level: int, count: int) -> conv.ConvTasks:
-    return conv.ConvTasks(level, _is_double(plan), count, _cut(plan, tiling, count))
+def _tasks(plan: ConvPlan, tiling: Tiling, level: int, count: int) -> conv.DirectTasks:
+    return conv.DirectTasks(level, _is_double(plan), count, _cut(plan, tiling, count))
 
 
 def label(plan: ConvPlan) -> str:
@@ -98,6 +98,8 @@ def pack(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None, level: int
 def run(plan: ConvPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> np.ndarray:
     """Run the plan with packed weights, on the tiling they were packed for."""
     tasks = _tasks(plan, prepared.tiling, prepared.isa, threads_for(plan))
-    return into_rows(
-        out, plan.out_shape, plan.dtype, lambda result: conv.run(tasks, x, prepared.weights, prepared.bias, result)
-    )
+
+    def fill(result: np.ndarray) -> None:
+        conv.run(tasks, x, prepared.weights, prepared.bias, result)
+
+    return into_rows(out, plan.out_shape, plan.dtype, fill)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..._core import runtime, winograd
+from ..._core import conv, runtime
 from ...plan import ConvPlan
 from . import direct, isa
 from .arrays import into_rows
@@ -157,8 +157,8 @@ def grid(plan: ConvPlan, level: int, count: int) -> Grid:
 
 
 @lru_cache(maxsize=256)
-def _tasks(plan: ConvPlan, level: int, count: int) -> winograd.WinogradTasks:
-    return winograd.WinogradTasks(level, plan.dtype == "float64", count, plan, grid(plan, level, count))
+def _tasks(plan: ConvPlan, level: int, count: int) -> conv.WinogradTasks:
+    return conv.WinogradTasks(level, plan.dtype == "float64", count, plan, grid(plan, level, count))
 
 
 def prepare_key(plan: ConvPlan) -> Hashable:
@@ -198,8 +198,8 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | 
     tasks = _tasks(plan, prepared.isa, threads_for(plan))
 
     def fill(result: np.ndarray) -> None:
-        broken = winograd.run(tasks, x, prepared.weights, prepared.bias, result)
-        if len(broken):
+        broken = conv.run(tasks, x, prepared.weights, prepared.bias, result)
+        if broken is not None:
             one = replace(plan, batch=1, algorithm="direct")
             weights = direct.prepare(one, prepared.given_weight, prepared.given_bias)
             for image in broken:
