@@ -23,6 +23,7 @@ from .plan import Plan
 __all__ = [
     "Backend",
     "BackendStatus",
+    "Settings",
     "backends",
     "candidate",
     "load",
@@ -30,6 +31,7 @@ __all__ = [
     "requested",
     "select",
     "set_backend",
+    "settings",
     "use_backend",
 ]
 
@@ -45,6 +47,13 @@ class Backend(Protocol):
         For ``explain``: in the order in which they are tried.
     ``prepare_key(plan) -> Hashable``
         Plans with equal keys share one prepared weight. Without it each plan has its own.
+    ``known_calls() -> object``
+        For calls that come again just as before: an object with
+        ``run(input, weight, bias, out, parameters)``, the result of a call that it knows, or None, and
+        ``note(plan, prepared, input, x, weight, bias, result, parameters, own_weights, settings)``, to know one. It
+        must not know a call again unless type, dtype, shape and strides of ``input``, the values of ``parameters`` and
+        all :class:`Settings` are those that were noted; and, unless the caller's ``own_weights`` do not change, the
+        numbers in ``weight`` and ``bias``. ``x`` is ``input`` with a batch dimension, and maybe a copy.
     """
 
     name: str
@@ -64,6 +73,16 @@ class Backend(Protocol):
         """
 
 
+class Settings(NamedTuple):
+    """The objects that decide which backend is chosen: while they are the same objects, the same one is chosen."""
+
+    variable: ContextVar[Any] | None
+    value: Any
+    """What ``variable`` has to hold."""
+    places: tuple[tuple[Any, ...], ...]
+    """(dict, key, the object that has to be there), or (dict, key) if nothing may be there."""
+
+
 class BackendStatus(NamedTuple):
     """One line of :func:`backends`."""
 
@@ -75,6 +94,7 @@ class BackendStatus(NamedTuple):
     source: str
 
 
+_interned: dict[tuple[str, ...], tuple[str, ...]] = {}  # equal names are the same object, for Settings
 _context: ContextVar[tuple[str, ...] | None] = ContextVar("pyconv_backend", default=None)
 _default: tuple[str, ...] | None = None
 
@@ -206,7 +226,7 @@ def _names(value: Any, origin: str) -> tuple[str, ...]:
             raise ConfigurationError(
                 f"{origin}: there is no backend {name!r}{hint}; installed: {', '.join(known)}"
             ) from None
-    return names
+    return _interned.setdefault(names, names)
 
 
 @contextlib.contextmanager
@@ -262,6 +282,20 @@ def requested(argument: Any = None) -> tuple[str, ...] | None:
         value = os.environ.get("PYCONV_BACKEND", "").strip()
         names = _from_environment(value) if value else None
     return names
+
+
+def settings(argument: Any = None) -> Settings | None:
+    """What :func:`requested` goes by, to be compared without calling it; None if it cannot be."""
+    if argument is not None:
+        return Settings(None, None, ())  # it comes first
+    environ = os.environ
+    values = getattr(environ, "_data", None)
+    if not isinstance(values, dict):
+        return None  # somebody put another mapping there
+    key = environ.encodekey("PYCONV_BACKEND")
+    value = (values[key],) if key in values else ()
+    places = ((os.__dict__, "environ", environ), (values, key, *value), (globals(), "_default", _default))
+    return Settings(_context, _context.get(), places)
 
 
 def select(plan: Plan, kind: str, argument: Any = None) -> Backend:

@@ -2,6 +2,8 @@ from typing import Any
 
 import numpy as np
 
+from .calls import Work
+
 class ConvTasks:
     count: int
     threads: int
@@ -16,3 +18,6 @@ class WinogradTasks(ConvTasks):
 def run(
     tasks: ConvTasks, x: np.ndarray, weights: np.ndarray, bias: np.ndarray, out: np.ndarray
 ) -> np.ndarray | None: ...
+
+class ConvWork(Work):
+    def __init__(self, tasks: ConvTasks, weights: np.ndarray, bias: np.ndarray, brief: bool) -> None: ...

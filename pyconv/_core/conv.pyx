@@ -3,9 +3,12 @@
 
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 cimport numpy as cnp
 
+from .calls cimport Work
 from .kernels cimport pc_conv_arrays, pc_conv_task, pc_direct, pc_kernels, pc_winograd
 from .runtime cimport check_array, check_packed, kernels, note_parallel, scratch
 
@@ -102,6 +105,36 @@ cdef inline int task(ConvTasks tasks, const pc_conv_arrays *arrays, int64_t i) n
     return 0
 
 
+cdef int serial(ConvTasks tasks, const pc_conv_arrays *arrays) noexcept nogil:
+    cdef int64_t i
+    cdef int failed = 0
+    for i in range(tasks.count):
+        failed += task(tasks, arrays, i)
+    return failed
+
+
+cdef int parallel(ConvTasks tasks, const pc_conv_arrays *arrays, int threads) noexcept nogil:
+    # many groups of few channels are many small tasks: a thread takes several at a time
+    cdef int64_t i, count = tasks.count, together = max(count // (16 * threads), 1)
+    cdef int failed = 0
+    note_parallel()
+    for i in prange(count, schedule="dynamic", chunksize=together, num_threads=threads):
+        failed += task(tasks, arrays, i)
+    return failed
+
+
+cdef int run_tasks(ConvTasks tasks, bint brief, const pc_conv_arrays *arrays) except -1:
+    cdef int threads = <int>min(tasks.threads, tasks.count), failed
+    if threads <= 1 and brief:
+        failed = serial(tasks, arrays)
+    else:
+        with nogil:
+            failed = parallel(tasks, arrays, threads) if threads > 1 else serial(tasks, arrays)
+    if failed:
+        raise MemoryError(f"conv2d: no memory for {tasks.scratch_bytes:,} bytes of scratch on each thread")
+    return 0
+
+
 def run(ConvTasks tasks, cnp.ndarray x, cnp.ndarray weights, cnp.ndarray bias, cnp.ndarray out):
     """Run all tasks; None, or the images whose results are not all finite and have to be computed directly.
 
@@ -121,18 +154,44 @@ def run(ConvTasks tasks, cnp.ndarray x, cnp.ndarray weights, cnp.ndarray bias, c
     if isinstance(tasks, WinogradTasks):
         broken = np.zeros(tasks.batch, np.uint8)
         arrays.broken = <uint8_t *>cnp.PyArray_DATA(broken)
-    cdef int64_t i, count = tasks.count
-    # many groups of few channels are many small tasks: a thread takes several at a time
-    cdef int64_t together = max(count // (16 * max(tasks.threads, 1)), 1)
-    cdef int threads = <int>min(tasks.threads, count), failed = 0
-    with nogil:
-        if threads > 1:
-            note_parallel()
-            for i in prange(count, schedule="dynamic", chunksize=together, num_threads=threads):
-                failed += task(tasks, &arrays, i)
-        else:
-            for i in range(count):
-                failed += task(tasks, &arrays, i)
-    if failed:
-        raise MemoryError(f"conv2d: no memory for {tasks.scratch_bytes:,} bytes of scratch on each thread")
+    run_tasks(tasks, False, &arrays)
     return None if broken is None or not broken.any() else np.flatnonzero(broken)
+
+
+cdef class ConvWork(Work):
+    """Tasks and the packed weights that they read. ``brief``: too short for others to be let run meanwhile.
+
+    Undone if there are images whose results are not all finite and have to be computed directly.
+    """
+
+    cdef ConvTasks tasks
+    cdef cnp.ndarray weights, bias
+    cdef bint brief, may_break
+
+    def __init__(self, ConvTasks tasks, cnp.ndarray weights, cnp.ndarray bias, bint brief):
+        check_packed(weights, tasks.type_number)
+        check_packed(bias, tasks.type_number)
+        self.tasks, self.weights, self.bias, self.brief = tasks, weights, bias, brief
+        self.may_break = isinstance(tasks, WinogradTasks)
+
+    cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1:
+        cdef pc_conv_arrays arrays
+        cdef int64_t i
+        cdef int undone = 0
+        arrays.x, arrays.out = x, out
+        arrays.weights, arrays.bias = cnp.PyArray_DATA(self.weights), cnp.PyArray_DATA(self.bias)
+        memcpy(arrays.x_strides, x_strides, sizeof(arrays.x_strides))
+        memcpy(arrays.out_strides, out_strides, sizeof(arrays.out_strides))
+        arrays.broken = NULL
+        if not self.may_break:
+            return run_tasks(self.tasks, self.brief, &arrays)
+        arrays.broken = <uint8_t *>calloc(self.tasks.batch, 1)
+        if arrays.broken == NULL:
+            raise MemoryError("conv2d: no memory for a byte for each image")
+        try:
+            run_tasks(self.tasks, self.brief, &arrays)
+            for i in range(self.tasks.batch):
+                undone |= arrays.broken[i]
+        finally:
+            free(arrays.broken)
+        return undone

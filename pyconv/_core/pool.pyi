@@ -2,6 +2,8 @@ from typing import Any
 
 import numpy as np
 
+from .calls import Work
+
 class PoolTasks:
     per_plane: int
     blocks: int
@@ -14,3 +16,6 @@ class PoolTasks:
     ) -> None: ...
 
 def run(tasks: PoolTasks, x: np.ndarray, out: np.ndarray, indices: np.ndarray | None = None) -> None: ...
+
+class PoolWork(Work):
+    def __init__(self, tasks: PoolTasks, brief: bool) -> None: ...

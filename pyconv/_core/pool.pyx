@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t
 
 cimport numpy as cnp
 
+from .calls cimport Work
 from .kernels cimport pc_kernels, pc_pool
 from .runtime cimport check_array, kernels, note_parallel, scratch
 
@@ -73,31 +74,65 @@ cdef int task(PoolTasks tasks, int64_t i, const char *x, const int64_t *strides,
     return 0
 
 
+cdef int serial(PoolTasks tasks, const char *x, const int64_t *strides, int64_t itemsize, char *out,
+                int64_t *indices) noexcept nogil:
+    cdef int64_t i
+    cdef int failed = 0
+    for i in range(tasks.count):
+        failed += task(tasks, i, x, strides, itemsize, out, indices)
+    return failed
+
+
+cdef int parallel(PoolTasks tasks, int threads, const char *x, const int64_t *strides, int64_t itemsize, char *out,
+                  int64_t *indices) noexcept nogil:
+    cdef int64_t i, together = tasks.together
+    cdef int failed = 0
+    note_parallel()
+    for i in prange(tasks.count, schedule="dynamic", chunksize=together, num_threads=threads):
+        failed += task(tasks, i, x, strides, itemsize, out, indices)
+    return failed
+
+
+cdef int run_tasks(PoolTasks tasks, bint brief, const char *x, const int64_t *strides, char *out,
+                   int64_t *indices) except -1:
+    cdef int threads = <int>min(tasks.threads, (tasks.count + tasks.together - 1) // tasks.together), failed
+    cdef int64_t itemsize = 8 if tasks.type_number == cnp.NPY_DOUBLE else 4
+    if threads > 1:
+        with nogil:
+            failed = parallel(tasks, threads, x, strides, itemsize, out, indices)
+    elif brief:
+        failed = serial(tasks, x, strides, itemsize, out, indices)
+    else:
+        with nogil:
+            failed = serial(tasks, x, strides, itemsize, out, indices)
+    if failed:
+        raise MemoryError(f"max_pool2d: no memory for {tasks.scratch_bytes:,} bytes of scratch on each thread")
+    return 0
+
+
 def run(PoolTasks tasks, cnp.ndarray x, cnp.ndarray out, cnp.ndarray indices=None):
     """Run all tasks. ``x`` has any strides; ``out`` and ``indices`` are contiguous."""
     cdef int64_t[4] strides
     check_array(out, tasks.type_number, strides)
     check_array(x, tasks.type_number, strides)
-    cdef int64_t itemsize = cnp.PyArray_ITEMSIZE(x)
     if tasks.pool.block > 1 and strides[1] != 1:
         raise ValueError("the channels must be neighbours in memory")
-    cdef const char *x_data = <const char *>cnp.PyArray_DATA(x)
-    cdef char *out_data = <char *>cnp.PyArray_DATA(out)
     cdef int64_t *index_data = NULL
     if indices is not None:
         if cnp.PyArray_TYPE(indices) != cnp.NPY_INT64 or not cnp.PyArray_IS_C_CONTIGUOUS(indices):
             raise TypeError("indices must be a contiguous int64 array")
         index_data = <int64_t *>cnp.PyArray_DATA(indices)
-    cdef int64_t i, count = tasks.count
-    cdef int64_t together = tasks.together
-    cdef int threads = <int>min(tasks.threads, (count + together - 1) // together), failed = 0
-    with nogil:
-        if threads > 1:
-            note_parallel()
-            for i in prange(count, schedule="dynamic", chunksize=together, num_threads=threads):
-                failed += task(tasks, i, x_data, strides, itemsize, out_data, index_data)
-        else:
-            for i in range(count):
-                failed += task(tasks, i, x_data, strides, itemsize, out_data, index_data)
-    if failed:
-        raise MemoryError(f"max_pool2d: no memory for {tasks.scratch_bytes:,} bytes of scratch on each thread")
+    run_tasks(tasks, False, <const char *>cnp.PyArray_DATA(x), strides, <char *>cnp.PyArray_DATA(out), index_data)
+
+
+cdef class PoolWork(Work):
+    """Tasks of a pooling without indices. ``brief``: too short for others to be let run meanwhile."""
+
+    cdef PoolTasks tasks
+    cdef bint brief
+
+    def __init__(self, PoolTasks tasks, bint brief):
+        self.tasks, self.brief = tasks, brief
+
+    cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1:
+        return run_tasks(self.tasks, self.brief, x, x_strides, out, NULL)

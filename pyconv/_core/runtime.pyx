@@ -37,6 +37,10 @@ cdef void note_parallel() noexcept nogil:
     pc_note_parallel()
 
 
+cdef int allowed(int wanted, int preset) noexcept nogil:
+    return pc_allowed_threads(wanted, preset)
+
+
 cdef int check_packed(cnp.ndarray array, int type_number) except -1:
     """Refuse packed numbers that are not of this type, aligned and contiguous."""
     if (

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..plan import array_kind, as_array, check_out, dtype_name, plan_elementwise
+from ..plan import ACTIVATIONS, array_kind, as_array, check_out, dtype_name, plan_elementwise
 from .call import Call, run
+from .known import Known
 
 __all__ = ["plan_call_activation", "relu", "sigmoid", "tanh"]
+
+_known = {op: Known() for op in ACTIVATIONS}
 
 
 def plan_call_activation(op: str, input: Any, out: Any) -> Call:
@@ -17,7 +20,12 @@ def plan_call_activation(op: str, input: Any, out: Any) -> Call:
     plan = plan_elementwise(op, tuple(x.shape), dtype)
     if out is not None:
         check_out(op, out, kind, plan.out_shape, dtype, (x,), in_place=True)
-    return Call(plan, x, kind, out=out)
+    return Call(plan, x, kind, out=out, given=out, input=input)
+
+
+def run_activation(op: str, input: Any, out: Any, backend: Any) -> Any:
+    """Run the activation called ``op`` the general way."""
+    return run(plan_call_activation(op, input, out), backend, _known[op], (backend,))
 
 
 def relu(input: Any, *, out: Any = None, backend: str | None = None) -> Any:
@@ -41,7 +49,8 @@ def relu(input: Any, *, out: Any = None, backend: str | None = None) -> Any:
     DTypeError, ArgumentError, OutputError, BackendError
         As :func:`conv2d`.
     """
-    return run(plan_call_activation("relu", input, out), backend)
+    result = _known["relu"].run(input, None, None, out, (backend,))
+    return run_activation("relu", input, out, backend) if result is None else result
 
 
 def sigmoid(input: Any, *, out: Any = None, backend: str | None = None) -> Any:
@@ -65,7 +74,8 @@ def sigmoid(input: Any, *, out: Any = None, backend: str | None = None) -> Any:
     DTypeError, ArgumentError, OutputError, BackendError
         As :func:`conv2d`.
     """
-    return run(plan_call_activation("sigmoid", input, out), backend)
+    result = _known["sigmoid"].run(input, None, None, out, (backend,))
+    return run_activation("sigmoid", input, out, backend) if result is None else result
 
 
 def tanh(input: Any, *, out: Any = None, backend: str | None = None) -> Any:
@@ -89,4 +99,5 @@ def tanh(input: Any, *, out: Any = None, backend: str | None = None) -> Any:
     DTypeError, ArgumentError, OutputError, BackendError
         As :func:`conv2d`.
     """
-    return run(plan_call_activation("tanh", input, out), backend)
+    result = _known["tanh"].run(input, None, None, out, (backend,))
+    return run_activation("tanh", input, out, backend) if result is None else result

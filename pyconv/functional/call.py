@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from .. import registry
 from ..plan import Plan, check_out
 from ..verbose import report, verbose
+from .known import Known
 
 __all__ = ["Call", "checked_out", "run"]
 
@@ -23,6 +24,7 @@ class Call(NamedTuple):
     out: Any = None
     squeeze: bool = False  # the input had no batch dimension, so the result has none
     given: Any = None  # out= as the caller has it, and gets it back
+    input: Any = None  # the input as the caller has it
 
     def run(self, backend: registry.Backend, prepared: Any) -> Any:
         """Run it on the backend that was selected, with the weights that this backend prepared."""
@@ -37,10 +39,16 @@ class Call(NamedTuple):
         return result
 
 
-def run(call: Call, backend: Any) -> Any:
-    """Run a call on the backend it asks for, or that is chosen for it."""
+def run(call: Call, backend: Any, known: Known, parameters: tuple[Any, ...]) -> Any:
+    """Run a function's call on the backend it asks for, or that is chosen for it.
+
+    ``known`` did not know it, by ``parameters``; it may know it the next time.
+    """
     chosen = registry.select(call.plan, call.kind, backend)
-    return call.run(chosen, chosen.prepare(call.plan, call.weight, call.bias))
+    prepared = chosen.prepare(call.plan, call.weight, call.bias)
+    result = call.run(chosen, prepared)
+    known.note(call, call.given, chosen, backend, prepared, result, parameters, own_weights=False)
+    return result
 
 
 def checked_out(

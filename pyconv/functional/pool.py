@@ -6,8 +6,11 @@ from typing import Any
 
 from ..plan import Pads, Pair, array_kind, as_array, as_batch, dtype_name, layout_of, plan_max_pool2d, pool_parameters
 from .call import Call, checked_out, run
+from .known import Known
 
 __all__ = ["max_pool2d", "plan_call_max_pool2d"]
+
+_known = Known()
 
 
 def plan_call_max_pool2d(input: Any, parameters: tuple[Pair, Pair, Pads, Pair, bool, bool], out: Any) -> Call:
@@ -18,7 +21,7 @@ def plan_call_max_pool2d(input: Any, parameters: tuple[Pair, Pair, Pads, Pair, b
     plan = plan_max_pool2d(tuple(x.shape), dtype, x.dtype.itemsize, layout_of(x), *parameters)
     batched = input.ndim == 4
     target = checked_out("max_pool2d", out, kind, plan.out_shape, dtype, (x,), batched)
-    return Call(plan, x, kind, out=target, squeeze=not batched, given=out)
+    return Call(plan, x, kind, out=target, squeeze=not batched, given=out, input=input)
 
 
 def max_pool2d(
@@ -81,5 +84,9 @@ def max_pool2d(
     array([[[[ 5.,  7.],
              [13., 15.]]]], dtype=float32)
     """
+    given = (kernel_size, stride, padding, dilation, ceil_mode, return_indices, backend)
+    result = _known.run(input, None, None, out, given)
+    if result is not None:
+        return result
     parameters = pool_parameters("max_pool2d", kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-    return run(plan_call_max_pool2d(input, parameters, out), backend)
+    return run(plan_call_max_pool2d(input, parameters, out), backend, _known, given)

@@ -21,6 +21,8 @@ class _Activation(Module):
         A backend's name, or a comma list; see :func:`pyconv.backends`.
     """
 
+    plans_alike = True
+
     _op: str
 
     def __init__(self, *, backend: str | None = None) -> None:
@@ -40,6 +42,8 @@ class ReLU(_Activation):
     backend : str, optional
         A backend's name, or a comma list; see :func:`pyconv.backends`.
     """
+
+    plans_alike = True
 
     _op = "relu"
 

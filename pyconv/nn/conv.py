@@ -86,6 +86,8 @@ class Conv2d(Module):
     (1, 8, 32, 32)
     """
 
+    plans_alike = True
+
     _fixed = frozenset(
         ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
     )
@@ -198,7 +200,7 @@ class Conv2d(Module):
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_prepared_weights": {}}
+        return {**super().__getstate__(), "_prepared_weights": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import ArgumentError, DTypeError, PyconvError, ShapeError, StateDictError
 from ..functional.call import Call
+from ..functional.known import Known
 from ..registry import Backend, select
 
 __all__ = ["Module"]
@@ -22,6 +23,13 @@ class Module:
 
     backend: str | None = None
 
+    plans_alike: bool = False
+    """Whether plan_call goes by nothing but the layer's attributes, and the type, dtype, shape and strides of the
+    arrays: then the plan of a call that comes again need not be made again. A class that defines plan_call has to say
+    so itself. Attributes count as changed when they are set, not when what they hold is."""
+
+    _known: Known | None = None
+
     _fixed: frozenset[str] = frozenset()
     """Attributes that tell how the layer was made, and cannot be changed afterwards."""
 
@@ -29,13 +37,30 @@ class Module:
         if name in self._fixed and name in self.__dict__:
             raise AttributeError(f"{self!r}: {name} cannot be changed; make a new layer")
         super().__setattr__(name, value)
+        self.__dict__.pop("_known", None)  # only now: what others plan meanwhile with the old value goes with it
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "plan_call" in cls.__dict__ and "plans_alike" not in cls.__dict__:
+            cls.plans_alike = False
 
     def __call__(self, input: Any, *, out: Any = None) -> Any:
         """Run the layer on ``input``; ``out`` is written and returned if it is given."""
+        known = self._known
+        if known is None:
+            known = self.__dict__.setdefault("_known", Known())
+        else:
+            result = known.run(input, None, None, out, ())
+            if result is not None:
+                return result
         try:
-            call = self.plan_call(input, out)
-            backend = select(call.plan, call.kind, self.backend)
-            return call.run(backend, self._prepared(call, backend))
+            call, argument = self.plan_call(input, out), self.backend
+            backend = select(call.plan, call.kind, argument)
+            prepared = self._prepared(call, backend)
+            result = call.run(backend, prepared)
+            if self.plans_alike:
+                known.note(call, out, backend, argument, prepared, result, (), own_weights=True)
+            return result
         except PyconvError as error:
             error.prefix(repr(self))
             raise
@@ -97,6 +122,9 @@ class Module:
     def _set_parameters(self, values: dict[str, np.ndarray]) -> None:
         for name, value in values.items():
             setattr(self, name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_known"}
 
     def extra_repr(self) -> str:
         """What stands between the parentheses of ``repr``, as in torch."""

@@ -38,6 +38,8 @@ class MaxPool2d(Module):
         If a parameter is not usable.
     """
 
+    plans_alike = True
+
     _fixed = frozenset(("kernel_size", "stride", "padding", "dilation", "return_indices", "ceil_mode"))
 
     def __init__(

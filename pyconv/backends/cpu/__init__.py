@@ -14,7 +14,7 @@ __all__ = ["CpuBackend", "unusable"]
 def unusable() -> str | None:
     """The reason why the backend cannot be used here, or None."""
     try:
-        from ..._core import conv, elementwise, pool, runtime  # noqa: F401
+        from ..._core import calls, conv, elementwise, pool, runtime  # noqa: F401
     except ImportError as error:
         return f"the compiled core cannot be imported ({error}); install pyconv-kernels, or build it with pip install ."
     return None
@@ -28,10 +28,10 @@ class CpuBackend:
     array_types = ("numpy",)
 
     def __init__(self) -> None:
-        from . import conv, elementwise, isa, pool, threads
+        from . import conv, elementwise, isa, known, pool, threads
 
         self._conv, self._pool, self._elementwise = conv, pool, elementwise
-        self._isa, self._threads = isa, threads
+        self._isa, self._threads, self.known_calls = isa, threads, known.KnownCalls
         isa.current()  # a bad PYCONV_CPU_ISA is an error now, not in the middle of an operation
 
     def _module(self, plan: Plan) -> ModuleType:

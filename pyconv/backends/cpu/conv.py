@@ -1,8 +1,8 @@
 """Convolution: the ordered list of implementations. The first that does not refuse a plan runs it.
 
 An implementation is a module with ``label(plan)``, ``refusal(plan)``, ``prepare_key(plan)``,
-``prepare(plan, weight, bias)`` and ``run(plan, x, prepared, out)``. Which one runs never depends on the number of
-threads or the size of the batch: so the bits of an image's result do not either.
+``prepare(plan, weight, bias)``, ``run(plan, x, prepared, out)`` and ``work(plan, prepared)``. Which one runs never
+depends on the number of threads or the size of the batch: so the bits of an image's result do not either.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._core import calls
 from ...plan import ConvPlan
 from . import direct, isa, winograd
 from .arrays import native
 
-__all__ = ["implementations", "prepare", "prepare_key", "run"]
+__all__ = ["implementations", "prepare", "prepare_key", "run", "work"]
 
 _IMPLEMENTATIONS = (winograd, direct)
 
@@ -58,3 +59,8 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prep
 def run(plan: ConvPlan, x: np.ndarray, prepared: Prepared, out: np.ndarray | None) -> np.ndarray:
     """Run the plan on the implementation that its weights were prepared for."""
     return prepared.implementation.run(plan, native(x, plan.dtype), prepared.weights, out)
+
+
+def work(plan: ConvPlan, prepared: Prepared) -> calls.Work:
+    """What runs the plan, for calls that come again."""
+    return prepared.implementation.work(plan, prepared.weights)

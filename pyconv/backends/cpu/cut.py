@@ -7,10 +7,13 @@ from math import gcd
 from ...plan import ConvPlan
 from . import threads
 
-__all__ = ["ceil_div", "shares", "threads_for"]
+__all__ = ["BRIEF_FLOPS", "ceil_div", "shares", "threads_for"]
 
 SERIAL_FLOPS = 3_000_000
 """Below this, starting threads takes about as long as it saves: some 10 microseconds, measured, and cold caches."""
+
+BRIEF_FLOPS = 200_000
+"""Below this, a few microseconds, other Python threads are not let run meanwhile: the switch would cost as much."""
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -13,10 +13,10 @@ from ...plan import ConvPlan
 from . import isa
 from .arrays import into_rows
 from .bands import LARGEST_BAND, Bands, bands, packed_line
-from .cut import threads_for
+from .cut import BRIEF_FLOPS, threads_for
 from .tiles import Tiling, choose
 
-__all__ = ["Prepared", "label", "pack", "prepare", "prepare_key", "refusal", "run"]
+__all__ = ["Prepared", "label", "pack", "prepare", "prepare_key", "refusal", "run", "work"]
 
 
 class Prepared(NamedTuple):
@@ -103,3 +103,9 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) ->
         conv.run(tasks, x, prepared.weights, prepared.bias, result)
 
     return into_rows(out, plan.out_shape, plan.dtype, fill)
+
+
+def work(plan: ConvPlan, prepared: Any) -> conv.ConvWork:
+    """What runs the plan, for calls that come again."""
+    tasks = _tasks(plan, prepared.tiling, prepared.isa, threads_for(plan))
+    return conv.ConvWork(tasks, prepared.weights, prepared.bias, plan.flops < BRIEF_FLOPS)

@@ -10,10 +10,13 @@ from ..._core import elementwise
 from ...plan import ElementwisePlan
 from . import isa, threads
 
-__all__ = ["implementations", "run"]
+__all__ = ["implementations", "run", "work"]
 
 SERIAL_ELEMENTS = 65_536
 """Arrays smaller than this are not worth starting threads for."""
+
+BRIEF_ELEMENTS = 2_048
+"""Below this, other Python threads are not let run meanwhile: the switch would cost as much."""
 
 CHUNK = 16_384
 """Elements a thread takes at a time."""
@@ -48,3 +51,18 @@ def run(plan: ElementwisePlan, x: np.ndarray, prepared: Any, out: np.ndarray | N
         return result
     np.copyto(out, result)
     return out
+
+
+def work(plan: ElementwisePlan, x: np.ndarray, result: np.ndarray) -> elementwise.ElementwiseWork | None:
+    """What runs the plan, for calls that come again; only on memory that the kernels can take as it lies."""
+    if not (_dense(x) and x.strides == result.strides):
+        return None
+    return elementwise.ElementwiseWork(
+        isa.current(),
+        plan.dtype == "float64",
+        elementwise.KERNELS[plan.op],
+        x.size,
+        threads.count() if x.size >= SERIAL_ELEMENTS else 1,
+        CHUNK,
+        x.size < BRIEF_ELEMENTS,
+    )

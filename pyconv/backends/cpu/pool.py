@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,16 @@ from ...plan import PoolPlan, span
 from . import isa, threads
 from .arrays import into, native
 
-__all__ = ["implementations", "run"]
+__all__ = ["implementations", "run", "work"]
 
 SERIAL_ELEMENTS = 32_768
 """Inputs smaller than this are not worth starting threads for."""
 
 TASK_ELEMENTS = 16_384
 """Input elements a task reads, about: it keeps the rows in the first-level cache, and threads busy to the end."""
+
+BRIEF_ELEMENTS = 16_384
+"""Elements that windows hold altogether, below which other Python threads are not let run meanwhile."""
 
 
 def _line(plan: PoolPlan, lanes: int) -> int:
@@ -69,11 +73,23 @@ def _tasks(plan: PoolPlan, level: int, count: int) -> pool.PoolTasks:
     return pool.PoolTasks(level, is_double, count, plan, rows, block, line, planes)
 
 
+def _threads(plan: PoolPlan) -> int:
+    elements = plan.batch * plan.channels * plan.in_size[0] * plan.in_size[1]
+    return threads.count() if elements >= SERIAL_ELEMENTS else 1
+
+
 def run(plan: PoolPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> Any:
     """Run the plan; (values, indices) if it asks for indices."""
     x = native(x, plan.dtype)
-    count = threads.count() if x.size >= SERIAL_ELEMENTS else 1
-    tasks = _tasks(plan, isa.current(), count)
+    tasks = _tasks(plan, isa.current(), _threads(plan))
     indices = np.empty(plan.out_shape, np.int64) if plan.return_indices else None
     out = into(out, plan.out_shape, plan.dtype, lambda result: pool.run(tasks, x, result, indices))
     return out if indices is None else (out, indices)
+
+
+def work(plan: PoolPlan) -> pool.PoolWork | None:
+    """What runs the plan, for calls that come again; not with indices, which are a second result."""
+    if plan.return_indices:
+        return None
+    brief = prod(plan.out_shape) * plan.kernel[0] * plan.kernel[1] < BRIEF_ELEMENTS
+    return pool.PoolWork(_tasks(plan, isa.current(), _threads(plan)), brief)

@@ -8,7 +8,7 @@ from ... import environment
 from ..._core import runtime
 from ...plan import index
 
-__all__ = ["MOST", "count", "set_count"]
+__all__ = ["MOST", "count", "limits", "set_count", "wanted"]
 
 
 def _cores() -> int:
@@ -36,12 +36,23 @@ def _from_environment() -> int:
     return min(_preset, cores) if own is None else own
 
 
-def count() -> int:
-    """Threads that the next operation may use."""
+def wanted() -> int:
+    """Threads that were asked for, before any limit."""
     global _wanted
     if _wanted is None:
         _wanted = _from_environment()
-    return runtime.allowed_threads(_wanted, _preset)
+    return _wanted
+
+
+def count() -> int:
+    """Threads that the next operation may use."""
+    return runtime.allowed_threads(wanted(), _preset)
+
+
+def limits() -> tuple[int, int, int]:
+    """What is allowed now, and what it follows from: runtime.allowed_threads' arguments."""
+    number = wanted()
+    return runtime.allowed_threads(number, _preset), number, _preset
 
 
 def set_count(threads: int) -> None:

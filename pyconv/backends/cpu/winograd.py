@@ -21,7 +21,7 @@ from .arrays import into_rows
 from .cache import WORKING_SET
 from .cut import ceil_div, shares, threads_for
 
-__all__ = ["Grid", "Transformed", "grid", "label", "prepare", "prepare_key", "refusal", "run"]
+__all__ = ["Grid", "Transformed", "grid", "label", "prepare", "prepare_key", "refusal", "run", "work"]
 
 _TILE = 4
 _PLACES = 36
@@ -206,3 +206,8 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | 
                 direct.run(one, x[image : image + 1], weights, result[image : image + 1])
 
     return into_rows(out, plan.out_shape, plan.dtype, fill)
+
+
+def work(plan: ConvPlan, prepared: Transformed) -> conv.ConvWork:
+    """What runs the plan, for calls that come again; those whose results are not all finite go the general way."""
+    return conv.ConvWork(_tasks(plan, prepared.isa, threads_for(plan)), prepared.weights, prepared.bias, False)

@@ -1,0 +1,26 @@
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+class Work:
+    def bind_threads(self, count: int, wanted: int, preset: int) -> None: ...
+
+class CallTable:
+    def run(self, input: Any, weight: Any, bias: Any, out: Any, parameters: tuple[Any, ...]) -> np.ndarray | None: ...
+    def add(
+        self,
+        work: Work,
+        input: np.ndarray,
+        x: np.ndarray,
+        weight: np.ndarray | None,
+        bias: np.ndarray | None,
+        result: np.ndarray,
+        in_place: bool,
+        compares: bool,
+        parameters: tuple[Any, ...],
+        variable: ContextVar[Any] | None,
+        value: Any,
+        places: tuple[tuple[Mapping[Any, Any], Any] | tuple[Mapping[Any, Any], Any, Any], ...],
+    ) -> None: ...
