@@ -47,7 +47,7 @@ def run(call: Call, backend: Any, known: Known, parameters: tuple[Any, ...]) -> 
     chosen = registry.select(call.plan, call.kind, backend)
     prepared = chosen.prepare(call.plan, call.weight, call.bias)
     result = call.run(chosen, prepared)
-    known.note(call, call.given, chosen, backend, prepared, result, parameters, own_weights=False)
+    known.note(call, call.input, call.given, chosen, backend, prepared, result, parameters, own_weights=False)
     return result
 
 

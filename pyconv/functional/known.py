@@ -46,6 +46,7 @@ class Known:
     def note(
         self,
         call: Call,
+        input: Any,
         out: Any,
         backend: registry.Backend,
         argument: Any,
@@ -56,11 +57,12 @@ class Known:
     ) -> None:
         """Know ``call``, which was run on ``backend`` and gave ``result``, if it has come before.
 
-        ``out`` and ``argument`` are the caller's ``out=`` and ``backend=``; ``parameters`` what it called ``run`` with.
+        ``input``, ``out`` and ``argument`` (``backend=``) are the caller's, ``parameters`` what it called ``run`` with;
+        a call that was planned for other arrays is not known.
         ``own_weights``: they are a layer's, which do not change under it.
         """
         offer = getattr(backend, "known_calls", None)
-        if offer is None or call.input is None or call.given is not out or verbose():
+        if offer is None or call.input is not input or call.given is not out or verbose():
             return
         if call.plan not in self._plans:  # what comes once only is not worth keeping
             plans = self._plans if len(self._plans) < _MOST_PLANS else set()
@@ -75,6 +77,6 @@ class Known:
         if self._owner is not backend:
             table = offer()
         table.note(
-            call.plan, prepared, call.input, call.x, call.weight, call.bias, result, parameters, own_weights, settings
+            call.plan, prepared, input, call.x, call.weight, call.bias, result, parameters, own_weights, settings
         )
         self._table, self._owner, self.run = table, backend, table.run

@@ -59,7 +59,7 @@ class Module:
             prepared = self._prepared(call, backend)
             result = call.run(backend, prepared)
             if self.plans_alike:
-                known.note(call, out, backend, argument, prepared, result, (), own_weights=True)
+                known.note(call, input, out, backend, argument, prepared, result, (), own_weights=True)
             return result
         except PyconvError as error:
             error.prefix(repr(self))

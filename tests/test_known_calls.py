@@ -1,0 +1,428 @@
+"""Calls that come again: they give what the general way gives, and are known only while nothing has changed."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import sys
+import threading
+
+import numpy as np
+import pytest
+from helpers import normal, refused
+
+import pyconv
+import pyconv.functional as F
+from pyconv.errors import ArgumentError, BackendError, ConfigurationError, DTypeError, OutputError, ShapeError
+from pyconv.testing import cases
+
+CASES = cases()
+GENERAL = ["cpu"]  # as a list it could change, so such calls are never known
+
+
+def known_by(layer, x, out=None):
+    """The result if the layer knows the call, else None."""
+    return layer.__dict__["_known"].run(x, None, None, out, ())
+
+
+def warm(function, *args, **kwargs):
+    """Call often enough to be known."""
+    for _ in range(3):
+        result = function(*args, **kwargs)
+    return result
+
+
+def bits(result):
+    return [part.tobytes() for part in result] if isinstance(result, tuple) else result.tobytes()
+
+
+@pytest.fixture
+def spy(monkeypatch):
+    """Names of the operations that the reference backend runs."""
+    found = []
+    backend = pyconv.registry.load("reference")
+    run = backend.run
+    monkeypatch.setattr(backend, "run", lambda plan, *rest: found.append(plan.op) or run(plan, *rest))
+    return found
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_conformance_cases_come_again(case):
+    function, arguments = getattr(F, case.op), case.arguments()
+    with np.errstate(all="ignore"):
+        wanted = function(**arguments, backend=GENERAL)
+        for _ in range(4):
+            assert bits(function(**arguments, backend="cpu")) == bits(wanted)
+        target = np.empty_like(wanted[0] if isinstance(wanted, tuple) else wanted)
+        for _ in range(4):
+            target[...] = 7
+            result = function(**arguments, out=target, backend="cpu")
+            assert bits(result) == bits(wanted)
+            assert (result[0] if isinstance(result, tuple) else result) is target
+
+
+LAYERS = [
+    pyconv.Conv2d(3, 5, 3, padding=1, rng=0),
+    pyconv.Conv2d(3, 5, 2, stride=2, bias=False, rng=0),
+    pyconv.Conv2d(3, 40, 3, algorithm="winograd", rng=0),
+    pyconv.MaxPool2d(2),
+    pyconv.MaxPool2d(3, 2, 1, 1),
+    pyconv.ReLU(),
+    pyconv.Tanh(),
+]
+INPUTS = {
+    "dense": normal(2, 3, 9, 10),
+    "no batch": normal(3, 9, 10),
+    "channels last": np.moveaxis(normal(2, 9, 10, 3), -1, 1),
+    "backwards": normal(2, 3, 9, 10)[:, :, ::-1, ::-1],
+    "every other": normal(2, 3, 18, 20)[:, :, ::2, ::2],
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+@pytest.mark.parametrize("layout", INPUTS)
+def test_layers_know_calls_by_layout_alone(layer, layout):
+    """Other numbers at other places in the same layout: the call is known, and the result is of these numbers."""
+    layer, x = copy.deepcopy(layer), INPUTS[layout]
+    general = copy.deepcopy(layer)
+    general.backend = GENERAL
+    warm(layer, x)
+    other = np.empty_like(x) if layout in ("dense", "no batch", "channels last") else x
+    other[...] = normal(*x.shape, seed=1)
+    assert other.strides == x.strides
+    wanted = general(other)
+    out = np.full_like(wanted, 7)
+    if not (isinstance(layer, pyconv.ReLU | pyconv.Tanh) and layout not in ("dense", "no batch")):
+        assert bits(known_by(layer, other)) == bits(wanted)
+        assert known_by(layer, other).strides == wanted.strides
+        assert known_by(layer, other, out) is out
+        assert bits(out) == bits(wanted)
+    assert bits(layer(other)) == bits(wanted)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+def test_what_differs_is_not_known(layer):
+    layer, x = copy.deepcopy(layer), normal(2, 3, 9, 10)
+    warm(layer, x)
+    assert known_by(layer, x) is not None
+    unaligned = np.frombuffer(b"0" + x.tobytes(), np.uint8)[1:].view(np.float32).reshape(x.shape)
+    others = [
+        x.astype(np.float64),
+        x.astype(x.dtype.newbyteorder()),
+        unaligned,
+        x[:1],
+        x[0],
+        x[:, :, :8],
+        np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1),
+        x.view(type("Sub", (np.ndarray,), {})),
+        np.ma.masked_array(x),
+        x.tolist(),
+        None,
+    ]
+    assert [known_by(layer, other) for other in others] == [None] * len(others)
+
+
+def test_functions_know_their_calls():
+    x, weight = normal(1, 3, 8, 8), normal(4, 3, 3, 3)
+    warm(F.conv2d, x, weight, None, 2)
+    known = F.conv._known
+    assert known.run(x, weight, None, None, (2, 0, 1, 1, "auto", None)) is not None
+    assert known.run(x, weight.copy(), None, None, (2, 0, 1, 1, "auto", None)) is not None
+    assert known.run(x, weight + 1, None, None, (2, 0, 1, 1, "auto", None)) is None
+    assert known.run(x, weight, normal(4), None, (2, 0, 1, 1, "auto", None)) is None
+    assert known.run(x, weight, None, None, (1, 0, 1, 1, "auto", None)) is None
+    warm(F.max_pool2d, x, 2)
+    assert F.pool._known.run(x, None, None, None, (2, None, 0, 1, False, False, None)) is not None
+    warm(F.tanh, x)
+    assert F.activation._known["tanh"].run(x, None, None, None, (None,)) is not None
+
+
+def test_errors_are_the_same_after_a_good_call():
+    x, weight = normal(1, 3, 8, 8), normal(4, 3, 3, 3)
+    warm(F.conv2d, x, weight, stride=1, groups=1)
+    refused(ArgumentError, ["stride must be an integer, got the bool"], F.conv2d, x, weight, stride=True, groups=1)
+    refused(ArgumentError, ["groups"], F.conv2d, x, weight, stride=1, groups=True)
+    refused(ArgumentError, ["stride must be an integer, got float"], F.conv2d, x, weight, stride=1.0, groups=1)
+    refused(DTypeError, ["weight is float64"], F.conv2d, x, weight.astype(np.float64), stride=1, groups=1)
+    refused(ShapeError, ["has 2 channels"], F.conv2d, x[:, :2], weight, stride=1, groups=1)
+    warm(F.max_pool2d, x, (2, 2), ceil_mode=False)
+    refused(ArgumentError, ["got the bool"], F.max_pool2d, x, (2, True))
+    refused(ArgumentError, ["ceil_mode must be True or False"], F.max_pool2d, x, (2, 2), ceil_mode=0)
+    warm(F.relu, x)
+    refused(ConfigurationError, ["no backend 'nonsense'"], F.relu, x, backend="nonsense")
+    refused(ArgumentError, ["got list"], F.relu, x.tolist())
+
+
+def test_parameters_in_a_list_are_read_each_time():
+    x, size = normal(1, 1, 8, 8), [2, 2]
+    warm(F.max_pool2d, x, size)
+    size[0] = 4
+    assert F.max_pool2d(x, size).shape == (1, 1, 2, 4)
+
+
+@pytest.mark.parametrize("make", [F.conv2d, pyconv.Conv2d(3, 4, 3, rng=0), F.relu, pyconv.ReLU(), F.max_pool2d])
+def test_bad_out_is_refused_after_a_good_call(make):
+    x = normal(1, 3, 8, 8)
+    more = {F.conv2d: (normal(4, 3, 3, 3),), F.max_pool2d: (2,)}.get(make, ())
+    good = make(x, *more)
+    warm(make, x, *more, out=np.empty_like(good))
+    locked = np.empty_like(good)
+    locked.setflags(write=False)
+    large = np.empty(2 * x.size + good.size, np.float32)
+    inside = large[: x.size].reshape(x.shape)
+    inside[...] = x
+    overlapping = large[x.size - 1 : x.size - 1 + good.size].reshape(good.shape)
+    for out, words in (
+        (locked, "read-only"),
+        (np.empty_like(good, np.float64), "dtype"),
+        (np.empty_like(good[:, :1]), "shape"),
+        (np.broadcast_to(np.empty_like(good[:1, :1, :1, :1]), good.shape), "read-only"),
+    ):
+        refused(OutputError, [words], make, x, *more, out=out)
+    refused(OutputError, ["overlaps"], make, inside, *more, out=overlapping)
+    refused(ArgumentError, ["masked"], make, x, *more, out=np.ma.masked_array(good))
+    strided = np.empty((*good.shape[:3], 2 * good.shape[3]), np.float32)[..., ::2]
+    assert make(x, *more, out=strided) is strided
+    np.testing.assert_array_equal(strided, good)
+
+
+def test_out_over_the_weights_is_refused_after_a_good_call():
+    x, weight, bias = normal(1, 4, 3, 3), normal(4, 4, 1, 1), normal(4)
+    memory = np.empty(100, np.float32)
+    own_weight, own_bias = memory[:16].reshape(weight.shape), memory[50:54]
+    own_weight[...], own_bias[...] = weight, bias
+    out = np.empty((1, 4, 3, 3), np.float32)
+    warm(F.conv2d, x, own_weight, own_bias, out=out)
+    for place in (15, 45):
+        over = memory[place : place + 36].reshape(out.shape)
+        refused(OutputError, ["overlaps"], F.conv2d, x, own_weight, own_bias, out=over)
+
+
+def test_in_place():
+    x = normal(1, 3, 8, 8)
+    layer = pyconv.ReLU()
+    warm(layer, x)
+    wanted = np.maximum(x, 0)
+    work = x.copy()
+    assert known_by(layer, work, work) is work
+    np.testing.assert_array_equal(work, wanted)
+    inplace = pyconv.ReLU(inplace=True)
+    for _ in range(4):
+        work = x.copy()
+        assert inplace(work) is work
+        np.testing.assert_array_equal(work, wanted)
+
+
+def test_a_functions_weights_may_change_in_place():
+    x, weight, bias = normal(1, 3, 6, 7), normal(4, 3, 3, 3), normal(4)
+    for seed in range(12):
+        for array in (weight, bias):
+            array[...] = normal(*array.shape, seed=seed)
+            wanted = F.conv2d(x, weight, bias, backend=GENERAL)
+            for _ in range(1 + seed % 3):
+                assert bits(F.conv2d(x, weight, bias)) == bits(wanted)
+    assert bits(F.conv2d(x, weight)) == bits(F.conv2d(x, weight, backend=GENERAL))
+    weight[...] = 0
+    zero = F.conv2d(x, weight, backend=GENERAL)
+    warm(F.conv2d, x, weight)
+    weight[...] = -0.0  # equal, but not the same bits
+    assert bits(F.conv2d(x, weight)) == bits(F.conv2d(x, weight, backend=GENERAL)) == bits(zero)
+
+
+def test_what_is_set_on_a_layer_counts(spy):
+    x, layer = normal(1, 3, 8, 8), pyconv.Conv2d(3, 4, 3, rng=0)
+    for seed in range(3):
+        warm(layer, x)
+        layer.weight = normal(4, 3, 3, 3, seed=seed)
+        assert bits(layer(x)) == bits(F.conv2d(x, layer.weight, layer.bias, backend=GENERAL, algorithm="auto"))
+    warm(layer, x)
+    layer.load_state_dict({"weight": np.ones((4, 3, 3, 3)), "bias": np.ones(4)})
+    np.testing.assert_allclose(layer(x), F.conv2d(x, np.ones((4, 3, 3, 3), "f"), np.ones(4, "f")), rtol=1e-5)
+    warm(layer, x)
+    assert spy == []
+    layer.backend = "reference"
+    layer(x)
+    assert spy == ["conv2d"]
+    relu = pyconv.ReLU()
+    warm(relu, x)
+    relu.inplace = True
+    assert relu(x) is x
+
+
+@pytest.mark.parametrize("kind", [F.relu, pyconv.ReLU()], ids=["function", "layer"])
+def test_the_choice_of_a_backend_counts(kind, spy, monkeypatch):
+    x = normal(2, 3)
+
+    def runs_on_reference():
+        warm(kind, x)
+        found = bool(spy)
+        spy.clear()
+        return found
+
+    assert not runs_on_reference()
+    with pyconv.use_backend("reference"):
+        assert runs_on_reference()
+        with pyconv.use_backend("cpu"):
+            assert not runs_on_reference()
+        with pyconv.use_backend(None):
+            assert not runs_on_reference()
+    assert not runs_on_reference()
+    pyconv.set_backend("reference")
+    assert runs_on_reference()
+    pyconv.set_backend(None)
+    assert not runs_on_reference()
+    for value, expected in (("reference", True), ("cpu", False), ("", False), ("cuda,reference", None)):
+        monkeypatch.setenv("PYCONV_BACKEND", value)
+        assert runs_on_reference() == expected or expected is None
+    monkeypatch.delenv("PYCONV_BACKEND")
+    assert not runs_on_reference()
+    monkeypatch.setenv("PYCONV_BACKEND", "nonsense")
+    with pytest.raises(ConfigurationError, match="nonsense"):
+        kind(x)
+    monkeypatch.delenv("PYCONV_BACKEND")
+    assert not runs_on_reference()
+    monkeypatch.setattr(os, "environ", {**os.environ, "PYCONV_BACKEND": "reference"})
+    assert runs_on_reference()
+
+
+def test_the_same_block_again_is_known():
+    layer, x = pyconv.ReLU(), normal(2, 3)
+    for _ in range(2):
+        with pyconv.use_backend("cpu"):
+            layer(x)
+    with pyconv.use_backend("cpu"):
+        assert known_by(layer, x) is not None
+    assert known_by(layer, x) is None
+
+
+def test_another_thread_chooses_for_itself(spy):
+    layer, x = pyconv.ReLU(), normal(2, 3)
+    warm(layer, x)
+
+    def other():
+        with pyconv.use_backend("reference"):
+            layer(x)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert spy == ["relu"]
+    assert known_by(layer, x) is not None
+
+
+def test_refused_backends_are_refused_again():
+    x = normal(2, 3)
+    warm(F.relu, x)
+    for _ in range(3):
+        with pyconv.use_backend("cuda"):
+            if not next(status for status in pyconv.backends() if status.name == "cuda").usable:
+                refused(BackendError, ["cuda was asked for"], F.relu, x)
+
+
+def test_the_number_of_threads_counts():
+    layer, x = pyconv.Conv2d(16, 64, 3, padding=1, rng=0), normal(4, 16, 64, 64)
+    before = pyconv.get_num_threads()
+    try:
+        results = []
+        for count in (1, 2, 3):
+            pyconv.set_num_threads(count)
+            assert count == 1 or known_by(layer, x) is None
+            results.append(bits(warm(layer, x)))
+            assert bits(known_by(layer, x)) == results[0]
+        assert len(set(results)) == 1
+    finally:
+        pyconv.set_num_threads(before)
+
+
+def test_not_finite_after_a_good_call():
+    layer = pyconv.Conv2d(16, 64, 3, padding=1, algorithm="winograd", rng=0)
+    general = copy.deepcopy(layer)
+    general.backend = GENERAL
+    x = normal(2, 16, 20, 20)
+    warm(layer, x)
+    assert known_by(layer, x) is not None
+    x[1, 3, 7, 7] = np.inf
+    with np.errstate(all="ignore"):
+        assert known_by(layer, x) is None
+        assert bits(layer(x)) == bits(general(x))
+    assert np.isfinite(layer(x)).sum() == 2 * 64 * 400 - 64 * 9
+
+
+class Turns(pyconv.ReLU):
+    """Its plan goes by more than its attributes and the input's layout."""
+
+    def __init__(self):
+        super().__init__()
+        self.turn = [0]
+
+    def plan_call(self, input, out=None):
+        self.turn[0] += 1
+        self._op = ("relu", "tanh")[self.turn[0] % 2]
+        return super().plan_call(input, out)
+
+
+class Doubled(pyconv.ReLU):
+    plans_alike = True  # and yet it is never known, as it plans for an array of its own
+
+    def plan_call(self, input, out=None):
+        return super().plan_call(2 * input, out)
+
+
+def test_layers_of_others():
+    x, turns = normal(2, 3), Turns()
+    for turn in range(6):
+        np.testing.assert_array_equal(turns(x), F.relu(x) if turn % 2 else F.tanh(x))
+    doubled = Doubled()
+    for _ in range(5):
+        np.testing.assert_array_equal(doubled(x), F.relu(2 * x))
+
+
+def test_copies_begin_with_nothing():
+    layer, x = pyconv.Conv2d(2, 3, 3, rng=0), normal(1, 2, 5, 5)
+    fresh = len(pickle.dumps(layer))
+    wanted = warm(layer, x)
+    assert len(pickle.dumps(layer)) == fresh
+    for other in (copy.copy(layer), copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert "_known" not in other.__dict__
+        assert bits(warm(other, x)) == bits(wanted)
+    assert copy.deepcopy(layer.__dict__["_known"]).run(x, None, None, None, ()) is None
+
+
+def test_many_shapes_come_and_go():
+    layer, inputs = pyconv.Conv2d(2, 3, 3, padding=1, rng=0), [normal(1, 2, size, 9) for size in range(3, 40)]
+    general = copy.deepcopy(layer)
+    general.backend = GENERAL
+    wanted = [bits(general(x)) for x in inputs]
+    for _ in range(4):
+        assert [bits(layer(x)) for x in inputs] == wanted
+    for x in inputs[:16]:
+        warm(layer, x)
+    assert [bits(known_by(layer, x)) for x in inputs[:16]] == wanted[:16]
+    assert known_by(layer, inputs[16]) is None
+
+
+def test_no_weights_of_the_past_are_left_in_a_layer():
+    """Others call the layer all the time; once an assignment is done, what this thread gets is of the new weights."""
+    layer, x = pyconv.Conv2d(1, 1, 1, bias=False, rng=0), np.ones((1, 1, 2, 2), np.float32)
+    done = threading.Event()
+
+    def call():
+        while not done.is_set():
+            layer(x)
+
+    others = [threading.Thread(target=call) for _ in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in others:
+            thread.start()
+        for value in range(1500):
+            layer.weight = np.full((1, 1, 1, 1), value, np.float32)
+            for _ in range(3):
+                assert (layer(x) == value).all()
+    finally:
+        done.set()
+        sys.setswitchinterval(interval)
+        for thread in others:
+            thread.join()
