@@ -101,11 +101,25 @@ def allowed_threads(int wanted, int preset):
     return pc_allowed_threads(wanted, preset)
 
 
-def measure_peak(int isa, bint is_double, int threads, double seconds=0.2):
+def measure_wake(int threads):
+    """Seconds that a parallel region on ``threads`` threads takes beyond its work: the median of some."""
+    cdef int _i
+    cdef double nothing = 0
+    taken = []
+    pc_note_parallel()
+    end = time.perf_counter() + 0.0005
+    while len(taken) < 4 or (len(taken) < 32 and time.perf_counter() < end):
+        start = time.perf_counter()
+        for _i in prange(threads, nogil=True, schedule="static", num_threads=threads):
+            nothing += 1
+        taken.append(time.perf_counter() - start)
+    return sorted(taken[1:])[(len(taken) - 1) // 2]  # the first one may have started the threads
+
+
+def measure_peak(int isa, bint is_double, int threads, double seconds=0.2, int64_t rounds=1_000_000):
     """Multiply-adds that touch no memory, on ``threads`` threads: flops per second, best of several bursts."""
     check(isa)
     cdef const pc_kernels *table = pc_kernels_of(isa, is_double)
-    cdef int64_t rounds = 1_000_000
     cdef int _i
     cdef double flops, best = 0
     end = time.perf_counter() + seconds

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import gcd
 
+from ..._core import runtime
 from ...plan import ConvPlan
-from . import threads
+from . import isa, wake
 
 __all__ = ["BRIEF_FLOPS", "ceil_div", "shares", "threads_for"]
-
-SERIAL_FLOPS = 3_000_000
-"""Below this, starting threads takes about as long as it saves: some 10 microseconds, measured, and cold caches."""
 
 BRIEF_FLOPS = 200_000
 """Below this, a few microseconds, other Python threads are not let run meanwhile: the switch would cost as much."""
@@ -21,9 +20,17 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
+@lru_cache(maxsize=8)
+def _rate(level: int, is_double: bool) -> float:
+    """Flops per second of one thread on short convolutions: two thirds of what it can do, measured (NOTES.md)."""
+    return runtime.measure_peak(level, is_double, 1, 2e-5, 1_000) * 2 / 3
+
+
 def threads_for(plan: ConvPlan) -> int:
-    """The threads that are worth starting for a plan."""
-    return threads.count() if plan.flops >= SERIAL_FLOPS else 1
+    """The threads that are worth waking for a plan."""
+    if plan.flops < BRIEF_FLOPS:
+        return 1
+    return wake.threads_for(plan.flops / _rate(isa.current(), plan.dtype == "float64"))
 
 
 def shares(bands: int, most: int, count: int) -> int:

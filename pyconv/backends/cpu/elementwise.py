@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..._core import elementwise
 from ...plan import ElementwisePlan
-from . import isa, threads
+from . import isa, wake
 
 __all__ = ["implementations", "run", "work"]
 
-SERIAL_ELEMENTS = 65_536
-"""Arrays smaller than this are not worth starting threads for."""
-
 BRIEF_ELEMENTS = 2_048
-"""Below this, other Python threads are not let run meanwhile: the switch would cost as much."""
+"""Below this, one thread takes it all, and other Python threads are not let run meanwhile."""
 
 CHUNK = 16_384
-"""Elements a thread takes at a time."""
+"""Elements a thread takes at a time, at most."""
+
+
+@lru_cache(maxsize=64)
+def _seconds_per_element(op: str, dtype: str, level: int) -> float:
+    x = np.linspace(-4, 4, CHUNK, dtype=dtype)
+    out = np.empty_like(x)
+    return wake.seconds_of(lambda: elementwise.run(level, elementwise.KERNELS[op], x, out, 1, CHUNK)) / CHUNK
+
+
+def _shared(plan: ElementwisePlan, size: int) -> tuple[int, int]:
+    """(threads, elements that each takes at a time)."""
+    if size < BRIEF_ELEMENTS:
+        return 1, CHUNK
+    count = wake.threads_for(size * _seconds_per_element(plan.op, plan.dtype, isa.current()))
+    return count, min(CHUNK, -(-size // count // 1024) * 1024)
 
 
 def implementations(plan: ElementwisePlan) -> list[tuple[str, str | None]]:
@@ -44,8 +57,7 @@ def run(plan: ElementwisePlan, x: np.ndarray, prepared: Any, out: np.ndarray | N
         elementwise.KERNELS[plan.op],
         x,
         result,
-        threads.count() if x.size >= SERIAL_ELEMENTS else 1,
-        CHUNK,
+        *_shared(plan, x.size),
     )
     if out is None or result is out:
         return result
@@ -62,7 +74,6 @@ def work(plan: ElementwisePlan, x: np.ndarray, result: np.ndarray) -> elementwis
         plan.dtype == "float64",
         elementwise.KERNELS[plan.op],
         x.size,
-        threads.count() if x.size >= SERIAL_ELEMENTS else 1,
-        CHUNK,
+        *_shared(plan, x.size),
         x.size < BRIEF_ELEMENTS,
     )

@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..._core import pool, runtime
-from ...plan import PoolPlan, span
-from . import isa, threads
+from ...plan import PoolPlan, plan_max_pool2d, span
+from . import isa, wake
 from .arrays import into, native
 
 __all__ = ["implementations", "run", "work"]
-
-SERIAL_ELEMENTS = 32_768
-"""Inputs smaller than this are not worth starting threads for."""
 
 TASK_ELEMENTS = 16_384
 """Input elements a task reads, about: it keeps the rows in the first-level cache, and threads busy to the end."""
@@ -73,9 +70,22 @@ def _tasks(plan: PoolPlan, level: int, count: int) -> pool.PoolTasks:
     return pool.PoolTasks(level, is_double, count, plan, rows, block, line, planes)
 
 
+@lru_cache(maxsize=8)
+def _seconds_per_element(dtype: str, level: int) -> float:
+    """Of an input to windows of 2x2 with stride 2."""
+    shape = (1, 16, 32, 32)
+    plan = plan_max_pool2d(
+        shape, dtype, int(dtype[5:]) // 8, "nchw", (2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1), False, False
+    )
+    x, out, tasks = np.zeros(shape, dtype), np.empty(plan.out_shape, dtype), _tasks(plan, level, 1)
+    return wake.seconds_of(lambda: pool.run(tasks, x, out)) / x.size
+
+
 def _threads(plan: PoolPlan) -> int:
     elements = plan.batch * plan.channels * plan.in_size[0] * plan.in_size[1]
-    return threads.count() if elements >= SERIAL_ELEMENTS else 1
+    if elements < BRIEF_ELEMENTS:
+        return 1
+    return wake.threads_for(elements * sum(plan.kernel) / 4 * _seconds_per_element(plan.dtype, isa.current()))
 
 
 def run(plan: PoolPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> Any:
