@@ -273,13 +273,22 @@ def _from_environment(value: str) -> tuple[str, ...]:
     return _names(value, f"PYCONV_BACKEND={value!r}")
 
 
+def _environment() -> str:
+    """PYCONV_BACKEND's value, or nothing."""
+    environ = os.environ
+    values = getattr(environ, "_data", None)  # os.environ itself takes a microsecond to say that it is not there
+    if isinstance(values, dict) and environ.encodekey("PYCONV_BACKEND") not in values:
+        return ""
+    return environ.get("PYCONV_BACKEND", "").strip()
+
+
 def requested(argument: Any = None) -> tuple[str, ...] | None:
     """The names that were asked for, by order of precedence; None where the choice is automatic."""
     if argument is not None:
         return _names(argument, "backend=")
     names = _context.get() or _default
     if names is None:
-        value = os.environ.get("PYCONV_BACKEND", "").strip()
+        value = _environment()
         names = _from_environment(value) if value else None
     return names
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import pyconv.functional as F
-from benchmarks import data, machine, results, table
+from benchmarks import calls, data, machine, results, table
 from benchmarks.layers import LISTS, Layer, activation, conv, image_filter, pool, select
 from benchmarks.peers.base import Peer, Unsupported, Way
 from benchmarks.run import Settings, measure
@@ -312,3 +312,11 @@ def test_command_refuses_what_it_does_not_know(words, message, capsys):
     with pytest.raises(SystemExit):
         main(words)
     assert message in capsys.readouterr().err
+
+
+def test_the_parts_of_a_call_add_up():
+    rows = {part.name: part.microseconds for part in calls.breakdown(rounds=2)}
+    total = rows.pop("**layer(x)**")
+    parts = list(rows.values())[:6]
+    np.testing.assert_allclose(np.sum(parts, axis=0), total, atol=1e-6)
+    assert len(total) == len(calls.CASES)
