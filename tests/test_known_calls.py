@@ -190,13 +190,30 @@ def test_bad_out_is_refused_after_a_good_call(make):
 def test_out_over_the_weights_is_refused_after_a_good_call():
     x, weight, bias = normal(1, 4, 3, 3), normal(4, 4, 1, 1), normal(4)
     memory = np.empty(100, np.float32)
-    own_weight, own_bias = memory[:16].reshape(weight.shape), memory[50:54]
+    own_weight, own_bias = memory[:16].reshape(weight.shape), memory[60:64]
     own_weight[...], own_bias[...] = weight, bias
     out = np.empty((1, 4, 3, 3), np.float32)
     warm(F.conv2d, x, own_weight, own_bias, out=out)
-    for place in (15, 45):
+    for place in (15, 30):
         over = memory[place : place + 36].reshape(out.shape)
         refused(OutputError, ["overlaps"], F.conv2d, x, own_weight, own_bias, out=over)
+
+
+def test_out_with_gaps_teaches_nothing():
+    x = normal(1, 3, 8, 8)
+    for layer in (pyconv.ReLU(), pyconv.MaxPool2d(3, 1, 1), pyconv.Conv2d(3, 3, 1, rng=0)):
+        wanted = layer(x)
+        warm(layer, x, out=np.empty((1, 3, 8, 16), np.float32)[..., ::2])
+        assert known_by(layer, x) is None
+        assert bits(warm(layer, x)) == bits(wanted)
+
+
+def test_only_activations_work_in_place():
+    x = normal(1, 3, 8, 8)
+    pool, conv = pyconv.MaxPool2d(3, 1, 1), pyconv.Conv2d(3, 3, 1, rng=0)
+    for layer in (pool, conv):
+        warm(layer, x, out=np.empty_like(x))
+        refused(OutputError, ["overlaps an input"], layer, x, out=x)
 
 
 def test_in_place():
@@ -335,6 +352,21 @@ def test_the_number_of_threads_counts():
         pyconv.set_num_threads(before)
 
 
+def test_a_limit_of_threads_counts():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    layer, x = pyconv.Conv2d(16, 64, 3, padding=1, rng=0), normal(4, 16, 64, 64)
+    before = pyconv.get_num_threads()
+    try:
+        pyconv.set_num_threads(2)
+        wanted = bits(warm(layer, x))
+        assert bits(known_by(layer, x)) == wanted
+        with threadpoolctl.threadpool_limits(1):
+            assert known_by(layer, x) is None
+            assert bits(layer(x)) == wanted
+    finally:
+        pyconv.set_num_threads(before)
+
+
 def test_not_finite_after_a_good_call():
     layer = pyconv.Conv2d(16, 64, 3, padding=1, algorithm="winograd", rng=0)
     general = copy.deepcopy(layer)
@@ -358,8 +390,7 @@ class Turns(pyconv.ReLU):
 
     def plan_call(self, input, out=None):
         self.turn[0] += 1
-        self._op = ("relu", "tanh")[self.turn[0] % 2]
-        return super().plan_call(input, out)
+        return F.activation.plan_call_activation(("relu", "tanh")[self.turn[0] % 2], input, out)
 
 
 class Doubled(pyconv.ReLU):
@@ -367,6 +398,27 @@ class Doubled(pyconv.ReLU):
 
     def plan_call(self, input, out=None):
         return super().plan_call(2 * input, out)
+
+
+class Switched(pyconv.ReLU):
+    """While its attribute is being set, it is called, as another thread may do."""
+
+    @property
+    def function(self):
+        return self._op
+
+    @function.setter
+    def function(self, name):
+        warm(self, np.ones((2, 3), np.float32))
+        self.__dict__["_op"] = name
+
+
+def test_what_others_plan_while_an_attribute_is_set_is_dropped():
+    layer, x = Switched(), normal(2, 3)
+    layer.function = "tanh"
+    np.testing.assert_array_equal(layer(x), F.tanh(x))
+    layer.function = "relu"
+    np.testing.assert_array_equal(layer(x), F.relu(x))
 
 
 def test_layers_of_others():

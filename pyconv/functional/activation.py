@@ -20,12 +20,12 @@ def plan_call_activation(op: str, input: Any, out: Any) -> Call:
     plan = plan_elementwise(op, tuple(x.shape), dtype)
     if out is not None:
         check_out(op, out, kind, plan.out_shape, dtype, (x,), in_place=True)
-    return Call(plan, x, kind, out=out, given=out, input=input)
+    return Call(plan, x, kind, out=out, given=out)
 
 
 def run_activation(op: str, input: Any, out: Any, backend: Any) -> Any:
     """Run the activation called ``op`` the general way."""
-    return run(plan_call_activation(op, input, out), backend, _known[op], (backend,))
+    return run(plan_call_activation(op, input, out), input, backend, _known[op], (backend,))
 
 
 def relu(input: Any, *, out: Any = None, backend: str | None = None) -> Any:

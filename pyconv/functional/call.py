@@ -24,7 +24,6 @@ class Call(NamedTuple):
     out: Any = None
     squeeze: bool = False  # the input had no batch dimension, so the result has none
     given: Any = None  # out= as the caller has it, and gets it back
-    input: Any = None  # the input as the caller has it
 
     def run(self, backend: registry.Backend, prepared: Any) -> Any:
         """Run it on the backend that was selected, with the weights that this backend prepared."""
@@ -39,15 +38,15 @@ class Call(NamedTuple):
         return result
 
 
-def run(call: Call, backend: Any, known: Known, parameters: tuple[Any, ...]) -> Any:
+def run(call: Call, input: Any, backend: Any, known: Known, parameters: tuple[Any, ...]) -> Any:
     """Run a function's call on the backend it asks for, or that is chosen for it.
 
-    ``known`` did not know it, by ``parameters``; it may know it the next time.
+    ``known`` did not know it, by ``input`` and ``parameters``; it may know it the next time.
     """
     chosen = registry.select(call.plan, call.kind, backend)
     prepared = chosen.prepare(call.plan, call.weight, call.bias)
     result = call.run(chosen, prepared)
-    known.note(call, call.input, call.given, chosen, backend, prepared, result, parameters, own_weights=False)
+    known.note(call, input, call.given, chosen, backend, prepared, result, parameters, own_weights=False)
     return result
 
 

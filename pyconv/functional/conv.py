@@ -64,7 +64,7 @@ def plan_call_conv2d(
     inputs = (x, weight) if bias is None else (x, weight, bias)
     batched = input.ndim == 4
     target = checked_out("conv2d", out, kind, plan.out_shape, dtype, inputs, batched)
-    return Call(plan, x, kind, weight, bias, target, not batched, out, input)
+    return Call(plan, x, kind, weight, bias, target, not batched, out)
 
 
 def pad2d(x: Any, padding: Pads | str, mode: str, kernel: Pair, dilation: Pair) -> Any:
@@ -158,4 +158,4 @@ def conv2d(
     if result is not None:
         return result
     parameters = conv_parameters("conv2d", stride, padding, dilation, groups)
-    return run(plan_call_conv2d(input, weight, bias, parameters, out, algorithm), backend, _known, given)
+    return run(plan_call_conv2d(input, weight, bias, parameters, out, algorithm), input, backend, _known, given)

@@ -57,12 +57,12 @@ class Known:
     ) -> None:
         """Know ``call``, which was run on ``backend`` and gave ``result``, if it has come before.
 
-        ``input``, ``out`` and ``argument`` (``backend=``) are the caller's, ``parameters`` what it called ``run`` with;
-        a call that was planned for other arrays is not known.
+        ``input``, ``out`` and ``argument`` (``backend=``) are the caller's, ``parameters`` what it called ``run`` with.
+        A call that was planned for another array, or another ``out``, is not known.
         ``own_weights``: they are a layer's, which do not change under it.
         """
         offer = getattr(backend, "known_calls", None)
-        if offer is None or call.input is not input or call.given is not out or verbose():
+        if offer is None or call.given is not out or verbose():
             return
         if call.plan not in self._plans:  # what comes once only is not worth keeping
             plans = self._plans if len(self._plans) < _MOST_PLANS else set()

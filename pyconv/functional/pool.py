@@ -21,7 +21,7 @@ def plan_call_max_pool2d(input: Any, parameters: tuple[Pair, Pair, Pads, Pair, b
     plan = plan_max_pool2d(tuple(x.shape), dtype, x.dtype.itemsize, layout_of(x), *parameters)
     batched = input.ndim == 4
     target = checked_out("max_pool2d", out, kind, plan.out_shape, dtype, (x,), batched)
-    return Call(plan, x, kind, out=target, squeeze=not batched, given=out, input=input)
+    return Call(plan, x, kind, out=target, squeeze=not batched, given=out)
 
 
 def max_pool2d(
@@ -89,4 +89,4 @@ def max_pool2d(
     if result is not None:
         return result
     parameters = pool_parameters("max_pool2d", kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-    return run(plan_call_max_pool2d(input, parameters, out), backend, _known, given)
+    return run(plan_call_max_pool2d(input, parameters, out), input, backend, _known, given)
