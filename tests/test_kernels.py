@@ -75,7 +75,7 @@ def _tilings(level, is_double, out_channels):
         count = out_channels // channels
         real = out_channels - count * channels
         if real <= rest:
-            yield Tiling(full, channels, vectors * lanes, count, last, rest, real)
+            yield Tiling(full, channels, vectors * lanes, 0.0, count, last, rest, real)
 
 
 def test_names_of_instruction_sets():
@@ -184,11 +184,16 @@ def test_order_of_implementations():
     try:
         x = normal(1, 64, 56, 56)
         found = pyconv.report.explanation(F.conv2d, x, normal(64, 64, 3, 3), backend="cpu")
-        names = ["cpu:winograd_f4x3_baseline", "cpu:direct_4x12_baseline"]
-        assert [name for name, _ in found.steps[0].candidates] == names
+        names = ["depthwise_baseline", "winograd_f4x3_baseline", "channels_6x8_baseline", "direct_4x12_baseline"]
+        assert [name for name, _ in found.steps[0].candidates] == [f"cpu:{name}" for name in names]
         assert found.steps[0].implementation == "winograd_f4x3_baseline"
-        found = pyconv.report.explanation(F.conv2d, x, normal(64, 64, 3, 3), stride=2, backend="cpu")
-        assert found.steps[0].implementation == "direct_4x12_baseline"
+        for wanted, images, weight, more in (
+            ("direct_4x12_baseline", x, normal(64, 64, 1, 1), {}),
+            ("channels_6x8_baseline", normal(1, 512, 7, 7), normal(64, 512, 1, 1), {}),
+            ("depthwise_baseline", x, normal(64, 1, 3, 3), {"groups": 64}),
+        ):
+            found = pyconv.report.explanation(F.conv2d, images, weight, backend="cpu", **more)
+            assert found.steps[0].implementation == wanted
         found = pyconv.report.explanation(F.max_pool2d, x, 2, backend="cpu")
         names = ["cpu:channels_baseline", "cpu:separable_baseline", "cpu:windows_baseline"]
         assert [name for name, _ in found.steps[0].candidates] == names
@@ -206,10 +211,10 @@ def test_order_of_implementations():
 
 def test_bands_that_would_not_fit_are_refused():
     """A plan whose packed input is beyond all reason is refused in words, before any memory is taken."""
-    x = np.broadcast_to(np.float32(1), (1, 1, 2**20, 2**20))
-    weight = np.ones((1, 1, 2, 2), np.float32)
+    x = np.broadcast_to(np.float32(1), (1, 2, 2**20, 2**20))
+    weight = np.ones((1, 2, 2, 2), np.float32)
     with pytest.raises(pyconv.errors.BackendError, match="packed elements"):
-        F.conv2d(x, weight, dilation=2**20 - 4, backend="cpu")
+        F.conv2d(x, weight, dilation=2**20 - 400, backend="cpu")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -302,16 +302,11 @@ assert F.relu(np.empty((2**40, 0, 2**20), np.float32), backend="cpu").shape == (
 
 @pytest.mark.parametrize("name", HUGE)
 def test_huge_numbers(name):
-    """The right result; for one of them, which is beyond all reason, an error in words."""
+    """The right result."""
     code = "import numpy as np, pyconv, pyconv.functional as F\ntry:\n"
     code += "".join(f"    {line}\n" for line in HUGE[name].strip().splitlines())
     code += "except (pyconv.errors.BackendError, MemoryError) as error:\n    print(type(error).__name__, error)\n"
-    message = output_of(code, timeout=60)
-    if name == "conv_dilation":
-        assert message.startswith("BackendError"), message
-        assert "packed elements" in message
-    else:
-        assert message == ""
+    assert output_of(code, timeout=60) == ""
 
 
 def test_denormals_do_not_change_the_floating_point_state():
@@ -380,7 +375,7 @@ assert right and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 def test_padding_that_only_plain_numpy_would_write_out_is_refused():
     """The cpu backend refuses it in words, and automatic choice must not go on to one that takes all memory."""
-    x, weight = np.ones((1, 1, 8, 8), np.float32), np.ones((1, 1, 3, 3), np.float32)
+    x, weight = np.ones((1, 2, 300, 300), np.float32), np.ones((1, 2, 3, 3), np.float32)
     for far in (2**20, 2**31 - 1):
         with pytest.raises(pyconv.errors.BackendError, match="the padded input in float64"):
             F.conv2d(x, weight, padding=far, dilation=far)

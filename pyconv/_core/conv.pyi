@@ -12,6 +12,14 @@ class ConvTasks:
 class DirectTasks(ConvTasks):
     def __init__(self, isa: int, is_double: bool, threads: int, b: Any) -> None: ...
 
+class ChannelsTasks(ConvTasks):
+    def __init__(self, isa: int, is_double: bool, threads: int, plan: Any, cut: Any) -> None: ...
+
+class DepthwiseTasks(ConvTasks):
+    def __init__(
+        self, isa: int, is_double: bool, threads: int, plan: Any, parts: int, bands: int, scratch_bytes: int
+    ) -> None: ...
+
 class WinogradTasks(ConvTasks):
     def __init__(self, isa: int, is_double: bool, threads: int, plan: Any, grid: Any) -> None: ...
 

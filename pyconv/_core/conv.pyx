@@ -9,7 +9,9 @@ from libc.string cimport memcpy
 cimport numpy as cnp
 
 from .calls cimport Work
-from .kernels cimport pc_conv_arrays, pc_conv_task, pc_direct, pc_kernels, pc_winograd
+from .kernels cimport (
+    pc_channels, pc_channels_tile, pc_conv_arrays, pc_conv_task, pc_depthwise, pc_direct, pc_kernels, pc_winograd,
+)
 from .runtime cimport check_array, check_packed, kernels, note_parallel, scratch
 
 import numpy as np
@@ -30,6 +32,7 @@ cdef class ConvTasks:
     cdef const void *parameters  # of the algorithm, as its tasks get them
     cdef int type_number
     cdef int64_t batch
+    cdef int64_t row  # elements from one row of the output to the next, where rows must have no gaps; 0: anything
     cdef readonly int64_t count
     cdef readonly int threads
     cdef readonly size_t scratch_bytes
@@ -39,6 +42,7 @@ cdef class ConvTasks:
         self.table = kernels(isa, is_double)
         self.type_number = cnp.NPY_DOUBLE if is_double else cnp.NPY_FLOAT
         self.threads = threads
+        self.row = 0
 
 
 cdef class DirectTasks(ConvTasks):
@@ -62,7 +66,8 @@ cdef class DirectTasks(ConvTasks):
         d.stride_h, d.stride_w = b.stride
         d.pad_top, d.pad_left = b.origin
         d.rows, d.cols = b.rows, b.cols
-        d.bands_h, d.bands_w, d.shares, d.band_stays = b.bands_h, b.bands_w, b.shares, b.band_stays
+        d.bands_h, d.bands_w, d.shares = b.bands_h, b.bands_w, b.shares
+        d.band_stays, d.in_place = b.band_stays, b.in_place
         d.phases_h, d.phases_w = phase_h.shape[0], phase_w.shape[0]
         d.phase_h = <const int32_t *>cnp.PyArray_DATA(phase_h)
         d.phase_w = <const int32_t *>cnp.PyArray_DATA(phase_w)
@@ -71,9 +76,62 @@ cdef class DirectTasks(ConvTasks):
         d.offsets = <const int32_t *>cnp.PyArray_DATA(offsets)
         d.full_tile, d.last_tile = b.full_tile, b.last_tile
         d.full_tiles, d.last_channels = b.full_tiles, b.last_channels
-        self.parameters, self.work = d, self.table.direct_task
+        self.parameters, self.work, self.row = d, self.table.direct_task, b.row
         self.batch, self.count = b.batch, b.tasks
         self.scratch_bytes = b.scratch * (8 if is_double else 4)
+
+
+cdef class ChannelsTasks(ConvTasks):
+    """Direct sums in vectors of output channels; ``cut`` has the sizes, see channels.py."""
+
+    cdef pc_channels channels
+    cdef object arrays  # what channels points into
+
+    def __init__(self, int isa, bint is_double, int threads, plan, cut):
+        super().__init__(isa, is_double, threads)
+        cdef cnp.ndarray tiles = cut.tiles, band_tiles = cut.band_tiles
+        self.arrays = (tiles, band_tiles)
+        if tiles.dtype != "int32" or band_tiles.dtype != "int64" or not tiles.flags.c_contiguous:
+            raise TypeError("tiles must be a contiguous int32 array, band_tiles an int64 one")
+        if tiles.shape[1] * 4 != sizeof(pc_channels_tile):
+            raise TypeError("tiles must have a row for each pc_channels_tile")
+        cdef pc_channels *c = &self.channels
+        c.groups = plan.groups
+        c.in_channels, c.out_channels = plan.in_channels // plan.groups, plan.out_channels // plan.groups
+        c.out_h, c.out_w = plan.out_size
+        c.kernel_h, c.kernel_w = plan.kernel
+        c.stride_h, c.stride_w = plan.stride
+        c.pad_top, c.pad_left = plan.padding[0][0], plan.padding[1][0]
+        c.dilation_h, c.dilation_w = plan.dilation
+        c.chunk, c.blocks, c.shares = cut.chunk, cut.blocks, cut.shares
+        c.bands, c.parts, c.pixels, c.most_tiles = cut.bands, cut.parts, cut.pixels, cut.most_tiles
+        c.tiles = <const pc_channels_tile *>cnp.PyArray_DATA(tiles)
+        c.band_tiles = <const int64_t *>cnp.PyArray_DATA(band_tiles)
+        self.parameters, self.work = c, self.table.channels_task
+        self.batch, self.count = plan.batch, plan.batch * c.groups * c.parts * c.shares
+        self.scratch_bytes = cut.scratch
+
+
+cdef class DepthwiseTasks(ConvTasks):
+    """One input channel for each output channel: planes filtered where they lie."""
+
+    cdef pc_depthwise depthwise
+
+    def __init__(self, int isa, bint is_double, int threads, plan, int64_t parts, int64_t bands, size_t scratch_bytes):
+        super().__init__(isa, is_double, threads)
+        cdef pc_depthwise *d = &self.depthwise
+        d.planes, d.out_channels = plan.batch * plan.out_channels, plan.out_channels
+        d.multiplier = plan.out_channels // plan.groups
+        d.in_h, d.in_w = plan.in_size
+        d.out_h, d.out_w = plan.out_size
+        d.kernel_h, d.kernel_w = plan.kernel
+        d.stride_h, d.stride_w = plan.stride
+        d.pad_top, d.pad_left = plan.padding[0][0], plan.padding[1][0]
+        d.dilation_h, d.dilation_w = plan.dilation
+        d.parts, d.bands = parts, bands
+        self.parameters, self.work = d, self.table.depthwise_task
+        self.batch, self.count = plan.batch, parts * bands
+        self.scratch_bytes = scratch_bytes
 
 
 cdef class WinogradTasks(ConvTasks):
@@ -147,6 +205,8 @@ def run(ConvTasks tasks, cnp.ndarray x, cnp.ndarray weights, cnp.ndarray bias, c
     check_packed(bias, tasks.type_number)
     if cnp.PyArray_DIM(x, 0) != tasks.batch or cnp.PyArray_DIM(out, 0) != tasks.batch:
         raise ValueError("the arrays must have as many images as the tasks")
+    if tasks.row and cnp.PyArray_DIM(out, 2) > 1 and arrays.out_strides[2] != tasks.row:
+        raise ValueError("the output's rows must have no gaps")
     arrays.x, arrays.out = cnp.PyArray_DATA(x), cnp.PyArray_DATA(out)
     arrays.weights, arrays.bias = cnp.PyArray_DATA(weights), cnp.PyArray_DATA(bias)
     cdef cnp.ndarray broken = None
@@ -161,7 +221,8 @@ def run(ConvTasks tasks, cnp.ndarray x, cnp.ndarray weights, cnp.ndarray bias, c
 cdef class ConvWork(Work):
     """Tasks and the packed weights that they read. ``brief``: too short for others to be let run meanwhile.
 
-    Undone if there are images whose results are not all finite and have to be computed directly.
+    Undone if there are images whose results are not all finite and have to be computed directly, or if the rows of the
+    output have gaps where they must not.
     """
 
     cdef ConvTasks tasks
@@ -178,6 +239,8 @@ cdef class ConvWork(Work):
         cdef pc_conv_arrays arrays
         cdef int64_t i
         cdef int undone = 0
+        if self.tasks.row and out_strides[2] != self.tasks.row:
+            return 1
         arrays.x, arrays.out = x, out
         arrays.weights, arrays.bias = cnp.PyArray_DATA(self.weights), cnp.PyArray_DATA(self.bias)
         memcpy(arrays.x_strides, x_strides, sizeof(arrays.x_strides))

@@ -23,6 +23,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t bands_h, bands_w
         int64_t shares
         int64_t band_stays
+        int64_t in_place
         int64_t phases_h, phases_w
         const int32_t *phase_h
         const int32_t *phase_w
@@ -33,6 +34,30 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t full_tile, last_tile
         int64_t full_tiles
         int64_t last_channels
+
+    ctypedef struct pc_channels_tile:
+        pass
+
+    ctypedef struct pc_channels:
+        int64_t groups
+        int64_t in_channels, out_channels
+        int64_t out_h, out_w
+        int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
+        int64_t chunk
+        int64_t blocks, shares
+        int64_t bands, parts
+        int64_t pixels
+        int64_t most_tiles
+        const pc_channels_tile *tiles
+        const int64_t *band_tiles
+
+    ctypedef struct pc_depthwise:
+        int64_t planes
+        int64_t out_channels, multiplier
+        int64_t in_h, in_w, out_h, out_w
+        int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
+        int64_t parts
+        int64_t bands
 
     ctypedef struct pc_winograd:
         int64_t in_channels, out_channels
@@ -64,7 +89,9 @@ cdef extern from "kernels/kernels.h" nogil:
         const pc_tile *tiles
         const int64_t *tile_count
         pc_conv_task direct_task
-        int64_t winograd_block_vectors
+        int64_t block_vectors, block_pixels
+        pc_conv_task channels_task
+        pc_conv_task depthwise_task
         pc_conv_task winograd_task
         void (*max_pool_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t, int64_t,
                               void *) noexcept nogil

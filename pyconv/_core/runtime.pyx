@@ -80,10 +80,16 @@ def tiles(int isa, bint is_double):
     return [(table.tiles[i].channels, table.tiles[i].vectors) for i in range(table.tile_count[0])]
 
 
-def winograd_block(int isa, bint is_double):
-    """Vectors of output channels that the Winograd products take at a time."""
+def block_vectors(int isa, bint is_double):
+    """Vectors of output channels in a full tile of the kind whose vectors run along them."""
     check(isa)
-    return pc_kernels_of(isa, is_double).winograd_block_vectors
+    return pc_kernels_of(isa, is_double).block_vectors
+
+
+def block_pixels(int isa, bint is_double):
+    """Pixels in that tile."""
+    check(isa)
+    return pc_kernels_of(isa, is_double).block_pixels
 
 
 cpdef int check(int isa) except -1:

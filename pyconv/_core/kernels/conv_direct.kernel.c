@@ -40,6 +40,7 @@ typedef struct {
     real *out;                         /* of the band's first pixel and the group's first channel */
     const int64_t *out_strides;
     int64_t rows, cols; /* of this band */
+    int64_t last_place; /* where the last tile may begin that reads nothing behind the band */
 } job;
 
 /* One row of register tiles: output channels first .. end (in tiles) at places q, q + 1, ... of the packed line. */
@@ -52,6 +53,8 @@ static void run_tiles(const job *at, int64_t q, int64_t first_tile, int64_t end_
     segment segments[MOST_VECTORS * LANES + 1];
     const int count = find_segments(segments, q, width, conv->pitch, at->rows, at->cols, at->out_strides[2]);
     const int direct = count == 1 && segments[0].count == width;
+    /* a tile that would read on past the image begins earlier, and does again what others have done */
+    const int64_t place = least(q, at->last_place), skipped = q - place;
     for (int64_t tile = first_tile; tile < end_tile; tile++) {
         const pc_tile *run = tile < conv->full_tiles ? full : last;
         const int64_t channels = tile < conv->full_tiles ? full->channels : conv->last_channels;
@@ -59,13 +62,13 @@ static void run_tiles(const job *at, int64_t q, int64_t first_tile, int64_t end_
         const real *weights = at->weights + first * conv->taps, *bias = at->bias + first;
         real *to = at->out + first * channel_stride;
         if (direct && channels == run->channels) {
-            run->run(at->band + q, conv->offsets, conv->taps, weights, bias, to + segments[0].to, channel_stride);
+            run->run(at->band + place, conv->offsets, conv->taps, weights, bias, to + segments[0].to, channel_stride);
             continue;
         }
-        run->run(at->band + q, conv->offsets, conv->taps, weights, bias, result, width);
+        run->run(at->band + place, conv->offsets, conv->taps, weights, bias, result, width);
         for (int64_t k = 0; k < channels; k++, to += channel_stride) {
             for (int s = 0; s < count; s++) {
-                memcpy(to + segments[s].to, result + k * width + segments[s].from,
+                memcpy(to + segments[s].to, result + k * width + skipped + segments[s].from,
                        (size_t)segments[s].count * sizeof(real));
             }
         }
@@ -91,9 +94,10 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
     const pc_tile *full = PC_NAME(conv_tiles) + conv->full_tile, *last = PC_NAME(conv_tiles) + conv->last_tile;
     const int64_t tiles = conv->full_tiles + (conv->last_channels > 0);
     const int64_t packed_channels = conv->full_tiles * full->channels + (conv->last_channels > 0) * last->channels;
+    const int64_t width = full->vectors * LANES, line = (rows - 1) * conv->pitch + cols;
     const job at = {
         .conv = conv,
-        .band = scratch,
+        .band = conv->in_place ? x + first_col : scratch,
         .weights = (const real *)arrays->weights + group * packed_channels * conv->taps,
         .bias = (const real *)arrays->bias + group * packed_channels,
         .out = (real *)arrays->out + image * out_strides[0] + group * conv->out_channels * out_strides[1] +
@@ -101,11 +105,11 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
         .out_strides = out_strides,
         .rows = rows,
         .cols = cols,
+        .last_place = conv->in_place ? conv->in_w - first_col - width : line,
     };
     const __auto_type mode = flush_denormals();
-    PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, first_col, scratch);
+    if (!conv->in_place) PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, first_col, scratch);
 
-    const int64_t width = full->vectors * LANES, line = (rows - 1) * conv->pitch + cols;
     const int64_t first_tile = tiles * share / conv->shares, end_tile = tiles * (share + 1) / conv->shares;
     if (conv->band_stays) {
         for (int64_t tile = first_tile; tile < end_tile; tile++) {

@@ -34,6 +34,7 @@ typedef struct {
     int64_t bands_h, bands_w;      /* bands of an image */
     int64_t shares;                /* tasks that divide one band's output channels between them */
     int64_t band_stays;            /* 1: the band stays in the cache while weights pass by; 0: the other way round */
+    int64_t in_place;              /* 1: nothing is packed, the image is one long row that is read where it lies */
     int64_t phases_h, phases_w;    /* distinct remainders of tap position by stride */
     const int32_t *phase_h, *phase_w;
     int64_t packed_rows, pitch;    /* of one phase plane of the packed band */
@@ -45,6 +46,39 @@ typedef struct {
     int64_t full_tiles;            /* of a group */
     int64_t last_channels;         /* real output channels in the last tile; 0 if there is none */
 } pc_direct;
+
+/* Output pixels of a band that are computed together, because the same taps of theirs lie in the image. */
+typedef struct {
+    int32_t count;
+    int32_t row, end_row, column, end_column; /* the kernel's rows and columns that lie in the image */
+    int32_t pixels[8];                        /* counted from the band's first */
+} pc_channels_tile;
+
+/* A direct convolution with vectors along output channels. A task is a part of the bands of one image and group, for one
+ * share of the blocks of output channels; a band is a run of output pixels. */
+typedef struct {
+    int64_t groups;
+    int64_t in_channels, out_channels; /* of one group */
+    int64_t out_h, out_w;
+    int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
+    int64_t chunk;                 /* input channels whose weights pass a band at a time */
+    int64_t blocks, shares;        /* of output channels; tasks that divide them */
+    int64_t bands, parts;          /* of an image; tasks that divide them */
+    int64_t pixels;                /* of a band; the last may have fewer */
+    int64_t most_tiles;            /* of a band */
+    const pc_channels_tile *tiles;
+    const int64_t *band_tiles;     /* the first tile of each band, and the end */
+} pc_channels;
+
+/* A convolution whose groups have one input channel. A task is a band of rows of a part of the output planes. */
+typedef struct {
+    int64_t planes;                   /* of all images */
+    int64_t out_channels, multiplier; /* output channels in all; and of one input channel */
+    int64_t in_h, in_w, out_h, out_w;
+    int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
+    int64_t parts;                    /* of the planes */
+    int64_t bands;                    /* of a plane */
+} pc_depthwise;
 
 /* A 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): output tiles of 4 x 4 pixels from input tiles of 6 x 6. A task
  * is a grid of rows x cols tiles of one image, for one share of the blocks of output channels. */
@@ -89,7 +123,9 @@ typedef struct {
     const int64_t *tile_count;
 
     pc_conv_task direct_task;
-    int64_t winograd_block_vectors;
+    int64_t block_vectors, block_pixels; /* of the tile with vectors along output channels */
+    pc_conv_task channels_task;
+    pc_conv_task depthwise_task;
     pc_conv_task winograd_task;
     void (*max_pool_task)(const pc_pool *pool, const void *x, int64_t row_stride, int64_t column_stride, void *out,
                           int64_t first_row, int64_t end_row, void *scratch);

@@ -1,8 +1,11 @@
 /* One build's table: every function of this instruction set and dtype, with its tile sizes beside it. */
+#include "channels.h"
 #include "conv.h"
 #include "winograd.h"
 
 void PC_NAME(direct_task)(const void *, const pc_conv_arrays *, int64_t, void *);
+void PC_NAME(channels_task)(const void *, const pc_conv_arrays *, int64_t, void *);
+void PC_NAME(depthwise_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(winograd_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(max_pool_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t, int64_t, void *);
 void PC_NAME(max_pool_channels_task)(const pc_pool *, const void *, int64_t, int64_t, int64_t, void *, int64_t, int64_t,
@@ -19,7 +22,10 @@ const pc_kernels PC_NAME(kernels) = {
     .tiles = PC_NAME(conv_tiles),
     .tile_count = &PC_NAME(conv_tile_count),
     .direct_task = PC_NAME(direct_task),
-    .winograd_block_vectors = BLOCK_VECTORS,
+    .block_vectors = BLOCK_VECTORS,
+    .block_pixels = BLOCK_PIXELS,
+    .channels_task = PC_NAME(channels_task),
+    .depthwise_task = PC_NAME(depthwise_task),
     .winograd_task = PC_NAME(winograd_task),
     .max_pool_task = PC_NAME(max_pool_task),
     .max_pool_channels_task = PC_NAME(max_pool_channels_task),

@@ -89,30 +89,55 @@ static inline vec splat(real x)
 /* mask lanes are all ones or all zeros, as comparisons give them */
 static inline vec choose(ivec mask, vec yes, vec no) { return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask)); }
 
-/* Lanes begin .. end of the vector at p, zeros elsewhere; no other memory is touched. begin may be negative and end
- * beyond the vector. */
-static inline vec load_part(const real *p, int64_t begin, int64_t end)
+/* Which lanes of a vector to load. begin may be negative and end beyond the vector. */
+#if defined(__AVX512F__)
+typedef uint32_t lane_mask;
+#elif defined(__AVX2__)
+typedef ivec lane_mask;
+#else
+typedef struct {
+    int32_t begin, end;
+} lane_mask;
+#endif
+
+static inline lane_mask lanes_between(int64_t begin, int64_t end)
 {
     begin = begin < 0 ? 0 : begin > LANES ? LANES : begin;
     end = end > LANES ? LANES : end < begin ? begin : end;
 #if defined(__AVX512F__)
-    const unsigned lanes = ((1u << end) - 1) & ~((1u << begin) - 1);
-#if PC_F64
-    return _mm512_maskz_loadu_pd((__mmask8)lanes, p);
-#else
-    return _mm512_maskz_loadu_ps((__mmask16)lanes, p);
-#endif
+    return ((1u << end) - 1) & ~((1u << begin) - 1);
 #elif defined(__AVX2__) && PC_F64
     const ivec lane = {0, 1, 2, 3};
-    return _mm256_maskload_pd(p, (__m256i)((lane >= begin) & (lane < end)));
+    return (lane >= begin) & (lane < end);
 #elif defined(__AVX2__)
     const ivec lane = {0, 1, 2, 3, 4, 5, 6, 7};
-    return _mm256_maskload_ps(p, (__m256i)((lane >= (integer)begin) & (lane < (integer)end)));
+    return (lane >= (integer)begin) & (lane < (integer)end);
 #else
-    real lanes[LANES] = {0};
-    for (int64_t i = begin; i < end; i++) lanes[i] = p[i];
-    return load(lanes);
+    return (lane_mask){(int32_t)begin, (int32_t)end};
 #endif
+}
+
+/* These lanes of the vector at p, zeros elsewhere; no other memory is touched. */
+static inline vec load_lanes(const real *p, lane_mask lanes)
+{
+#if defined(__AVX512F__) && PC_F64
+    return _mm512_maskz_loadu_pd((__mmask8)lanes, p);
+#elif defined(__AVX512F__)
+    return _mm512_maskz_loadu_ps((__mmask16)lanes, p);
+#elif defined(__AVX2__) && PC_F64
+    return _mm256_maskload_pd(p, (__m256i)lanes);
+#elif defined(__AVX2__)
+    return _mm256_maskload_ps(p, (__m256i)lanes);
+#else
+    real found[LANES] = {0};
+    for (int i = lanes.begin; i < lanes.end; i++) found[i] = p[i];
+    return load(found);
+#endif
+}
+
+static inline vec load_part(const real *p, int64_t begin, int64_t end)
+{
+    return load_lanes(p, lanes_between(begin, end));
 }
 
 /* The first count lanes of v to p; no other memory is touched. */

@@ -7,21 +7,12 @@
 #ifndef PYCONV_WINOGRAD_H
 #define PYCONV_WINOGRAD_H
 
-#include "kernels.h"
-#include "vector.h"
+#include "channels.h"
 
 enum { IN_TILE = 6, OUT_TILE = 4, PLACES = 36 };
 
 #define ROOT_HALF ((real)0.70710678118654752440)
 #define ROOT_TWO ((real)1.41421356237309504880)
-
-/* Register tile of the products: pixels' tiles x vectors of output channels. */
-#if defined(__AVX512F__) || defined(__aarch64__)
-#define BLOCK_VECTORS 4
-#else
-#define BLOCK_VECTORS 2
-#endif
-#define BLOCK_TILES 6
 
 /* d: B' d B of every 6 x 6 input tile of the task, for all input channels: places[place][channel][tile]. The work
  * space holds 6 rows of input columns for each row of tiles. */

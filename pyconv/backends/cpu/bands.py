@@ -8,6 +8,7 @@ one form (see _core/kernels/conv_pack.kernel.c): rows and columns are sorted by 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from .cache import WORKING_SET
 from .cut import ceil_div, shares
 from .tiles import Tiling
 
-__all__ = ["LARGEST_BAND", "Bands", "bands", "packed_line"]
+__all__ = ["LARGEST_BAND", "Bands", "bands", "is_flat", "packed_elements", "packed_line", "reads_in_place"]
 
 LARGEST_BAND = 2**28
 """Elements of packed input that a task may need: 1 GiB of float32. Offsets into it are 32-bit."""
@@ -40,6 +41,7 @@ class Bands(NamedTuple):
     bands_w: int
     shares: int
     band_stays: bool
+    in_place: bool
     phase_h: np.ndarray
     phase_w: np.ndarray
     packed_rows: int
@@ -52,6 +54,8 @@ class Bands(NamedTuple):
     last_channels: int
     scratch: int
     """Elements of scratch memory a task needs."""
+    row: int
+    """Elements from one row of the output to the next, where the image is one long row; 0: any."""
 
     @property
     def tasks(self) -> int:
@@ -81,8 +85,37 @@ def packed_line(plan: ConvPlan) -> int:
     return (out_h - 1) * (out_w + reach) + out_w
 
 
+def is_flat(plan: ConvPlan) -> bool:
+    """Whether the image is one long row to the convolution: a 1x1 kernel without stride, over rows without gaps."""
+    return (plan.kernel, plan.stride, plan.padding) == ((1, 1), (1, 1), ((0, 0), (0, 0))) and plan.layout != "strided"
+
+
+def reads_in_place(plan: ConvPlan) -> bool:
+    """Whether a flat image is read where it lies, which is then already what packing would make of it.
+
+    With many channels a tile would touch so many places far apart that copying the band first is quicker (measured).
+    """
+    per_in = plan.in_channels // plan.groups
+    return is_flat(plan) and plan.layout == "nchw" and per_in <= 128 and plan.in_size[0] * plan.in_size[1] < 2**24
+
+
+def packed_elements(plan: ConvPlan) -> int:
+    """Elements that one channel of an image takes in packed form."""
+    elements = 1
+    for size, kernel, stride, dilation in zip(plan.out_size, plan.kernel, plan.stride, plan.dilation, strict=True):
+        phases, _, steps = _phases(kernel, stride, dilation)
+        elements *= len(phases) * (size + steps[-1])
+    return elements
+
+
 def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
     """Cut ``plan`` into tasks for this many threads; the result does not depend on how."""
+    flat = is_flat(plan)
+    row = plan.out_size[1] if flat else 0
+    in_place = reads_in_place(plan) and plan.in_size[0] * plan.in_size[1] >= tiling.pixels
+    if flat:
+        pixels = plan.in_size[0] * plan.in_size[1]
+        plan = replace(plan, in_size=(1, pixels), out_size=(1, pixels))
     per_in, per_out = plan.in_channels // plan.groups, plan.out_channels // plan.groups
     phase_h, slot_h, step_h = _phases(plan.kernel[0], plan.stride[0], plan.dilation[0])
     phase_w, slot_w, step_w = _phases(plan.kernel[1], plan.stride[1], plan.dilation[1])
@@ -102,6 +135,9 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
         fitting = room // (planes * (1 + step_h[-1])) - step_w[-1]
         cols = min(out_w, max(fitting // tiling.pixels, 1) * tiling.pixels)
         cols = ceil_div(out_w, ceil_div(out_w, cols))
+    if flat and threads > 1 and stays:
+        cols = min(cols, ceil_div(out_w, ceil_div(4 * threads, plan.groups * max(plan.batch, 1))))
+        cols = min(ceil_div(cols, tiling.pixels) * tiling.pixels, out_w)
     rows = max(1, min(out_h, room // (planes * (cols + step_w[-1])) - step_h[-1]))
     # Enough tasks for all threads: bands, if the weights stay in the cache, though not so low ones that rows are packed
     # over and over or tiles stay empty; otherwise shares of the output channels, each of which packs the band anew.
@@ -117,8 +153,8 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
     share = shares(count, tiles, threads)
 
     packed_rows, pitch = rows + step_h[-1], cols + step_w[-1]
-    channel_pitch = planes * packed_rows * pitch
-    scratch = per_in * channel_pitch + tiling.pixels  # the last tile reads on past the end
+    channel_pitch = out_w if in_place else planes * packed_rows * pitch
+    scratch = 1 if in_place else per_in * channel_pitch + tiling.pixels  # the last tile reads on past the end
     if scratch > LARGEST_BAND:
         offsets = np.zeros(1, np.int32)  # no use: the plan is refused
     else:
@@ -140,7 +176,9 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
         bands_h=bands_h,
         bands_w=bands_w,
         shares=share,
-        band_stays=not stays,
+        # rows of few channels are written one after the other: that many of them side by side would be slower
+        band_stays=not stays or taps <= 32,
+        in_place=in_place,
         phase_h=np.array(phase_h, np.int32),
         phase_w=np.array(phase_w, np.int32),
         packed_rows=packed_rows,
@@ -152,4 +190,5 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
         full_tiles=tiling.tiles,
         last_channels=tiling.last_real,
         scratch=scratch,
+        row=row,
     )

@@ -16,12 +16,12 @@ import numpy as np
 
 from ..._core import calls
 from ...plan import ConvPlan
-from . import direct, isa, winograd
+from . import channels, depthwise, direct, isa, winograd
 from .arrays import native
 
 __all__ = ["implementations", "prepare", "prepare_key", "run", "work"]
 
-_IMPLEMENTATIONS = (winograd, direct)
+_IMPLEMENTATIONS = (depthwise, winograd, channels, direct)
 
 
 class Prepared(NamedTuple):

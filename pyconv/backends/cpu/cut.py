@@ -26,11 +26,12 @@ def _rate(level: int, is_double: bool) -> float:
     return runtime.measure_peak(level, is_double, 1, 2e-5, 1_000) * 2 / 3
 
 
-def threads_for(plan: ConvPlan) -> int:
-    """The threads that are worth waking for a plan."""
-    if plan.flops < BRIEF_FLOPS:
+def threads_for(plan: ConvPlan, slowness: float = 1) -> int:
+    """The threads that are worth waking for a plan, whose flops take ``slowness`` times as long as dense ones."""
+    flops = plan.flops * slowness
+    if flops < BRIEF_FLOPS:
         return 1
-    return wake.threads_for(plan.flops / _rate(isa.current(), plan.dtype == "float64"))
+    return wake.threads_for(flops / _rate(isa.current(), plan.dtype == "float64"))
 
 
 def shares(bands: int, most: int, count: int) -> int:

@@ -18,6 +18,8 @@ class Tiling(NamedTuple):
     """Its place in the kernel table."""
     channels: int
     pixels: int
+    cycles: float
+    """Of a tap for all output pixels and channels of a group, estimated."""
     tiles: int
     """Full tiles of a group."""
     last: int
@@ -55,6 +57,7 @@ def choose(out_channels: int, line: int, isa: int, is_double: bool) -> Tiling:
         cost = count * _cycles(channels, vectors) + (_cycles(last_channels, vectors) if rest else 0)
         cost *= ceil_div(line, vectors * lanes)
         if best is None or cost < best_cost:
-            best, best_cost = Tiling(full, channels, vectors * lanes, count, last, last_channels, rest), cost
+            best = Tiling(full, channels, vectors * lanes, cost, count, last, last_channels, rest)
+            best_cost = cost
     assert best is not None
     return best

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..._core import conv, runtime
 from ...plan import ConvPlan
-from . import direct, isa
+from . import channels, direct, isa
 from .arrays import into_rows
 from .cache import WORKING_SET
 from .cut import ceil_div, shares, threads_for
@@ -82,14 +82,15 @@ def refusal(plan: ConvPlan) -> str | None:
         return "it is for 3x3 kernels of stride 1 and dilation 1, and one group"
     if plan.algorithm == "winograd":
         return None
-    fast, plain = _cycles(plan, isa.current())
+    level = isa.current()
+    fast, plain = _cycles(plan, level), min(direct.cycles(plan, level), channels.cycles(plan, level))
     if fast > 0.9 * plain:
         return f"the transforms would cost more than they save: {fast:,.0f} cycles, direct sums {plain:,.0f}"
     return None
 
 
-def _cycles(plan: ConvPlan, level: int) -> tuple[float, float]:
-    """Cycles of an image on one core, estimated: by Winograd and by direct sums.
+def _cycles(plan: ConvPlan, level: int) -> float:
+    """Cycles of an image on one core, estimated.
 
     Two multiply-adds a cycle, five sixths of which are reached; a vector of transformed tiles takes about 300 cycles
     on the way in, and a tile's vector of channels about 400 on the way out (both measured on Emerald Rapids);
@@ -105,16 +106,15 @@ def _cycles(plan: ConvPlan, level: int) -> tuple[float, float]:
     going_out = 400 * tiles_h * tiles_w * ceil_div(plan.out_channels, lanes)
     weights = _PLACES * pairs * itemsize
     fetching = weights / 8 if weights > WORKING_SET else 0
-    plain = 9 * pairs * plan.out_size[0] * plan.out_size[1] / rate
     preparing = 0 if plan.keeps_weights else 500 * pairs
-    return preparing + max(products, fetching) + coming_in + going_out, max(plain, 9 * pairs * itemsize / 8)
+    return preparing + max(products, fetching) + coming_in + going_out
 
 
 def grid(plan: ConvPlan, level: int, count: int) -> Grid:
     """Cut the plan's tiles into tasks for ``count`` threads; the result does not depend on how."""
     is_double = plan.dtype == "float64"
     lanes, itemsize = runtime.lanes(level, is_double), 8 if is_double else 4
-    block_vectors = runtime.winograd_block(level, is_double)
+    block_vectors = runtime.block_vectors(level, is_double)
     vectors = ceil_div(plan.out_channels, lanes)
     blocks = ceil_div(vectors, block_vectors)
     width = min(vectors, block_vectors) * lanes
@@ -170,7 +170,7 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Tran
     """Transform the weights in float64; None if they are not finite or become so, which only direct sums show right."""
     level, is_double = isa.current(), plan.dtype == "float64"
     lanes = runtime.lanes(level, is_double)
-    block = runtime.winograd_block(level, is_double) * lanes
+    block = runtime.block_vectors(level, is_double) * lanes
     padded = ceil_div(plan.out_channels, lanes) * lanes
     each = plan.in_channels * _PLACES  # numbers for an output channel
     packed = np.zeros(padded * each, plan.dtype)
@@ -201,9 +201,10 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | 
         broken = conv.run(tasks, x, prepared.weights, prepared.bias, result)
         if broken is not None:
             one = replace(plan, batch=1, algorithm="direct")
-            weights = direct.prepare(one, prepared.given_weight, prepared.given_bias)
+            plain = channels if channels.refusal(one) is None else direct
+            weights = plain.prepare(one, prepared.given_weight, prepared.given_bias)
             for image in broken:
-                direct.run(one, x[image : image + 1], weights, result[image : image + 1])
+                plain.run(one, x[image : image + 1], weights, result[image : image + 1])
 
     return into_rows(out, plan.out_shape, plan.dtype, fill)
 

@@ -1,0 +1,29 @@
+/* The register tile whose vectors run along output channels, for the direct convolution and for Winograd's products. */
+#ifndef PYCONV_CHANNELS_H
+#define PYCONV_CHANNELS_H
+
+#include "kernels.h"
+#include "vector.h"
+
+/* Vectors of output channels of a tile, and its pixels: with the weights and one broadcast pixel beside the sums, 32
+ * registers hold 6 x 4 or 8 x 3, and 16 hold 6 x 2. Fewer sums than 8 would wait for each other. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define BLOCK_VECTORS 4
+#else
+#define BLOCK_VECTORS 2
+#endif
+#define BLOCK_PIXELS 6
+#define MOST_PIXELS 8 /* of a tile of fewer vectors */
+
+enum { CACHE_LINE = 64, FETCHED = 2 * CACHE_LINE /* bytes that a tile may fetch ahead for each input channel */ };
+
+/* For each pixel p and each channel of the vectors:
+ * sums[p][k] = start + sum over c < count of inputs[p][c * step] * weights[c * vectors * LANES + k],
+ * where start is bias[k], or sums[p][k] if bias is NULL. Meanwhile FETCHED bytes are
+ * fetched from `next` for each c; next_step is FETCHED, or 0 to fetch nothing new. */
+typedef void channel_tile(const real *const *inputs, int64_t step, int64_t count, const real *weights,
+                          const real *bias, real *const *sums, const char *next, int64_t next_step);
+
+extern channel_tile *const PC_NAME(channel_tiles)[BLOCK_VECTORS][MOST_PIXELS]; /* by vectors - 1, pixels - 1 */
+
+#endif

@@ -1,0 +1,265 @@
+/* Depthwise convolution, and any other whose groups have one input channel: every output plane is one image filtered.
+ *
+ * The image is read where it lies. A block of output rows shares its loads: each input row is loaded once for each kernel
+ * column, and enters every output row that it belongs to. Where a block touches the padding on the left or right its
+ * loads are masked; rows above and below are rows of zeros.
+ */
+#include <string.h>
+
+#include "kernels.h"
+#include "vector.h"
+
+enum { ROWS = 4 }; /* output rows that are computed together */
+
+/* What a block of output rows needs. Where it is a constant, everything below is unrolled. */
+typedef struct {
+    const real *const *row; /* the input rows it reads, from its top */
+    const real *weights;
+    int64_t left;           /* the image's column under the block's first tap; may be negative */
+    int64_t kernel_h, kernel_w, dilation;
+    int step;               /* 1 or 2 columns from one output to the next */
+    const lane_mask *masks; /* where the block reaches over the image's edge, [kernel column][vector][step], else NULL */
+} window;
+
+/* LANES elements, step apart */
+static inline __attribute__((always_inline)) vec load_columns(const real *p, const int step, const lane_mask *masks)
+{
+    if (step == 1) return masks ? load_lanes(p, masks[0]) : load(p);
+    if (masks) return SHUFFLE(load_lanes(p, masks[0]), load_lanes(p + LANES, masks[1]), EVENS);
+    return SHUFFLE(load(p), load_part(p + LANES, 0, LANES - 1), EVENS); /* nothing behind the last one is read */
+}
+
+/* The masks for one block of `vectors` */
+static void find_masks(const pc_depthwise *conv, int64_t left, int vectors, lane_mask *masks)
+{
+    for (int64_t j = 0; j < conv->kernel_w; j++) {
+        for (int v = 0; v < vectors; v++) {
+            /* lane l of half h holds column + l + h * LANES; of the last half nothing behind the last element used */
+            const int64_t column = left + v * LANES * conv->stride_w + j * conv->dilation_w;
+            const int64_t used = LANES * conv->stride_w - (conv->stride_w - 1);
+            const int64_t past = conv->in_w - column < used ? conv->in_w - column : used;
+            for (int64_t h = 0; h < conv->stride_w; h++) *masks++ = lanes_between(-column - h * LANES, past - h * LANES);
+        }
+    }
+}
+
+/* Input row r to the output rows first .. last of the block; kernel_w columns of it. */
+#define INPUT_ROW(NAME, LOOP)                                                                                       \
+    static inline __attribute__((always_inline)) void NAME(const window w, int64_t r, const int64_t row_step,        \
+                                                           const int first, const int last, const int vectors,      \
+                                                           vec (*sum)[2])                                           \
+    {                                                                                                               \
+        LOOP for (int64_t j = 0; j < w.kernel_w; j++)                                                               \
+        {                                                                                                           \
+            vec pixels[2];                                                                                          \
+            UNROLL for (int v = 0; v < vectors; v++)                                                                \
+            {                                                                                                       \
+                const int64_t column = w.left + v * LANES * w.step + j * w.dilation;                                \
+                pixels[v] = load_columns(w.row[r] + column, w.step,                                                 \
+                                         w.masks ? w.masks + (j * vectors + v) * w.step : NULL);                    \
+            }                                                                                                       \
+            UNROLL for (int o = first; o <= last; o++)                                                              \
+            {                                                                                                       \
+                const vec weight = splat(w.weights[(r - o * row_step) * w.kernel_w + j]);                           \
+                UNROLL for (int v = 0; v < vectors; v++) sum[o][v] += pixels[v] * weight;                           \
+            }                                                                                                       \
+        }                                                                                                           \
+    }
+
+INPUT_ROW(input_row, UNROLL)
+INPUT_ROW(long_input_row, )
+
+static inline __attribute__((always_inline)) void begin(vec (*sum)[2], const int rows, const int vectors, real bias)
+{
+    UNROLL for (int o = 0; o < rows; o++)
+    {
+        UNROLL for (int v = 0; v < vectors; v++) sum[o][v] = splat(bias);
+    }
+}
+
+static inline __attribute__((always_inline)) void end(vec (*sum)[2], const int rows, const int vectors, real *out,
+                                                      int64_t out_stride, int64_t count)
+{
+    UNROLL for (int o = 0; o < rows; o++)
+    {
+        UNROLL for (int v = 0; v < vectors; v++)
+        {
+            if (count > v * LANES) store_part(out + o * out_stride + v * LANES, sum[o][v], count - v * LANES);
+        }
+    }
+}
+
+/* A block for a kernel whose size is a constant; rows of output row_step input rows apart. */
+static inline __attribute__((always_inline)) void fixed(const window w, const int rows, const int64_t row_step, real bias,
+                                                        real *out, int64_t out_stride, int64_t count)
+{
+    vec sum[ROWS][2];
+    begin(sum, rows, 1, bias);
+    UNROLL for (int64_t r = 0; r < w.kernel_h + (rows - 1) * row_step; r++)
+    {
+        const int64_t first = r < w.kernel_h ? 0 : (r - w.kernel_h) / row_step + 1, last = r / row_step;
+        input_row(w, r, row_step, (int)first, last < rows ? (int)last : rows - 1, 1, sum);
+    }
+    end(sum, rows, 1, out, out_stride, count);
+}
+
+/* A block for any kernel. */
+static inline __attribute__((always_inline)) void any(const window w, const int rows, const int vectors, real bias,
+                                                      real *out, int64_t out_stride, int64_t count)
+{
+    vec sum[ROWS][2];
+    begin(sum, rows, vectors, bias);
+    int64_t r = 0;
+    if (rows == ROWS) { /* the rows that are not everybody's, each written out; there are at least as many as outputs */
+        long_input_row(w, 0, 1, 0, 0, vectors, sum);
+        long_input_row(w, 1, 1, 0, 1, vectors, sum);
+        long_input_row(w, 2, 1, 0, 2, vectors, sum);
+        for (r = ROWS - 1; r < w.kernel_h; r++) long_input_row(w, r, 1, 0, 3, vectors, sum);
+        long_input_row(w, r, 1, 1, 3, vectors, sum);
+        long_input_row(w, r + 1, 1, 2, 3, vectors, sum);
+        long_input_row(w, r + 2, 1, 3, 3, vectors, sum);
+    } else {
+        for (; r < w.kernel_h; r++) long_input_row(w, r, 1, 0, 0, vectors, sum);
+    }
+    end(sum, rows, vectors, out, out_stride, count);
+}
+
+typedef void filter(const window *given, real bias, real *out, int64_t out_stride, int64_t count);
+
+#define FIXED(K, STEP, R)                                                                                           \
+    static void fixed_##K##_##STEP##_##R(const window *given, real bias, real *out, int64_t out_stride,              \
+                                         int64_t count)                                                             \
+    {                                                                                                               \
+        window w = *given;                                                                                          \
+        w.kernel_h = w.kernel_w = K, w.dilation = 1, w.step = STEP;                                   \
+        if (given->masks) {                                                                                         \
+            fixed(w, R, STEP, bias, out, out_stride, count);                                                        \
+        } else {                                                                                                    \
+            w.masks = NULL;                                                                                         \
+            fixed(w, R, STEP, bias, out, out_stride, count);                                                        \
+        }                                                                                                           \
+    }
+#define ANY(STEP, R, V)                                                                                             \
+    static void any_##STEP##_##R##_##V(const window *given, real bias, real *out, int64_t out_stride, int64_t count) \
+    {                                                                                                               \
+        window w = *given;                                                                                          \
+        w.step = STEP;                                                                               \
+        if (given->masks) {                                                                                         \
+            any(w, R, V, bias, out, out_stride, count);                                                             \
+        } else {                                                                                                    \
+            w.masks = NULL;                                                                                         \
+            any(w, R, V, bias, out, out_stride, count);                                                             \
+        }                                                                                                           \
+    }
+
+FIXED(3, 1, 1) FIXED(3, 1, 4) FIXED(3, 2, 1) FIXED(3, 2, 2)
+FIXED(5, 1, 1) FIXED(5, 1, 4) FIXED(5, 2, 1) FIXED(5, 2, 2)
+FIXED(7, 1, 1) FIXED(7, 1, 4) FIXED(7, 2, 1) FIXED(7, 2, 2)
+ANY(1, 1, 1) ANY(1, 1, 2) ANY(1, 4, 1) ANY(1, 4, 2) ANY(2, 1, 1)
+
+/* How a plan is computed: blocks of rows x vectors, and the rest in blocks of one row. */
+typedef struct {
+    int rows, vectors;
+    filter *full, *one;
+} method;
+
+static method choose_method(const pc_depthwise *conv)
+{
+    const int64_t size = conv->kernel_h;
+    const int square = size == conv->kernel_w && conv->dilation_h == 1 && conv->dilation_w == 1 &&
+                       conv->stride_h == conv->stride_w;
+    if (square && size == 3) {
+        return conv->stride_w == 1 ? (method){4, 1, fixed_3_1_4, fixed_3_1_1} : (method){2, 1, fixed_3_2_2, fixed_3_2_1};
+    }
+    if (square && size == 5) {
+        return conv->stride_w == 1 ? (method){4, 1, fixed_5_1_4, fixed_5_1_1} : (method){2, 1, fixed_5_2_2, fixed_5_2_1};
+    }
+    if (square && size == 7) {
+        return conv->stride_w == 1 ? (method){4, 1, fixed_7_1_4, fixed_7_1_1} : (method){2, 1, fixed_7_2_2, fixed_7_2_1};
+    }
+    if (conv->stride_w == 2) return (method){1, 1, any_2_1_1, any_2_1_1};
+    const int two = conv->out_w > LANES;
+    if (conv->stride_h == 1 && conv->dilation_h == 1 && conv->kernel_h >= ROWS) {
+        return two ? (method){4, 2, any_1_4_2, any_1_1_2} : (method){4, 1, any_1_4_1, any_1_1_1};
+    }
+    return two ? (method){1, 2, any_1_1_2, any_1_1_2} : (method){1, 1, any_1_1_1, any_1_1_1};
+}
+
+/* Blocks of columns of a plane that are masked: where each begins, and its masks. */
+typedef struct {
+    int64_t width, reach; /* of a block: output columns, and input columns that are loaded for it */
+    int64_t masks;        /* of a block */
+    lane_mask *all;       /* of all blocks, filled in for those that need them */
+} columns;
+
+static int needs_masks(const pc_depthwise *conv, const columns *of, int64_t column)
+{
+    const int64_t left = column * conv->stride_w - conv->pad_left;
+    return left < 0 || left + of->reach > conv->in_w;
+}
+
+/* Output rows first .. end of a plane */
+static void filter_rows(const pc_depthwise *conv, const method *how, const columns *of, window w, const real *x,
+                        int64_t row_stride, const real *zeros, const real **rows, real bias, real *out, int64_t out_stride,
+                        int64_t first, int64_t end)
+{
+    for (int64_t y = first; y < end;) {
+        int64_t count = how->rows;
+        if (end - y < count && end - first >= count) y = end - count; /* the last rows once more: the same result */
+        if (end - y < count) count = 1;
+        filter *run = count == how->rows ? how->full : how->one;
+        const int64_t top = y * conv->stride_h - conv->pad_top;
+        const int64_t in_rows = (count - 1) * conv->stride_h / conv->dilation_h + conv->kernel_h;
+        for (int64_t r = 0; r < in_rows; r++) {
+            const int64_t at = top + r * conv->dilation_h;
+            rows[r] = at >= 0 && at < conv->in_h ? x + at * row_stride : zeros;
+        }
+        const lane_mask *masks = of->all;
+        for (int64_t column = 0; column < conv->out_w; column += of->width) {
+            w.left = column * conv->stride_w - conv->pad_left;
+            w.masks = needs_masks(conv, of, column) ? masks : NULL;
+            run(&w, bias, out + y * out_stride + column, out_stride, conv->out_w - column);
+            if (w.masks) masks += of->masks;
+        }
+        y += count;
+    }
+}
+
+void PC_NAME(depthwise_task)(const void *parameters, const pc_conv_arrays *arrays, int64_t task, void *scratch)
+{
+    /* task = part of the planes of all images * bands + band */
+    const pc_depthwise *conv = parameters;
+    const int64_t *x_strides = arrays->x_strides, *out_strides = arrays->out_strides;
+    const int64_t band = task % conv->bands, part = task / conv->bands;
+    const int64_t first_plane = conv->planes * part / conv->parts, end_plane = conv->planes * (part + 1) / conv->parts;
+    const int64_t first = conv->out_h * band / conv->bands, end = conv->out_h * (band + 1) / conv->bands;
+    const method how = choose_method(conv);
+    const int64_t width = how.vectors * LANES;
+    columns of = {.width = width,
+                  .reach = (conv->kernel_w - 1) * conv->dilation_w + (width - 1) * conv->stride_w + 1,
+                  .masks = conv->kernel_w * how.vectors * conv->stride_w,
+                  .all = scratch};
+    lane_mask *masks = of.all;
+    for (int64_t column = 0; column < conv->out_w; column += width) {
+        if (!needs_masks(conv, &of, column)) continue;
+        find_masks(conv, column * conv->stride_w - conv->pad_left, how.vectors, masks);
+        masks += of.masks;
+    }
+    real *zeros = (real *)masks;
+    const real **rows = (const real **)(zeros + (conv->in_w + LANES - 1) / LANES * LANES);
+    memset(zeros, 0, (size_t)conv->in_w * sizeof(real));
+    const __auto_type mode = flush_denormals();
+    for (int64_t plane = first_plane; plane < end_plane; plane++) {
+        const int64_t image = plane / conv->out_channels, channel = plane % conv->out_channels;
+        const window w = {.row = rows,
+                          .weights = (const real *)arrays->weights + channel * conv->kernel_h * conv->kernel_w,
+                          .kernel_h = conv->kernel_h,
+                          .kernel_w = conv->kernel_w,
+                          .dilation = conv->dilation_w};
+        filter_rows(conv, &how, &of, w,
+                    (const real *)arrays->x + image * x_strides[0] + channel / conv->multiplier * x_strides[1],
+                    x_strides[2], zeros, rows, ((const real *)arrays->bias)[channel],
+                    (real *)arrays->out + image * out_strides[0] + channel * out_strides[1], out_strides[2], first, end);
+    }
+    restore_denormals(mode);
+}

@@ -1,0 +1,102 @@
+"""Depthwise convolution: every output plane is one input plane, filtered where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ..._core import conv, runtime
+from ...plan import ConvPlan
+from . import isa
+from .arrays import into_rows
+from .cut import BRIEF_FLOPS, ceil_div, threads_for
+
+__all__ = ["Given", "label", "prepare", "prepare_key", "refusal", "run", "work"]
+
+_LEAST_ROWS = 16
+"""Rows of a band: each band reads again what the kernel reaches of its neighbours."""
+
+
+_MOST_SCRATCH = 2**24
+_VECTOR_BYTES = 64  # of the widest instruction set
+_MOST_ROWS = 4  # output rows that are computed together
+
+_SLOWNESS = 6
+"""Flops take so many times as long as in dense convolutions: memory and the edges of rows set the pace (measured)."""
+
+
+class Given(NamedTuple):
+    """Weights as given, contiguous, and biases."""
+
+    isa: int
+    weights: np.ndarray
+    bias: np.ndarray
+
+
+def label(plan: ConvPlan) -> str:
+    """The implementation's name."""
+    return f"depthwise_{isa.name()}"
+
+
+def refusal(plan: ConvPlan) -> str | None:
+    """None if it takes the plan, else the reason why not."""
+    if plan.algorithm not in ("auto", "direct"):
+        return f"algorithm={plan.algorithm!r} was asked for"
+    if plan.groups != plan.in_channels:
+        return f"a group has {plan.in_channels // plan.groups} input channels, it takes one"
+    if plan.layout != "nchw":
+        return f"the input's layout is {plan.layout}, it takes nchw"
+    if plan.stride[1] > 2:
+        return f"the horizontal stride is {plan.stride[1]}, it takes 1 and 2"
+    if _scratch(plan) > _MOST_SCRATCH:
+        return f"the masks for so wide a kernel take {_scratch(plan):,} bytes, more than {_MOST_SCRATCH:,}"
+    return None
+
+
+def _scratch(plan: ConvPlan) -> int:
+    """Bytes of scratch of a task, at most: a row of vectors of masks, one of zeros, pointers to input rows."""
+    vectors = plan.out_size[1] // runtime.lanes(isa.current(), plan.dtype == "float64") + 2
+    masks = vectors * plan.kernel[1] * plan.stride[1] * _VECTOR_BYTES
+    return masks + plan.in_size[1] * 8 + _VECTOR_BYTES + (plan.kernel[0] + _MOST_ROWS) * 8
+
+
+@lru_cache(maxsize=256)
+def _tasks(plan: ConvPlan, level: int, count: int) -> conv.DepthwiseTasks:
+    planes = plan.batch * plan.out_channels
+    parts = bands = 1
+    if count > 1:
+        parts = max(min(planes, 4 * count), 1)
+        bands = min(ceil_div(4 * count, parts), max(plan.out_size[0] // _LEAST_ROWS, 1))
+    return conv.DepthwiseTasks(level, plan.dtype == "float64", count, plan, parts, bands, _scratch(plan))
+
+
+def prepare_key(plan: ConvPlan) -> Hashable:
+    """Plans with equal keys share weights."""
+    return isa.current()
+
+
+def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Given:
+    """Copy the weights, contiguous."""
+    biases = np.zeros(plan.out_channels, plan.dtype)
+    if bias is not None:
+        biases[:] = bias
+    return Given(isa.current(), np.array(weight, plan.dtype, order="C"), biases)
+
+
+def run(plan: ConvPlan, x: np.ndarray, prepared: Given, out: np.ndarray | None) -> np.ndarray:
+    """Run the plan."""
+    tasks = _tasks(plan, prepared.isa, threads_for(plan, _SLOWNESS))
+
+    def fill(result: np.ndarray) -> None:
+        conv.run(tasks, x, prepared.weights, prepared.bias, result)
+
+    return into_rows(out, plan.out_shape, plan.dtype, fill)
+
+
+def work(plan: ConvPlan, prepared: Given) -> conv.ConvWork:
+    """What runs the plan, for calls that come again."""
+    tasks = _tasks(plan, prepared.isa, threads_for(plan, _SLOWNESS))
+    return conv.ConvWork(tasks, prepared.weights, prepared.bias, _SLOWNESS * plan.flops < BRIEF_FLOPS)

@@ -1,0 +1,167 @@
+"""Implementations of direct sums, each called by itself at the edges of its tiles, on every instruction set."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from helpers import assert_close, normal
+
+import pyconv
+import pyconv.functional as F
+from pyconv.backends.cpu import channels, depthwise, direct, isa
+from pyconv.errors import ShapeError
+from pyconv.plan import conv_parameters, layout_of, plan_conv2d
+
+
+@pytest.fixture(params=isa.names())
+def level(request):
+    """The number of an instruction set, in use during the test."""
+    isa.use(request.param)
+    yield isa.current()
+    isa.use(None)
+
+
+def _plan(x, weight, stride=1, padding=0, dilation=1, groups=1, bias=None):
+    shapes = (x.shape, weight.shape, None if bias is None else bias.shape)
+    parameters = conv_parameters("conv2d", stride, padding, dilation, groups)
+    return plan_conv2d(*shapes, x.dtype.name, x.itemsize, layout_of(x), *parameters, "direct", True)
+
+
+def _run(implementation, x, weight, bias=None, **parameters):
+    plan = _plan(x, weight, bias=bias, **parameters)
+    out = np.full(plan.out_shape, np.nan, plan.dtype)
+    return implementation.run(plan, x, implementation.prepare(plan, weight, bias), out)
+
+
+def _parameters(**values):
+    names = list(values)
+    for combination in itertools.product(*values.values()):
+        yield dict(zip(names, combination, strict=True))
+
+
+def _checked(implementation, x, weight, bias, parameters):
+    try:
+        wanted = F.conv2d(x, weight, bias, **parameters, backend="reference")
+    except ShapeError:
+        return 0
+    if implementation is channels and "padding" in str(channels.refusal(_plan(x, weight, **parameters))):
+        return 0
+    got = _run(implementation, x, weight, bias, **parameters)
+    assert_close(got, wanted, terms=max(int(np.prod(weight.shape[1:])), 16))
+    return 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "strided"])
+def test_channels(level, dtype, layout):
+    """Every number of vectors and of pixels in a tile, taps in the padding left out, any layout."""
+    tried = 0
+    for out_channels, size, kernel in itertools.product(
+        (1, 17, 33, 50, 70), ((1, 1), (3, 5), (7, 7), (9, 13)), (1, 2, 3)
+    ):
+        data = normal(2, *size, 5, dtype=dtype, seed=out_channels)
+        x = np.moveaxis(data, -1, 1)
+        if layout != "nhwc":
+            x = np.ascontiguousarray(x)
+        if layout == "strided":
+            x = np.ascontiguousarray(x[..., ::-1])[..., ::-1]
+        weight, bias = normal(out_channels, 5, kernel, kernel, dtype=dtype, seed=1), normal(out_channels, dtype=dtype)
+        for parameters in _parameters(stride=(1, 2), padding=(0, 1, ((0, 1), (2, 0))), dilation=(1, 2)):
+            tried += _checked(channels, x, weight, bias, parameters)
+    assert tried > 200
+
+
+@pytest.mark.parametrize("channels_in", [127, 128, 129, 300])
+def test_channels_in_parts(level, channels_in):
+    """Weights that pass in several parts, groups, several bands; the bits do not depend on the threads."""
+    x, weight = normal(1, 2 * channels_in, 15, 16), normal(40, channels_in, 3, 3, seed=1)
+    wanted = F.conv2d(x, weight, padding=1, groups=2, backend="reference")
+    results = []
+    for count in (1, 2, 3, 8):
+        pyconv.set_num_threads(count)
+        results.append(_run(channels, x, weight, padding=1, groups=2))
+        assert_close(results[-1], wanted, terms=9 * channels_in)
+        np.testing.assert_array_equal(results[-1], results[0])
+    pyconv.set_num_threads(2)
+
+
+def test_channels_leave_weights_that_are_not_finite_to_others():
+    """0 * inf from the padding is NaN, and taps in the padding are what they leave out."""
+    x, weight = normal(1, 64, 7, 7), normal(64, 64, 3, 3)
+    weight[3, 2, 0, 0] = np.inf
+    assert channels.refusal(_plan(x, weight, padding=1)) is None
+    assert channels.prepare(_plan(x, weight, padding=1), weight, None) is None
+    got = F.conv2d(x, weight, padding=1, backend="cpu")
+    assert np.isnan(got[0, 3, 0]).all()
+    with np.errstate(invalid="ignore"):
+        wanted = F.conv2d(x, weight, padding=1, backend="reference")
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (7, 7), (1, 1), (2, 4), (9, 3), (3, 9), (6, 1)])
+def test_depthwise(level, dtype, kernel):
+    """Kernels of fixed size and any other, blocks of rows and the rest, rows that end anywhere in a vector."""
+    tried = 0
+    for size, multiplier in itertools.product(((1, 1), (5, 7), (6, 33), (9, 70), (13, 16)), (1, 2)):
+        x = normal(2, 3, *size, dtype=dtype)
+        weight, bias = normal(3 * multiplier, 1, *kernel, dtype=dtype, seed=1), normal(3 * multiplier, dtype=dtype)
+        every = _parameters(stride=(1, 2, (3, 1)), padding=(0, 1, ((3, 0), (1, 8))), dilation=(1, (2, 1), (1, 3)))
+        for parameters in every:
+            tried += _checked(depthwise, x, weight, bias, {**parameters, "groups": 3})
+    assert tried > 60
+
+
+def test_depthwise_in_bands():
+    """One large plane is cut into bands of rows: the same bits for any number of threads."""
+    x, weight = normal(1, 1, 200, 90), normal(1, 1, 5, 5)
+    results = []
+    for count in (1, 2, 7):
+        pyconv.set_num_threads(count)
+        results.append(_run(depthwise, x, weight, padding=2))
+    pyconv.set_num_threads(2)
+    assert_close(results[0], F.conv2d(x, weight, padding=2, backend="reference"), terms=25)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_depthwise_keeps_to_its_neighbours():
+    """An inf outside of a window is no business of its result, though masked loads and blocks of rows come near."""
+    x, weight = normal(1, 2, 9, 40), normal(2, 1, 3, 3)
+    x[0, 0, 4, 20] = np.inf
+    got = _run(depthwise, x, weight, padding=1, groups=2)
+    away = np.ones((9, 40), bool)
+    away[3:6, 19:22] = False
+    assert np.isfinite(got[0, 0][away]).all()
+    assert np.isfinite(got[0, 1]).all()
+    assert not np.isfinite(got[0, 0][~away]).any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_flat_images(level, dtype):
+    """1x1 kernels read the image as one row, in place where the channels are few: every length around a tile's."""
+    for channels_in, (height, width) in itertools.product((3, 130), ((1, 7), (7, 7), (5, 13), (11, 31), (20, 33))):
+        x, weight = (
+            normal(2, channels_in, height, width, dtype=dtype),
+            normal(10, channels_in, 1, 1, dtype=dtype, seed=1),
+        )
+        wanted = F.conv2d(x, weight, backend="reference")
+        assert_close(_run(direct, x, weight), wanted, terms=channels_in)
+        last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+        assert_close(_run(direct, np.moveaxis(last, -1, 1), weight), wanted, terms=channels_in)
+
+
+def test_flat_images_into_rows_with_gaps():
+    """out= whose rows have gaps: the first calls and the ones that come again."""
+    layer = pyconv.Conv2d(64, 96, 1, bias=False, backend="cpu")
+    x = normal(1, 64, 40, 40)
+    wanted = layer(x)
+    wide = np.full((1, 96, 40, 50), np.float32(7))
+    for _ in range(5):
+        wide[:] = 7
+        layer(x, out=wide[..., 3:43])
+        np.testing.assert_array_equal(wide[..., 3:43], wanted)
+        assert (wide[..., :3] == 7).all()
+        assert (wide[..., 43:] == 7).all()
