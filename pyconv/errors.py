@@ -11,6 +11,7 @@ __all__ = [
     "BackendWarning",
     "ConfigurationError",
     "DTypeError",
+    "DeviceError",
     "OutputError",
     "PyconvError",
     "ShapeError",
@@ -57,6 +58,10 @@ class ConfigurationError(PyconvError, ValueError):
 
 class BackendError(PyconvError, RuntimeError):
     """No backend that may be used can run the operation."""
+
+
+class DeviceError(PyconvError, RuntimeError):
+    """A GPU cannot be used in this process, arrays lie on different ones, or a kernel does not compile for it."""
 
 
 class BackendWarning(UserWarning):

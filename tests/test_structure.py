@@ -211,6 +211,7 @@ def test_errors_are_what_a_caller_expects():
         "StateDictError": RuntimeError,
         "ConfigurationError": ValueError,
         "BackendError": RuntimeError,
+        "DeviceError": RuntimeError,
     }
     for name, builtin in expected.items():
         assert issubclass(getattr(errors, name), (builtin,))

@@ -1,10 +1,105 @@
-"""The CUDA backend's place. Its kernels are not written yet, so that naming it says why it cannot be used."""
+"""The CUDA backend: kernels in ``kernels/*.cu``, built by CuPy when they are first used, on CuPy's memory and streams.
+
+A plan decides everything before anything runs: :mod:`conv`, :mod:`pool` and :mod:`elementwise` turn it into a kernel
+with its macros, a grid and one struct of arguments. :mod:`device` alone talks to the device.
+"""
 
 from __future__ import annotations
 
-__all__ = ["unusable"]
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+
+from ...errors import DeviceError
+from ...plan import ConvPlan, ElementwisePlan, Plan, PoolPlan
+from . import conv, elementwise, pool
+
+__all__ = ["CudaBackend", "unusable"]
+
+_HALF = ("float16", "bfloat16")
 
 
 def unusable() -> str | None:
-    """The reason why the backend cannot be used here."""
-    return "this version of pyconv has no CUDA kernels yet"
+    """The reason why the backend cannot be used here, or None."""
+    from .device import unusable as reason
+
+    return reason()
+
+
+class CudaBackend:
+    """Hands each plan to the module of its operation, on the device where the input lies.
+
+    Parameters
+    ----------
+    room : object, optional
+        What stands for the device, with the methods of :class:`pyconv.backends.cuda.device.CupyRoom`: the default.
+    """
+
+    name = "cuda"
+    api_version = 1
+    array_types = ("cupy", "numpy")
+
+    def __init__(self, room: Any = None) -> None:
+        if room is None:
+            from .device import CupyRoom
+
+            room = CupyRoom()
+        self._room = room
+
+    def implementations(self, plan: Plan) -> list[tuple[str, str | None]]:
+        """(name, None or the reason for refusing), in the order in which they are tried."""
+        if isinstance(plan, ConvPlan):
+            return conv.implementations(plan)
+        if isinstance(plan, PoolPlan):
+            return pool.implementations(plan)
+        if isinstance(plan, ElementwisePlan):
+            return elementwise.implementations(plan)
+        return [("none", f"there is no CUDA kernel for {plan.op}")]
+
+    def supports(self, plan: Plan) -> str | None:
+        """None if an implementation takes the plan, else every one's reason."""
+        if plan.dtype in _HALF and not isinstance(plan, ConvPlan):
+            return f"only convolutions compute in {plan.dtype}"
+        refusals = []
+        for name, reason in self.implementations(plan):
+            if reason is None:
+                return None
+            refusals.append(f"{name}: {reason}")
+        return "; ".join(refusals)
+
+    def prepare_key(self, plan: Plan) -> Hashable:
+        """Plans with equal keys share prepared weights."""
+        return conv.prepare_key(plan) if isinstance(plan, ConvPlan) else None
+
+    def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
+        """Packed weights for a convolution, on the weight's device or, from NumPy, the current one."""
+        self._room.check_process()
+        return conv.prepare(self._room, plan, weight, bias) if isinstance(plan, ConvPlan) else None
+
+    def run(self, plan: Plan, x: Any, prepared: Any = None, out: Any = None) -> Any:
+        """Run the plan on ``x``: a CuPy array on the current stream of its device, or a NumPy array and back."""
+        room = self._room
+        room.check_process()
+        if isinstance(x, np.ndarray):
+            with room.on(room.current_device()):
+                result = self._compute(plan, room.upload(x), prepared, None)
+                if isinstance(result, tuple):
+                    return room.download(result[0], out), room.download(result[1], None)
+                return room.download(result, out)
+        device = room.device_of(x)
+        if out is not None and room.device_of(out) != device:
+            raise DeviceError(f"{plan.op}: out is on device {room.device_of(out)}, the input on device {device}")
+        with room.on(device):
+            return self._compute(plan, x, prepared, out)
+
+    def _compute(self, plan: Plan, x: Any, prepared: Any, out: Any) -> Any:
+        if isinstance(plan, ConvPlan):
+            return conv.run(self._room, plan, x, prepared, out)
+        if isinstance(plan, PoolPlan):
+            return pool.run(self._room, plan, x, out)
+        return elementwise.run(self._room, plan, x, out)
+
+    def describe(self) -> dict[str, str]:
+        """What show_config says of this backend."""
+        return self._room.describe()

@@ -1,0 +1,66 @@
+"""Convolution: the ordered list of implementations. The first that does not refuse a plan runs it.
+
+An implementation is a module with ``label(plan)``, ``refusal(plan)``, ``packing(plan)``, ``launch(plan, activation)``
+and ``arguments(plan, x, addresses)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+from ...plan import ConvPlan
+from . import depthwise, gemm, pointwise
+from .dense import Addresses
+from .weights import Prepared
+
+__all__ = ["IMPLEMENTATIONS", "implementations", "prepare", "prepare_key", "run"]
+
+IMPLEMENTATIONS = (depthwise, pointwise, gemm)
+
+
+def _algorithm(plan: ConvPlan) -> str | None:
+    if plan.algorithm not in ("auto", "direct"):
+        return f"algorithm={plan.algorithm!r} was asked for"
+    return None
+
+
+def implementations(plan: ConvPlan) -> list[tuple[str, str | None]]:
+    """(name, None or the reason for refusing) of every implementation, in the order in which they are tried."""
+    return [(each.label(plan), _algorithm(plan) or each.refusal(plan)) for each in IMPLEMENTATIONS]
+
+
+@lru_cache(maxsize=1024)
+def _chosen(plan: ConvPlan) -> ModuleType:
+    return next(each for each in IMPLEMENTATIONS if each.refusal(plan) is None)
+
+
+def prepare_key(plan: ConvPlan) -> Hashable:
+    """Plans with equal keys share packed weights."""
+    return _chosen(plan).packing(plan), plan.dtype, plan.has_bias
+
+
+def prepare(room: Any, plan: ConvPlan, weight: Any, bias: Any) -> Prepared:
+    """Pack the weights."""
+    return Prepared(room, plan, _chosen(plan).packing(plan), weight, bias)
+
+
+def run(room: Any, plan: ConvPlan, x: Any, prepared: Prepared, out: Any, activation: str = "identity") -> Any:
+    """Convolve ``x``, which lies on the current device, into ``out`` or a new array.
+
+    ``activation`` is applied to the sums before they are written: a name of activation.cuh.
+    """
+    chosen = _chosen(plan)
+    weights = prepared.on(room.current_device())
+    launch = chosen.launch(plan, activation)
+    x = room.readable(x)
+    result = out if room.writable(out) else room.empty(plan.out_shape, x.dtype)
+    bias = 0 if weights.bias is None else room.address(weights.bias)
+    at = Addresses(room.address(x), room.address(weights.weights), bias, room.address(result))
+    room.launch(launch, chosen.arguments(plan, x, at))
+    if out is None or result is out:
+        return result
+    room.assign(out, result)
+    return out

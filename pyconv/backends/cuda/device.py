@@ -1,0 +1,194 @@
+"""The room that talks to the device, through CuPy: compile, allocate, copy, launch. Nothing else imports CuPy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import Any
+
+import numpy as np
+
+from ...errors import BackendError, DeviceError
+from .kernel import Kernel, Launch
+
+__all__ = ["CupyRoom", "Mark", "unusable"]
+
+_INSTALL = "pip install 'pyconv-kernels[cuda13]' (for drivers of CUDA 13), or [cuda12]"
+_PER_THREAD_STREAM = 2  # the handle that stands for another stream in every thread
+_EXTERNAL = 1  # cudaEventWaitExternal: while a graph is captured, wait for what was recorded outside of it
+_NO_DRIVER, _NOT_INITIALIZED, _NO_DEVICE = 35, 3, 100  # of cudaError
+
+
+def unusable() -> str | None:
+    """The reason why no CUDA device can be used, or None."""
+    try:
+        import cupy
+    except ImportError as error:
+        return f"CuPy cannot be imported ({error}); {_INSTALL}"
+    if getattr(cupy.cuda.runtime, "is_hip", False):
+        return "this CuPy is built for AMD GPUs, the kernels are for NVIDIA's"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"{_advice(getattr(error, 'status', 0))} ({error}; CuPy {cupy.__version__})"
+    return None if count else f"{_advice(_NO_DEVICE)} (CuPy {cupy.__version__})"
+
+
+def _advice(status: int) -> str:
+    return {
+        _NO_DRIVER: "there is no NVIDIA driver, or it is too old for this CuPy; install one, or the CuPy for its CUDA",
+        _NO_DEVICE: "the driver finds no NVIDIA GPU",
+        _NOT_INITIALIZED: "CUDA does not start; in a process forked from one that used it it never does: "
+        "use multiprocessing's 'spawn'",
+    }.get(status, "CUDA cannot be used")
+
+
+class Mark:
+    """A point in a stream that others have to wait for, and those that come after it already."""
+
+    def __init__(self, event: Any, stream: tuple[int, int, int]) -> None:
+        self.event = event
+        self.after = {stream}
+
+
+class CupyRoom:
+    """The device as the backend sees it. Arrays are CuPy's; ``with on(device)`` makes one current."""
+
+    def __init__(self) -> None:
+        import cupy
+
+        self._cupy = cupy
+        self._process = os.getpid()
+        self._compiled: dict[tuple[int, Kernel], Any] = {}
+
+    def check_process(self) -> None:
+        """Refuse a process that was forked after the device was used: no CUDA call works there."""
+        if os.getpid() != self._process:
+            raise DeviceError(
+                "this process was forked from one that used CUDA, where CUDA cannot be used; start it with "
+                "multiprocessing's 'spawn' or 'forkserver', or use backend='cpu' here"
+            )
+
+    def current_device(self) -> int:
+        """Its number."""
+        return self._cupy.cuda.runtime.getDevice()
+
+    def device_of(self, array: Any) -> int:
+        """The device on which an array lies."""
+        return array.device.id
+
+    def on(self, device: int) -> contextlib.AbstractContextManager[Any]:
+        """A context in which ``device`` is the current one."""
+        return contextlib.nullcontext() if device == self.current_device() else self._cupy.cuda.Device(device)
+
+    def upload(self, array: np.ndarray) -> Any:
+        """A NumPy array's copy on the current device: C order, but for channels-last, in native byte order."""
+        source = array.astype(array.dtype.newbyteorder("="), copy=False)
+        last = source.ndim == 4 and not source.flags.c_contiguous and source.transpose(0, 2, 3, 1).flags.c_contiguous
+        try:
+            if last:
+                return self._cupy.asarray(source.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+            return self._cupy.asarray(np.ascontiguousarray(source).reshape(source.shape))
+        except (TypeError, ValueError) as error:
+            raise BackendError(f"CuPy {self._cupy.__version__} takes no {array.dtype} arrays: {error}") from error
+
+    def download(self, array: Any, out: np.ndarray | None) -> np.ndarray:
+        """A device array as a NumPy array, ``out`` if it is given; waits for the device."""
+        result = self._cupy.asnumpy(array)
+        if out is None:
+            return result
+        np.copyto(out, result)
+        return out
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+        """New memory from CuPy's pool, in C order."""
+        return self._cupy.empty(shape, dtype)
+
+    def empty_like(self, array: Any) -> Any:
+        """New memory in the order of axes of ``array``, which is dense."""
+        return self._cupy.empty_like(array)
+
+    def copy(self, array: Any) -> Any:
+        """A dense copy."""
+        return array.copy(order="K")
+
+    def move(self, array: Any) -> Any:
+        """A copy on the current device of an array that lies on another."""
+        return array.copy()
+
+    def readable(self, array: Any) -> Any:
+        """``array`` itself if its elements lie at whole multiples of their size, else a copy where they do."""
+        size = array.dtype.itemsize
+        if self.address(array) % size or any(stride % size for stride in array.strides):
+            return self._cupy.ascontiguousarray(array)
+        return array
+
+    def writable(self, array: Any) -> bool:
+        """Whether a kernel can write its result straight into ``array``."""
+        return array is not None and array.flags.c_contiguous and self.address(array) % array.dtype.itemsize == 0
+
+    def assign(self, out: Any, array: Any) -> None:
+        """Copy ``array`` into ``out``, of the same shape."""
+        self._cupy.copyto(out, array)
+
+    def address(self, array: Any) -> int:
+        """Of the first element."""
+        return array.data.ptr
+
+    def mark(self) -> Mark:
+        """This point of the current stream, for others to wait for."""
+        event = self._cupy.cuda.Event(disable_timing=True)
+        stream = self._cupy.cuda.get_current_stream()
+        event.record(stream)
+        return Mark(event, self._stream_key(stream))
+
+    def wait(self, mark: Mark) -> None:
+        """Have the current stream wait for ``mark``, unless it comes after it anyway; the host does not wait."""
+        stream = self._cupy.cuda.get_current_stream()
+        key = self._stream_key(stream)
+        if key not in mark.after:
+            flags = _EXTERNAL if stream.is_capturing() else 0
+            self._cupy.cuda.runtime.streamWaitEvent(stream.ptr, mark.event.ptr, flags)
+            mark.after.add(key)
+
+    def _stream_key(self, stream: Any) -> tuple[int, int, int]:
+        """What tells a stream from all others: the default ones have the same handle on every device."""
+        return self.current_device(), stream.ptr, threading.get_ident() if stream.ptr == _PER_THREAD_STREAM else 0
+
+    def launch(self, launch: Launch, arguments: np.ndarray) -> None:
+        """Run a kernel on the current stream; it is compiled if this is the first time on this device."""
+        if launch.grid:
+            self._function(launch.kernel)((launch.grid,), (launch.block,), (arguments,))
+
+    def _function(self, kernel: Kernel) -> Any:
+        key = (self.current_device(), kernel)
+        found = self._compiled.get(key)
+        if found is None:
+            options = ("--std=c++17", *kernel.options)
+            module = self._cupy.RawModule(code=kernel.source, options=options, backend="nvrtc")
+            try:
+                found = module.get_function(kernel.name)
+                found.compile()
+            except self._cupy.cuda.compiler.CompileException as error:
+                raise DeviceError(f"the CUDA kernel {kernel} does not compile:\n{error}") from error
+            self._compiled[key] = found
+        return found
+
+    def describe(self) -> dict[str, str]:
+        """The device, the driver and CuPy."""
+        runtime = self._cupy.cuda.runtime
+        properties = runtime.getDeviceProperties(self.current_device())
+        count = runtime.getDeviceCount()
+        return {
+            "cuda device": f"{properties['name'].decode()}, {properties['totalGlobalMem'] / 2**30:.0f} GiB, compute "
+            f"capability {properties['major']}.{properties['minor']}" + (f", one of {count}" if count > 1 else ""),
+            "cuda driver": f"CUDA {_version(runtime.driverGetVersion())}, "
+            f"runtime {_version(runtime.runtimeGetVersion())}",
+            "cupy": self._cupy.__version__,
+        }
+
+
+def _version(number: int) -> str:
+    """'13.0' for 13000, as CUDA numbers its versions."""
+    return f"{number // 1000}.{number % 1000 // 10}"

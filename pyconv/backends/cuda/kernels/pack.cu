@@ -1,0 +1,41 @@
+// Weights in the order in which the convolutions read them: [group][k][channel], both filled up with zeros, in the type
+// that sums are kept in. k runs over (tap, channel filled up to in_padded) with -DTAPS_OUTSIDE=1, else over (channel,
+// tap).
+
+#include "common.cuh"
+
+#define THREADS 256
+
+struct Arguments {
+    const element *weights;
+    accumulator *out;
+    long long strides[4];  // of (out channel, in channel, row, column), in elements
+    long long work;        // packed weights
+    long long rows;        // k, filled up
+    int channels, padded_channels;  // of a group
+    int in_channels, in_padded;     // of a group
+    int taps, kernel_width;
+};
+static_assert(sizeof(Arguments) == ARGUMENTS_BYTES, "the struct in Python is another one");
+
+extern "C" __global__ void __launch_bounds__(THREADS) pack(const Arguments a)
+{
+    long long work = (long long)blockIdx.x * THREADS + threadIdx.x;
+    if (work >= a.work)
+        return;
+    long long row = work / a.padded_channels;
+    int channel = (int)(work - row * a.padded_channels);
+    long long group = row / a.rows, k = row - group * a.rows;
+#if TAPS_OUTSIDE
+    int tap = (int)(k / a.in_padded), in_channel = (int)(k - (long long)tap * a.in_padded);
+#else
+    int in_channel = (int)(k / a.taps), tap = (int)(k - (long long)in_channel * a.taps);
+#endif
+    accumulator value = 0;
+    if (channel < a.channels && in_channel < a.in_channels && tap < a.taps) {
+        int i = tap / a.kernel_width, j = tap - i * a.kernel_width;
+        value = widen(a.weights[(group * a.channels + channel) * a.strides[0] + in_channel * a.strides[1]
+                                + i * a.strides[2] + j * a.strides[3]]);
+    }
+    a.out[work] = value;
+}

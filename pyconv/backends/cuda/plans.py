@@ -1,0 +1,40 @@
+"""What the kernels need to know of a plan and an array, beyond what the plan says."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...plan import ConvPlan, PoolPlan
+
+__all__ = ["INT_LIMIT", "fitting_index", "itemsize", "strides_of", "too_wide"]
+
+INT_LIMIT = 2**31 - 1
+"""What the kernels' counters hold."""
+
+_ITEMSIZE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+
+
+def itemsize(plan: ConvPlan | PoolPlan) -> int:
+    """Bytes of an element."""
+    return _ITEMSIZE[plan.dtype]
+
+
+def fitting_index(plan: ConvPlan | PoolPlan) -> str:
+    """The C type of offsets inside one image: int, unless an image has too many elements or any strides it likes."""
+    channels = plan.in_channels if isinstance(plan, ConvPlan) else plan.channels
+    dense = plan.layout in ("nchw", "nhwc")
+    return "int" if dense and channels * math.prod(plan.in_size) <= INT_LIMIT else "long long"
+
+
+def too_wide(plan: ConvPlan) -> str | None:
+    """The reason why a padded input is too large for counters of 32 bits, or None."""
+    rows, columns = (size + sum(pad) for size, pad in zip(plan.in_size, plan.padding, strict=True))
+    if max(rows, columns) > INT_LIMIT:
+        return f"the padded input of {rows:,} x {columns:,} pixels is above the {INT_LIMIT:,} that its counters hold"
+    return None
+
+
+def strides_of(x: Any) -> list[int]:
+    """Strides in elements."""
+    return [stride // x.dtype.itemsize for stride in x.strides]

@@ -1,0 +1,131 @@
+// CUDA's words in C++ for one CPU thread, so that the very kernels of pyconv/backends/cuda/kernels run without a GPU.
+//
+// Included before a kernel's source; run.hpp, after it, runs a grid. Each CUDA thread is a fiber with a stack of its
+// own, and __syncthreads goes on to the next one.
+#pragma once
+
+#include <cmath>
+#include <csetjmp>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+#define PYCONV_HOST 1
+#define __global__
+#define __device__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+// one block runs at a time, so its shared memory is static; a section of its own, so that run.hpp can poison all of it
+#define __shared__ static __attribute__((section("cuda_shared")))
+
+struct Triple {
+    unsigned x, y, z;
+};
+
+static Triple threadIdx, blockIdx, blockDim, gridDim;
+
+static void __syncthreads();
+
+static inline unsigned __umulhi(unsigned a, unsigned b)
+{
+    return (unsigned)(((unsigned long long)a * b) >> 32);
+}
+
+template <class To, class From> static inline To same_bits(From value)
+{
+    static_assert(sizeof(To) == sizeof(From), "");
+    To result;
+    std::memcpy(&result, &value, sizeof result);
+    return result;
+}
+
+static inline int __float_as_int(float value)
+{
+    return same_bits<int>(value);
+}
+
+static inline float __int_as_float(int value)
+{
+    return same_bits<float>(value);
+}
+
+static inline long long __double_as_longlong(double value)
+{
+    return same_bits<long long>(value);
+}
+
+static inline double __longlong_as_double(long long value)
+{
+    return same_bits<double>(value);
+}
+
+// -ftz=true, where the processor can do it: subnormal float results and operands count as zero
+static inline unsigned flush_subnormals(bool flush)
+{
+#if defined(__x86_64__)
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(flush ? before | 0x8040u : before & ~0x8040u);
+    return before;
+#else
+    (void)flush;
+    return 0;
+#endif
+}
+
+static inline void restore_subnormals(unsigned before)
+{
+#if defined(__x86_64__)
+    _mm_setcsr(before);
+#else
+    (void)before;
+#endif
+}
+
+// The twins of the PTX in common.cuh; none of them flushes
+static __attribute__((noinline)) float multiply_unflushed(float a, float b)
+{
+    unsigned before = flush_subnormals(false);
+    volatile float left = a, right = b;
+    volatile float product = left * right;
+    restore_subnormals(before);
+    return product;
+}
+
+static __attribute__((noinline)) float float_of_half(unsigned short half)
+{
+    int exponent = half >> 10 & 31, fraction = half & 1023;
+    unsigned sign = (unsigned)(half >> 15) << 31;
+    if (exponent == 31)
+        return __int_as_float((int)(sign | 0x7f800000u | (unsigned)fraction << 13));
+    double size = exponent ? std::ldexp(1024.0 + fraction, exponent - 25) : std::ldexp((double)fraction, -24);
+    return (float)(sign ? -size : size);
+}
+
+static __attribute__((noinline)) unsigned short half_of_float(float value)
+{
+    unsigned bits = (unsigned)__float_as_int(value);
+    unsigned short sign = (unsigned short)(bits >> 16 & 0x8000u);
+    unsigned magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u)
+        return (unsigned short)(sign | 0x7fffu);
+    double size = std::fabs((double)value);
+    if (size >= 65520.0)
+        return (unsigned short)(sign | 0x7c00u);
+    // numbers below the smallest normal one are whole multiples of 2**-24, others of 2**(exponent - 10)
+    int exponent = size < std::ldexp(1.0, -14) ? -14 : std::ilogb(size);
+    double units = std::nearbyint(std::ldexp(size, 10 - exponent));
+    return (unsigned short)(sign | (unsigned)((exponent + 14) * 1024 + (int)units));
+}

@@ -1,0 +1,238 @@
+"""A room in the place of the device: the CUDA backend's own sources, compiled as C++, on memory of the host.
+
+:class:`StandIn` has the methods of :class:`pyconv.backends.cuda.device.CupyRoom`. Its arrays pass for CuPy's and lie
+between pages that nobody may touch; everything but compiling, allocating and launching is the backend's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import mmap
+import os
+import shutil
+import subprocess
+import weakref
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from pyconv.errors import DeviceError
+
+HERE = Path(__file__).parent
+BUILD = HERE.parents[1] / "build" / "cuda_host"
+CXX = os.environ.get("CXX", "g++")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_PAGE = mmap.PAGESIZE
+_NO_ACCESS, _READ_WRITE = 0, mmap.PROT_READ | mmap.PROT_WRITE
+
+
+def missing() -> str | None:
+    """The reason why kernels cannot be built for the host, or None."""
+    return None if shutil.which(CXX) else f"there is no C++ compiler ({CXX}) for the host build of the CUDA kernels"
+
+
+class Array:
+    """What the backend and pyconv.functional use of a CuPy array, over memory of the host."""
+
+    __module__ = "cupy"  # array_kind() goes by it
+
+    def __init__(self, host: np.ndarray, device: int = 0) -> None:
+        self.host = host
+        self.device = SimpleNamespace(id=device)
+        self.data = SimpleNamespace(ptr=host.__array_interface__["data"][0])
+        self.shape, self.strides, self.dtype, self.ndim = host.shape, host.strides, host.dtype, host.ndim
+        self.size, self.itemsize, self.nbytes = host.size, host.itemsize, host.nbytes
+        self.flags = SimpleNamespace(c_contiguous=host.flags.c_contiguous, f_contiguous=host.flags.f_contiguous)
+
+    @property
+    def __cuda_array_interface__(self) -> dict:
+        return {**self.host.__array_interface__, "version": 3}
+
+    def __getitem__(self, key) -> Array:
+        return Array(self.host[key], self.device.id)
+
+
+class _Page:
+    """Memory that ends, or begins, at a page without access; 16-byte aligned, as no kernel asks for more."""
+
+    def __init__(self, size: int, at_end: bool) -> None:
+        inner = -(-max(size, 1) // _PAGE) * _PAGE
+        self.total = inner + 2 * _PAGE
+        base = _libc.mmap(None, self.total, _NO_ACCESS, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+        if base in (None, ctypes.c_void_p(-1).value):
+            raise MemoryError(f"{size} bytes between guard pages")
+        _libc.mprotect(base + _PAGE, inner, _READ_WRITE)
+        self.address = base + _PAGE + (inner - -(-size // 16) * 16 if at_end else 0)
+        weakref.finalize(self, _libc.munmap, base, self.total)
+
+
+class StandIn:
+    """One device, or several, on the host.
+
+    Parameters
+    ----------
+    seed : int
+        Shuffles the order of blocks and threads, and where arrays lie in their pages.
+    sanitize : bool
+        Build with AddressSanitizer, which must be preloaded, and take memory from malloc, which it watches.
+    devices : int
+        How many devices to play.
+    """
+
+    def __init__(self, seed: int = 0, sanitize: bool = False, devices: int = 1) -> None:
+        self._random = np.random.default_rng(seed)
+        self._sanitize = sanitize
+        self._devices = devices
+        self._current = 0
+        self._libraries: dict = {}
+        self._process = os.getpid()
+        self.launched: list[str] = []
+        self.stream = 0
+        self.waits: list[int] = []
+
+    def check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise DeviceError("this process was forked from one that used CUDA")
+
+    def current_device(self) -> int:
+        return self._current
+
+    def device_of(self, array: Array) -> int:
+        return array.device.id
+
+    @contextlib.contextmanager
+    def on(self, device: int):
+        before, self._current = self._current, device
+        try:
+            yield
+        finally:
+            self._current = before
+
+    def array(self, values: np.ndarray) -> Array:
+        """A device array of ``values``, with the same strides where the memory order allows it."""
+        return self._like(values, values)
+
+    def upload(self, array: np.ndarray) -> Array:
+        source = array.astype(array.dtype.newbyteorder("="), copy=False)
+        last = source.ndim == 4 and not source.flags.c_contiguous and source.transpose(0, 2, 3, 1).flags.c_contiguous
+        return self._like(source if last else np.ascontiguousarray(source).reshape(source.shape), source)
+
+    def download(self, array: Array, out: np.ndarray | None) -> np.ndarray:
+        if out is None:
+            return array.host.copy(order="C")
+        np.copyto(out, array.host)
+        return out
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if self._sanitize:
+            host = np.empty(shape, dtype)
+        else:
+            page = _Page(size, bool(self._random.integers(2)))
+            buffer = (ctypes.c_char * size).from_address(page.address)
+            buffer.page = page
+            host = np.frombuffer(buffer, dtype).reshape(shape) if size else np.empty(shape, dtype)
+        if host.size:
+            host.view(np.uint8).fill(0xFF) if host.ndim else host.reshape(1).view(np.uint8).fill(0xFF)
+        return Array(host, self._current)
+
+    def _like(self, order: np.ndarray, values: np.ndarray) -> Array:
+        axes = sorted(range(order.ndim), key=lambda axis: (-abs(order.strides[axis]), axis))
+        dense = self.empty(tuple(order.shape[axis] for axis in axes), order.dtype).host
+        host = dense.transpose(np.argsort(axes)) if axes else dense
+        host[...] = values
+        return Array(host, self._current)
+
+    def empty_like(self, array: Array) -> Array:
+        return self._like(array.host, np.nan)
+
+    def copy(self, array: Array) -> Array:
+        return self._like(array.host, array.host)
+
+    def move(self, array: Array) -> Array:
+        return self.copy(array)
+
+    def readable(self, array: Array) -> Array:
+        size = array.dtype.itemsize
+        if self.address(array) % size or any(stride % size for stride in array.strides):
+            return self._like(np.ascontiguousarray(array.host), array.host)
+        return array
+
+    def writable(self, array: Array | None) -> bool:
+        return array is not None and array.flags.c_contiguous and self.address(array) % array.dtype.itemsize == 0
+
+    def assign(self, out: Array, array: Array) -> None:
+        np.copyto(out.host, array.host)
+
+    def address(self, array: Array) -> int:
+        return array.data.ptr
+
+    def mark(self):
+        return SimpleNamespace(after={self.stream})
+
+    def wait(self, mark) -> None:
+        if self.stream not in mark.after:
+            self.waits.append(self.stream)
+            mark.after.add(self.stream)
+
+    def launch(self, launch, arguments: np.ndarray) -> None:
+        if not launch.grid:
+            return
+        self.launched.append(launch.kernel.name)
+        message = ctypes.create_string_buffer(300)
+        status = self._library(launch.kernel).pyconv_run(
+            launch.grid,
+            launch.block,
+            ctypes.c_void_p(arguments.ctypes.data),
+            ctypes.c_size_t(arguments.nbytes),
+            ctypes.c_ulonglong(int(self._random.integers(2**62))),
+            message,
+            ctypes.c_size_t(len(message)),
+        )
+        if status:
+            raise DeviceError(f"{launch.kernel}: {message.value.decode()}")
+
+    def _library(self, kernel) -> ctypes.CDLL:
+        if kernel not in self._libraries:
+            self._libraries[kernel] = ctypes.CDLL(str(build(kernel, self._sanitize)))
+        return self._libraries[kernel]
+
+    def describe(self) -> dict[str, str]:
+        return {"cuda device": "the host's stand-in"}
+
+
+def _flags(sanitize: bool) -> list[str]:
+    flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
+    flags += ["-Wno-unknown-pragmas", "-Wno-unused-function", f"-I{HERE}"]
+    with contextlib.suppress(OSError):
+        if " fma " in Path("/proc/cpuinfo").read_text():
+            flags.append("-mfma")  # fmaf as an instruction, not a call
+    if sanitize:
+        flags += ["-g", "-fsanitize=address", "-fsanitize-sections=cuda_shared"]
+    return flags
+
+
+def build(kernel, sanitize: bool = False) -> Path:
+    """The kernel as a shared library, compiled if it is not there yet. Raises DeviceError with the compiler's words."""
+    source = f'#include "host.hpp"\n{kernel.source}#line 1 "{kernel.file}"\n#include "run.hpp"\n'
+    command = [CXX, *_flags(sanitize), *kernel.options, f"-DENTRY={kernel.name}", "-x", "c++", "-"]
+    hashed = hashlib.sha256(repr((command, source)).encode())
+    for header in ("host.hpp", "run.hpp"):
+        hashed.update((HERE / header).read_bytes())
+    library = BUILD / f"{kernel.name}-{hashed.hexdigest()[:20]}.so"
+    if not library.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        unfinished = library.with_suffix(f".{os.getpid()}")
+        done = subprocess.run([*command, "-o", str(unfinished)], input=source, capture_output=True, text=True)
+        if done.returncode:
+            raise DeviceError(f"the CUDA kernel {kernel} does not compile on the host:\n{done.stderr}")
+        unfinished.replace(library)
+    return library
