@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from ...plan import ConvPlan
 from .dense import Addresses
-from .kernel import Kernel, Launch, struct
+from .elementwise import ACTIVATIONS
+from .kernel import DTYPES, INDEX_TYPES, Kernel, Launch, struct
 from .plans import INT_LIMIT, fitting_index, strides_of, too_wide
 from .weights import Packing
 
-__all__ = ["arguments", "label", "launch", "packing", "refusal"]
+__all__ = ["arguments", "kernels", "label", "launch", "packing", "refusal"]
 
 _ARGUMENTS = struct(
     x="u8", weights="u8", bias="u8", out="u8", x_strides=("i8", 4), work="i8",
@@ -23,14 +26,14 @@ _ARGUMENTS = struct(
 _THREADS = 128
 _OUTPUTS = 4  # of a thread, along a row
 
-KERNELS = (3, 5, 7)
-"""Heights and widths of kernels whose window is held in registers."""
+SIZES, STRIDES = (3, 5, 7), (1, 2)
+"""Of kernels, as high as wide, whose window is held in registers; strides along a row."""
 
 
-def _kernel(plan: ConvPlan) -> tuple[int, int]:
+def _window(plan: ConvPlan) -> tuple[int, int]:
     """The KERNEL and STRIDE that it is compiled with; 0 for any."""
     (height, width), (_, across) = plan.kernel, plan.stride
-    if height == width and height in KERNELS and plan.dilation == (1, 1) and across in (1, 2):
+    if height == width and height in SIZES and plan.dilation == (1, 1) and across in STRIDES:
         return height, across
     return 0, 0
 
@@ -41,7 +44,7 @@ def _work(plan: ConvPlan) -> int:
 
 def label(plan: ConvPlan) -> str:
     """The implementation's name, with its kernel."""
-    size, stride = _kernel(plan)
+    size, stride = _window(plan)
     return f"depthwise_{size}x{size}_stride{stride}" if size else "depthwise_any"
 
 
@@ -74,12 +77,24 @@ def packing(plan: ConvPlan) -> Packing:
 @lru_cache(maxsize=1024)
 def launch(plan: ConvPlan, activation: str = "identity") -> Launch:
     """Kernel, grid and block."""
-    size, stride = _kernel(plan)
-    kernel = Kernel.of(
-        "conv_depthwise", plan.dtype, _ARGUMENTS, INDEX=fitting_index(plan), ACTIVATION=f"{activation}_of",
-        KERNEL=size, STRIDE=stride,
-    )  # fmt: skip
+    kernel = _kernel(plan.dtype, *_window(plan), fitting_index(plan), activation)
     return Launch(kernel, -(-_work(plan) // _THREADS), _THREADS)
+
+
+def kernels() -> Iterator[Kernel]:
+    """Every kernel that a plan may ask for; with another activation than none, an example."""
+    for dtype, index in product(DTYPES, INDEX_TYPES):
+        yield _kernel(dtype, 0, 0, index)
+        for size, stride in product(SIZES, STRIDES):
+            yield _kernel(dtype, size, stride, index)
+    for activation in ACTIVATIONS:
+        yield _kernel("float32", 3, 1, "int", activation)
+
+
+def _kernel(dtype: str, size: int, stride: int, index: str, activation: str = "identity") -> Kernel:
+    return Kernel.of(
+        "conv_depthwise", dtype, _ARGUMENTS, INDEX=index, ACTIVATION=f"{activation}_of", KERNEL=size, STRIDE=stride
+    )
 
 
 def arguments(plan: ConvPlan, x: Any, at: Addresses) -> np.ndarray:

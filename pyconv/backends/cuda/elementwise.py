@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from ...plan import ElementwisePlan
-from .kernel import Kernel, Launch, struct
+from .kernel import DTYPES, Kernel, Launch, struct
 
-__all__ = ["ACTIVATIONS", "implementations", "launch", "run"]
+__all__ = ["ACTIVATIONS", "implementations", "kernels", "launch", "run"]
 
 _ARGUMENTS = struct(x="u8", out="u8", size="i8")
 _THREADS = 256
@@ -33,9 +35,17 @@ def launch(plan: ElementwisePlan) -> Launch:
     """Kernel, grid and block: a thread a vector, and one more for what is left at both ends."""
     size = math.prod(plan.out_shape)
     threads = size // _VECTOR[plan.dtype] + 1 if size else 0
-    return Launch(
-        Kernel.of("elementwise", plan.dtype, _ARGUMENTS, ACTIVATION=f"{plan.op}_of"), -(-threads // _THREADS), _THREADS
-    )
+    return Launch(_kernel(plan.op, plan.dtype), -(-threads // _THREADS), _THREADS)
+
+
+def kernels() -> Iterator[Kernel]:
+    """Every kernel that a plan may ask for."""
+    for op, dtype in product(ACTIVATIONS, DTYPES[:2]):
+        yield _kernel(op, dtype)
+
+
+def _kernel(op: str, dtype: str) -> Kernel:
+    return Kernel.of("elementwise", dtype, _ARGUMENTS, ACTIVATION=f"{op}_of")
 
 
 def run(room: Any, plan: ElementwisePlan, x: Any, out: Any) -> Any:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from ...plan import ConvPlan
 from . import dense
-from .kernel import Kernel, Launch, struct
+from .elementwise import ACTIVATIONS
+from .kernel import DTYPES, INDEX_TYPES, Kernel, Launch, struct
 from .plans import fitting_index, strides_of, too_wide
+from .tile import TILES, Tile
 from .weights import Packing
 
-__all__ = ["arguments", "label", "launch", "packing", "refusal"]
+__all__ = ["arguments", "kernels", "label", "launch", "packing", "refusal"]
 
 _DIVISOR = struct(multiplier="u4", shift="u4")
 _ARGUMENTS = struct(
@@ -43,11 +47,24 @@ def packing(plan: ConvPlan) -> Packing:
 def launch(plan: ConvPlan, activation: str = "identity") -> Launch:
     """Kernel, grid and block."""
     tile = dense.tile(plan)
-    kernel = Kernel.of(
-        "conv_gemm", plan.dtype, _ARGUMENTS, INDEX=fitting_index(plan), ACTIVATION=f"{activation}_of",
-        TAPS_OUTSIDE=int(dense.packing(plan).taps_outside), **tile.macros,
-    )  # fmt: skip
+    kernel = _kernel(plan.dtype, tile, dense.packing(plan).taps_outside, fitting_index(plan), activation)
     return Launch(kernel, dense.grid(plan), tile.threads)
+
+
+def kernels() -> Iterator[Kernel]:
+    """Every kernel that a plan may ask for; with another activation than none, an example."""
+    for dtype, index, taps_outside in product(DTYPES, INDEX_TYPES, (False, True)):
+        for tile in TILES[dtype]:
+            yield _kernel(dtype, tile, taps_outside, index)
+    for activation in ACTIVATIONS:
+        yield _kernel("float32", TILES["float32"][0], True, "int", activation)
+
+
+def _kernel(dtype: str, tile: Tile, taps_outside: bool, index: str, activation: str = "identity") -> Kernel:
+    return Kernel.of(
+        "conv_gemm", dtype, _ARGUMENTS, INDEX=index, ACTIVATION=f"{activation}_of", TAPS_OUTSIDE=int(taps_outside),
+        **tile.macros,
+    )  # fmt: skip
 
 
 def arguments(plan: ConvPlan, x: Any, at: dense.Addresses) -> np.ndarray:

@@ -15,13 +15,18 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["KERNELS", "Kernel", "Launch", "struct"]
+__all__ = ["DTYPES", "INDEX_TYPES", "KERNELS", "Kernel", "Launch", "struct"]
 
 KERNELS = Path(__file__).parent / "kernels"
 
-_MOST_BLOCKS = 2**31 - 1  # of a grid, along x
+INDEX_TYPES = ("int", "long long")
+"""C types of offsets inside one image."""
 
-_DTYPES = {"float32": "FLOAT32", "float64": "FLOAT64", "float16": "FLOAT16", "bfloat16": "BFLOAT16"}
+_MOST_BLOCKS = 2**31 - 1  # of a grid, along x
+_MACROS = {"float32": "FLOAT32", "float64": "FLOAT64", "float16": "FLOAT16", "bfloat16": "BFLOAT16"}
+
+DTYPES = tuple(_MACROS)
+"""The dtypes of convolution; the other operations take the first two."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Kernel:
     @classmethod
     def of(cls, name: str, dtype: str, arguments: np.dtype, **macros: Any) -> Kernel:
         """The kernel for elements of ``dtype``, whose struct is ``arguments``."""
-        common = {"DTYPE": _DTYPES[dtype], "ARGUMENTS_BYTES": arguments.itemsize}
+        common = {"DTYPE": _MACROS[dtype], "ARGUMENTS_BYTES": arguments.itemsize}
         return cls(name, tuple((macro, str(value)) for macro, value in {**common, **macros}.items()))
 
     @property

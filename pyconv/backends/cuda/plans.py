@@ -12,6 +12,7 @@ __all__ = ["INT_LIMIT", "fitting_index", "itemsize", "strides_of", "too_wide"]
 INT_LIMIT = 2**31 - 1
 """What the kernels' counters hold."""
 
+_ROOM = 4096  # threads of the last block that have nothing to do are numbered too
 _ITEMSIZE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -21,10 +22,13 @@ def itemsize(plan: ConvPlan | PoolPlan) -> int:
 
 
 def fitting_index(plan: ConvPlan | PoolPlan) -> str:
-    """The C type of offsets inside one image: int, unless an image has too many elements or any strides it likes."""
+    """The C type of offsets inside one image and of an output's number: int, unless there are too many of them.
+
+    An image with strides of its own may reach anywhere.
+    """
     channels = plan.in_channels if isinstance(plan, ConvPlan) else plan.channels
-    dense = plan.layout in ("nchw", "nhwc")
-    return "int" if dense and channels * math.prod(plan.in_size) <= INT_LIMIT else "long long"
+    largest = max(channels * math.prod(plan.in_size), math.prod(plan.out_shape) + _ROOM)
+    return "int" if plan.layout in ("nchw", "nhwc") and largest <= INT_LIMIT else "long long"
 
 
 def too_wide(plan: ConvPlan) -> str | None:

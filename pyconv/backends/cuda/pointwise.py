@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from ...plan import ConvPlan
 from . import dense
-from .kernel import Kernel, Launch, struct
+from .elementwise import ACTIVATIONS
+from .kernel import DTYPES, INDEX_TYPES, Kernel, Launch, struct
 from .plans import fitting_index, strides_of
+from .tile import TILES, Tile
 from .weights import Packing
 
-__all__ = ["arguments", "label", "launch", "packing", "refusal"]
+__all__ = ["arguments", "kernels", "label", "launch", "packing", "refusal"]
 
 _ARGUMENTS = struct(
     x="u8", weights="u8", output=dense.OUTPUT, x_strides=("i8", 2), in_channels="i4", aligned="i4", steps="i4",
@@ -49,11 +53,22 @@ def packing(plan: ConvPlan) -> Packing:
 def launch(plan: ConvPlan, activation: str = "identity") -> Launch:
     """Kernel, grid and block."""
     tile = dense.tile(plan)
-    kernel = Kernel.of(
-        "conv_pointwise", plan.dtype, _ARGUMENTS, INDEX=fitting_index(plan), ACTIVATION=f"{activation}_of",
-        **tile.macros,
-    )  # fmt: skip
-    return Launch(kernel, dense.grid(plan), tile.threads)
+    return Launch(_kernel(plan.dtype, tile, fitting_index(plan), activation), dense.grid(plan), tile.threads)
+
+
+def kernels() -> Iterator[Kernel]:
+    """Every kernel that a plan may ask for; with another activation than none, an example."""
+    for dtype, index in product(DTYPES, INDEX_TYPES):
+        for tile in TILES[dtype]:
+            yield _kernel(dtype, tile, index)
+    for activation in ACTIVATIONS:
+        yield _kernel("float32", TILES["float32"][0], "int", activation)
+
+
+def _kernel(dtype: str, tile: Tile, index: str, activation: str = "identity") -> Kernel:
+    return Kernel.of(
+        "conv_pointwise", dtype, _ARGUMENTS, INDEX=index, ACTIVATION=f"{activation}_of", **tile.macros
+    )
 
 
 def arguments(plan: ConvPlan, x: Any, at: dense.Addresses) -> np.ndarray:

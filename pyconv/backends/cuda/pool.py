@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from ...plan import PoolPlan
-from .kernel import Kernel, Launch, struct
+from .kernel import DTYPES, INDEX_TYPES, Kernel, Launch, struct
 from .plans import fitting_index, strides_of
 
-__all__ = ["implementations", "launch", "run"]
+__all__ = ["implementations", "kernels", "launch", "run"]
 
 _ARGUMENTS = struct(
     x="u8", out="u8", indices="u8", x_strides=("i8", 4), work="i8",
@@ -20,7 +22,7 @@ _ARGUMENTS = struct(
 )  # fmt: skip
 _THREADS = 256
 
-KERNELS = (2, 3)
+SIZES = (2, 3)
 """Heights and widths of windows with a kernel of their own."""
 
 OPERATIONS = {"max_pool2d": "max_pool"}
@@ -34,7 +36,7 @@ def _work(plan: PoolPlan) -> int:
 def _window(plan: PoolPlan) -> int:
     """The KERNEL that it is compiled with; 0 for any."""
     height, width = plan.kernel
-    return height if height == width and height in KERNELS else 0
+    return height if height == width and height in SIZES else 0
 
 
 def implementations(plan: PoolPlan) -> list[tuple[str, str | None]]:
@@ -48,11 +50,18 @@ def implementations(plan: PoolPlan) -> list[tuple[str, str | None]]:
 @lru_cache(maxsize=1024)
 def launch(plan: PoolPlan) -> Launch:
     """Kernel, grid and block."""
-    kernel = Kernel.of(
-        OPERATIONS[plan.op], plan.dtype, _ARGUMENTS, INDEX=fitting_index(plan), KERNEL=_window(plan),
-        INDICES=int(plan.return_indices),
-    )  # fmt: skip
+    kernel = _kernel(plan.op, plan.dtype, _window(plan), plan.return_indices, fitting_index(plan))
     return Launch(kernel, -(-_work(plan) // _THREADS), _THREADS)
+
+
+def kernels() -> Iterator[Kernel]:
+    """Every kernel that a plan may ask for."""
+    for op, dtype, size, indices, index in product(OPERATIONS, DTYPES[:2], (0, *SIZES), (False, True), INDEX_TYPES):
+        yield _kernel(op, dtype, size, indices, index)
+
+
+def _kernel(op: str, dtype: str, size: int, indices: bool, index: str) -> Kernel:
+    return Kernel.of(OPERATIONS[op], dtype, _ARGUMENTS, INDEX=index, KERNEL=size, INDICES=int(indices))
 
 
 def run(room: Any, plan: PoolPlan, x: Any, out: Any) -> Any:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...errors import DeviceError
 from ...plan import ConvPlan
-from .kernel import Kernel, Launch, struct
+from .kernel import DTYPES, Kernel, Launch, struct
 
-__all__ = ["Packing", "Prepared", "accumulator"]
+__all__ = ["Packing", "Prepared", "accumulator", "kernels"]
 
 _ARGUMENTS = struct(
     weights="u8", out="u8", strides=("i8", 4), work="i8", rows="i8",
@@ -59,8 +61,17 @@ class Packing:
 
 @lru_cache(maxsize=256)
 def _launch(packing: Packing, dtype: str) -> Launch:
-    kernel = Kernel.of("pack", dtype, _ARGUMENTS, TAPS_OUTSIDE=int(packing.taps_outside))
-    return Launch(kernel, -(-packing.size // _THREADS), _THREADS)
+    return Launch(_kernel(dtype, packing.taps_outside), -(-packing.size // _THREADS), _THREADS)
+
+
+def kernels() -> Iterator[Kernel]:
+    """Every kernel that a packing may ask for."""
+    for dtype, taps_outside in product(DTYPES, (False, True)):
+        yield _kernel(dtype, taps_outside)
+
+
+def _kernel(dtype: str, taps_outside: bool) -> Kernel:
+    return Kernel.of("pack", dtype, _ARGUMENTS, TAPS_OUTSIDE=int(taps_outside))
 
 
 class Copy(NamedTuple):

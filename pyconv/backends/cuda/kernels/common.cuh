@@ -1,7 +1,8 @@
 // What every kernel is built on: the element type that -DDTYPE names, the type sums are kept in, and ways between them.
 //
 // Kernels see valid plans only, and addresses of memory on their own device. INDEX is the type of offsets inside one
-// image: int, or long long where an image has 2**31 elements or more; offsets to an image are always 64-bit.
+// image and of the number of an output: int, or long long where 2**31 is not enough; offsets to an image, and those
+// into the output, are always 64-bit.
 
 #define FLOAT32 32
 #define FLOAT64 64

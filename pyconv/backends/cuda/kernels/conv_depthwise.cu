@@ -29,15 +29,15 @@ static_assert(sizeof(Arguments) == ARGUMENTS_BYTES, "the struct in Python is ano
 
 extern "C" __global__ void __launch_bounds__(THREADS) conv_depthwise(const Arguments a)
 {
-    long long work = (long long)blockIdx.x * THREADS + threadIdx.x;
+    INDEX work = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (work >= a.work)
         return;
     int across = (a.out_width + OUTPUTS - 1) / OUTPUTS;
-    long long rows = work / across;
+    INDEX rows = work / across;
     int column = (int)(work - rows * across) * OUTPUTS;
-    long long plane = rows / a.out_height;
+    INDEX plane = rows / a.out_height;
     int row = (int)(rows - plane * a.out_height);
-    long long image = plane / a.out_channels;
+    INDEX image = plane / a.out_channels;
     int channel = (int)(plane - image * a.out_channels);
     int in_channel = channel / a.multiplier;
 
@@ -86,7 +86,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_depthwise(const Argum
     }
 #endif
     accumulator bias = a.bias ? widen(a.bias[channel]) : accumulator(0);
-    element *to = a.out + (plane * a.out_height + row) * a.out_width + column;
+    element *to = a.out + ((long long)plane * a.out_height + row) * a.out_width + column;
 #pragma unroll
     for (int o = 0; o < OUTPUTS; o++)
         if (column + o < a.out_width)

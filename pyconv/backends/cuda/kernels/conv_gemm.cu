@@ -38,16 +38,16 @@ struct Windows {
     int tap_row, tap_column;
     accumulator held[EACH];
 
-    __device__ __forceinline__ Windows(const Arguments &a, int group, long long first)
+    __device__ __forceinline__ Windows(const Arguments &a, int group, INDEX first)
         : of(a), row(threadIdx.x / BLOCK_N), begin(0), tap_row(0), tap_column(0)
     {
-        long long pixel = first + threadIdx.x % BLOCK_N;
+        INDEX pixel = first + threadIdx.x % BLOCK_N;
         wanted = pixel < a.output.pixels;
         if (!wanted)
             pixel = 0;
-        long long which = pixel / a.output.plane;
-        long long place = pixel - which * a.output.plane;
-        int y = (int)(place / a.out_width), x = (int)(place - (long long)y * a.out_width);
+        INDEX which = pixel / (INDEX)a.output.plane;
+        INDEX place = pixel - which * (INDEX)a.output.plane;
+        int y = (int)(place / a.out_width), x = (int)(place - (INDEX)y * a.out_width);
         top = y * a.stride_height - a.top;
         left = x * a.stride_width - a.left;
         image = a.x + which * a.x_image + (long long)group * a.in_channels * a.x_channel;
@@ -104,13 +104,13 @@ struct Windows {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS) conv_gemm(const Arguments a)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) conv_gemm(const Arguments a)
 {
     __shared__ Shared shared;
     // neighbouring blocks take the same pixels and other channels, so that pixels are found in the second-level cache
     int tile_m = blockIdx.x % a.output.tiles_m, rest = blockIdx.x / a.output.tiles_m;
     int group = rest % a.output.groups;
-    long long first = (long long)(rest / a.output.groups) * BLOCK_N;
+    INDEX first = (INDEX)(rest / a.output.groups) * BLOCK_N;
     const accumulator *packed = a.weights + (long long)group * a.steps * BLOCK_K * a.padded_channels + tile_m * BLOCK_M;
     Weights weights(packed, a.padded_channels);
     Windows windows(a, group, first);

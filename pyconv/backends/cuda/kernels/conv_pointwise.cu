@@ -26,16 +26,16 @@ struct Rows {
     bool wanted, aligned;
     Vector held[COUNT];
 
-    __device__ __forceinline__ Rows(const Arguments &a, int group, long long first)
+    __device__ __forceinline__ Rows(const Arguments &a, int group, INDEX first)
         : channel_stride((INDEX)a.x_channel), channel(threadIdx.x / ROW), channels(a.in_channels), aligned(a.aligned)
     {
-        long long pixel = first + threadIdx.x % ROW * VECTOR;
+        INDEX pixel = first + threadIdx.x % ROW * VECTOR;
         wanted = pixel < a.output.pixels;
         if (!wanted)
             pixel = 0;
-        long long image = pixel / a.output.plane;
+        INDEX image = pixel / (INDEX)a.output.plane;
         from = a.x + image * a.x_image + (long long)group * a.in_channels * a.x_channel
-               + (pixel - image * a.output.plane);
+               + (pixel - image * (INDEX)a.output.plane);
     }
 
     __device__ __forceinline__ void fetch()
@@ -69,12 +69,12 @@ struct Rows {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS) conv_pointwise(const Arguments a)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) conv_pointwise(const Arguments a)
 {
     __shared__ Shared shared;
     int tile_m = blockIdx.x % a.output.tiles_m, rest = blockIdx.x / a.output.tiles_m;
     int group = rest % a.output.groups;
-    long long first = (long long)(rest / a.output.groups) * BLOCK_N;
+    INDEX first = (INDEX)(rest / a.output.groups) * BLOCK_N;
     const accumulator *packed = a.weights + (long long)group * a.steps * BLOCK_K * a.padded_channels + tile_m * BLOCK_M;
     Weights weights(packed, a.padded_channels);
     Rows rows(a, group, first);

@@ -12,6 +12,14 @@
 #define BLOCK_N (WARPS_N * 8 * TN)
 #define THREADS (WARPS_M * WARPS_N * 32)
 
+// Blocks that a multiprocessor must have room for, which caps a thread's registers: at 128 in blocks of 256 threads, at
+// 168 in those of 128; in float64 every thread may have 255.
+#if DTYPE == FLOAT64
+#define BLOCKS (256 / THREADS)
+#else
+#define BLOCKS (THREADS == 256 ? 2 : 384 / THREADS)
+#endif
+
 static_assert(TM % VECTOR == 0 && TN % VECTOR == 0, "a thread works on whole vectors");
 static_assert(THREADS % BLOCK_N == 0, "every thread stays with one pixel when pixels are fetched one by one");
 
@@ -138,7 +146,7 @@ struct Output {
 };
 
 // Adds the bias, applies the activation and writes the tile; `first` is its first pixel, `begin` its first channel
-static __device__ __forceinline__ void write_tile(const Output &to, int group, int begin, long long first,
+static __device__ __forceinline__ void write_tile(const Output &to, int group, int begin, INDEX first,
                                                   const Corner &corner, const accumulator (&sum)[TM][TN])
 {
     accumulator bias[TM];
@@ -149,11 +157,11 @@ static __device__ __forceinline__ void write_tile(const Output &to, int group, i
     }
 #pragma unroll
     for (int v = 0; v < TN / VECTOR; v++) {
-        long long pixel = first + corner.pixel(v * VECTOR);
+        INDEX pixel = first + corner.pixel(v * VECTOR);
         if (pixel >= to.pixels)
             continue;
-        long long image = pixel / to.plane, place = pixel - image * to.plane;
-        element *at = to.out + (image * to.groups + group) * to.channels * to.plane + place;
+        INDEX image = pixel / (INDEX)to.plane, place = pixel - image * (INDEX)to.plane;
+        element *at = to.out + ((long long)image * to.groups + group) * to.channels * to.plane + place;
 #pragma unroll
         for (int i = 0; i < TM; i++) {
             int channel = begin + corner.channel(i);
@@ -167,7 +175,7 @@ static __device__ __forceinline__ void write_tile(const Output &to, int group, i
                 *(Elements *)(at + channel * to.plane) = values;
                 continue;
             }
-            long long in_plane = place;
+            INDEX in_plane = place;
             element *row = at + channel * to.plane - place;
 #pragma unroll
             for (int j = 0; j < VECTOR; j++) {

@@ -48,14 +48,14 @@ static __device__ __forceinline__ ordered order_of(element value)
 
 extern "C" __global__ void __launch_bounds__(THREADS) max_pool(const Arguments a)
 {
-    long long work = (long long)blockIdx.x * THREADS + threadIdx.x;
+    INDEX work = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (work >= a.work)
         return;
-    long long rows = work / a.out_width;
+    INDEX rows = work / a.out_width;
     int column = (int)(work - rows * a.out_width);
-    long long plane = rows / a.out_height;
+    INDEX plane = rows / a.out_height;
     int row = (int)(rows - plane * a.out_height);
-    long long image = plane / a.channels;
+    INDEX image = plane / a.channels;
     const element *from = a.x + image * a.x_image + (plane - image * a.channels) * a.x_channel;
 
     // in 64 bits: in ceil mode the last window may begin far beyond the plane
