@@ -8,7 +8,15 @@ from helpers import USABLE, normal, refused
 
 import pyconv
 import pyconv.functional as F
-from pyconv.errors import ArgumentError, DTypeError, OutputError, PyconvError, ShapeError, TooLargeError
+from pyconv.errors import (
+    ArgumentError,
+    BackendError,
+    DTypeError,
+    OutputError,
+    PyconvError,
+    ShapeError,
+    TooLargeError,
+)
 from pyconv.plan import plan_conv2d, plan_max_pool2d
 
 X = normal(1, 4, 8, 9)
@@ -91,7 +99,6 @@ BAD_DTYPES = [
     ("uint8", "astype(np.float32)"),
     ("int64", "astype(np.float32)"),
     ("bool", "astype(np.float32)"),
-    ("float16", "astype(np.float32)"),
     ("longdouble", "astype(np.float32)"),
     ("complex64", "real and the imaginary part"),
     ("complex128", "real and the imaginary part"),
@@ -115,6 +122,17 @@ def test_dtypes(dtype, advice):
     for function in (F.relu, F.sigmoid, F.tanh):
         refused(DTypeError, [f"{function.__name__}: input", *words], function, x)
     refused(DTypeError, ["Conv2d: dtype", str(np.dtype(dtype))], pyconv.Conv2d, 4, 6, 3, dtype=dtype)
+
+
+def test_half_precision_is_for_gpus():
+    x, weight = X.astype("float16"), WEIGHT.astype("float16")
+    words = ["cpu: it computes in float32 and float64, not float16", "pass input.astype(np.float32)", "reference: it"]
+    refused(BackendError, words, F.conv2d, x, weight)
+    refused(DTypeError, ["input is float16 but weight is float32"], F.conv2d, x, WEIGHT)
+    refused(DTypeError, ["weight has dtype int8"], F.conv2d, x, WEIGHT.astype("int8"))
+    for function in (F.relu, pool):
+        refused(DTypeError, ["has dtype float16", "float32 and float64", "astype(np.float32)"], function, x)
+    refused(DTypeError, ["Conv2d: dtype", "float16"], pyconv.Conv2d, 4, 6, 3, dtype="float16")
 
 
 def test_mixed_dtypes():

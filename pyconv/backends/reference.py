@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import PyconvError
-from ..plan import ConvPlan, Plan, PoolPlan, check_bytes, span
+from ..plan import DTYPES, ConvPlan, Plan, PoolPlan, check_bytes, span
 
 __all__ = ["ReferenceBackend"]
 
@@ -26,6 +26,8 @@ class ReferenceBackend:
 
     def supports(self, plan: Plan) -> str | None:
         """None, unless an algorithm was named: it has none but the plain sum."""
+        if plan.dtype not in DTYPES:
+            return f"it computes in {' and '.join(DTYPES)}, not {plan.dtype}; pass input.astype(np.float32)"
         if isinstance(plan, ConvPlan) and plan.algorithm not in ("auto", "direct"):
             return f"it has no algorithm {plan.algorithm!r}"
         if isinstance(plan, ConvPlan | PoolPlan):

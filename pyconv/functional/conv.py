@@ -43,12 +43,12 @@ def plan_call_conv2d(
     ``keeps_weights``: they will be prepared once for many calls.
     """
     x = as_array("conv2d", "input", input)
-    kind, dtype = array_kind(x), dtype_name("conv2d", "input", x)
+    kind, dtype = array_kind(x), dtype_name("conv2d", "input", x, half=True)
     weight = as_array("conv2d", "weight", weight)
-    same_dtype("conv2d", dtype, "weight", weight)
+    same_dtype("conv2d", dtype, "weight", weight, half=True)
     if bias is not None:
         bias = as_array("conv2d", "bias", bias)
-        same_dtype("conv2d", dtype, "bias", bias)
+        same_dtype("conv2d", dtype, "bias", bias, half=True)
     x = as_batch("conv2d", x)
     plan = plan_conv2d(
         tuple(x.shape),
@@ -97,7 +97,7 @@ def conv2d(
     Parameters
     ----------
     input : array, shape (N, C, H, W) or (C, H, W)
-        float32 or float64; any strides. For channels-last data pass the view ``np.moveaxis(x, -1, -3)``.
+        float32 or float64, on the cuda backend also float16 or bfloat16 (summed in float32); any strides. For channels-last data pass the view ``np.moveaxis(x, -1, -3)``.
     weight : array, shape (out_channels, C // groups, kernel height, kernel width)
         Of the input's dtype.
     bias : array, shape (out_channels,), optional

@@ -4,7 +4,7 @@ A plan is frozen and hashable: backends receive nothing but valid plans, compute
 """
 
 from .arguments import LIMIT, PADDING_FORMS, Pads, Pair, check_bytes, check_flag, index, pads, pair, span
-from .arrays import DTYPES, array_kind, as_array, as_batch, check_out, dtype_name, layout_of, same_dtype
+from .arrays import DTYPES, HALF_DTYPES, array_kind, as_array, as_batch, check_out, dtype_name, layout_of, same_dtype
 from .conv import (
     ALGORITHMS,
     PADDING_MODES,
@@ -25,6 +25,7 @@ __all__ = [
     "ACTIVATIONS",
     "ALGORITHMS",
     "DTYPES",
+    "HALF_DTYPES",
     "LIMIT",
     "PADDING_FORMS",
     "PADDING_MODES",

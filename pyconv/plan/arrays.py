@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from ..errors import ArgumentError, DTypeError, OutputError, ShapeError
 
-__all__ = ["DTYPES", "array_kind", "as_array", "as_batch", "check_out", "dtype_name", "layout_of", "same_dtype"]
+__all__ = ["DTYPES", "HALF_DTYPES", "array_kind", "as_array", "as_batch", "check_out", "dtype_name", "layout_of", "same_dtype"]
 
 DTYPES = ("float32", "float64")
 """The dtypes that plans may name."""
+
+HALF_DTYPES = ("float16", "bfloat16")
+"""The dtypes that plans of convolutions may name besides; sums are kept in float32. bfloat16 is ml_dtypes'."""
 
 # byte-swapped ones compute (and return) the native dtype
 _NAMES = {np.dtype(order + np.dtype(name).str[1:]): name for name in DTYPES for order in "<>"}
@@ -46,9 +50,11 @@ def as_array(op: str, name: str, value: Any) -> Any:
     return value
 
 
-def dtype_name(op: str, name: str, array: Any) -> str:
-    """'float32' or 'float64'; other dtypes are refused with what to do about it."""
+def dtype_name(op: str, name: str, array: Any, half: bool = False) -> str:
+    """'float32' or 'float64', with ``half`` one of HALF_DTYPES; others are refused with what to do about it."""
     found = _NAMES.get(array.dtype)
+    if found is None and half and array.dtype.name in HALF_DTYPES:
+        return array.dtype.name
     if found is None:
         hint = f"pass {name}.astype(np.float32)"
         if array.dtype.kind == "c":
@@ -59,9 +65,9 @@ def dtype_name(op: str, name: str, array: Any) -> str:
     return found
 
 
-def same_dtype(op: str, expected: str, name: str, array: Any) -> None:
+def same_dtype(op: str, expected: str, name: str, array: Any, half: bool = False) -> None:
     """Refuse ``array`` unless its dtype is the input's."""
-    found = dtype_name(op, name, array)
+    found = dtype_name(op, name, array, half)
     if found != expected:
         raise DTypeError(
             f"{op}: input is {expected} but {name} is {found}; they must agree: "
@@ -106,11 +112,13 @@ def check_out(
         raise ArgumentError(f"{op}: out is a masked array; pass out.data")
     if tuple(out.shape) != shape:
         raise OutputError(f"{op}: out has shape {tuple(out.shape)}, the result has {shape}")
-    if out.dtype != np.dtype(dtype):
+    if out.dtype.name != dtype or not out.dtype.isnative:
         raise OutputError(f"{op}: out has dtype {out.dtype}, the result is {dtype} in native byte order")
     if kind != "numpy":
-        return
-    if not out.flags.writeable:
+        if not hasattr(out, "__cuda_array_interface__"):
+            return  # memory that is not told
+        out, inputs = _address_view(out), tuple(_address_view(array) for array in inputs)
+    elif not out.flags.writeable:
         raise OutputError(f"{op}: out is read-only; pass an array that may be written")
     if out.size and any(stride == 0 and length > 1 for stride, length in zip(out.strides, out.shape, strict=True)):
         raise OutputError(f"{op}: out is a broadcast view, several of its elements share one address; pass a copy")
@@ -121,6 +129,14 @@ def check_out(
             raise OutputError(
                 f"{op}: out overlaps an input in memory, which would be changed while it is read; pass a separate array"
             )
+
+
+def _address_view(array: Any) -> np.ndarray:
+    """A NumPy array of the same addresses, for telling where they overlap; what is there must never be read."""
+    if isinstance(array, np.ndarray):
+        return array
+    told = SimpleNamespace(__array_interface__={**array.__cuda_array_interface__, "version": 3})
+    return np.asarray(told)
 
 
 def _same_memory(a: np.ndarray, b: np.ndarray) -> bool:

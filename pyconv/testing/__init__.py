@@ -29,11 +29,14 @@ What is compared how:
 - ``sigmoid``, ``tanh``: at most 2 units in the last place in float32, 4 in float64 (whose reference has an error of
   its own); ``tanh`` keeps the sign of zero.
 
+Convolution in float16 and bfloat16, which a backend may leave out, has a list of its own, ``half_cases()``.
+
 A backend may refuse a plan (``supports`` returns a reason): that is no failure, and the report lists it.
 """
 
 from .cases import Case, cases
 from .checks import ConformanceError, Report, check, check_backend
 from .data import LAYOUTS, VALUES
+from .half import half_cases
 
-__all__ = ["LAYOUTS", "VALUES", "Case", "ConformanceError", "Report", "cases", "check", "check_backend"]
+__all__ = ["LAYOUTS", "VALUES", "Case", "ConformanceError", "Report", "cases", "check", "check_backend", "half_cases"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 from zlib import crc32
 
@@ -12,7 +13,7 @@ import numpy as np
 from ..plan import ACTIVATIONS, DTYPES
 from .data import LAYOUTS, VALUES
 
-__all__ = ["Case", "cases"]
+__all__ = ["Case", "cases", "conv_case", "dtype_of"]
 
 Shape = tuple[int, ...]
 
@@ -28,7 +29,7 @@ class Case:
     op : str
         Name of the function.
     dtype : str
-        'float32' or 'float64'.
+        'float32' or 'float64'; of convolutions also 'float16' or 'bfloat16'.
     shape, weight_shape : tuple of int
         Of the input and, for ``conv2d``, of the weight.
     bias : bool
@@ -62,7 +63,7 @@ class Case:
     def arguments(self) -> dict[str, Any]:
         """The arguments to call the function with, made anew; without ``out`` and ``backend``."""
         rng = np.random.default_rng(crc32(self.name.encode()))
-        dtype = np.dtype(self.dtype)
+        dtype = dtype_of(self.dtype)
         arrays = {"input": LAYOUTS[self.layout](VALUES[self.values](rng, self.shape, dtype))}
         if self.weight_shape:
             arrange, make = LAYOUTS[self.weight_layout], VALUES[self.weight_values]
@@ -166,10 +167,22 @@ _ARRAY_SHAPES: dict[str, Shape] = {
 }
 
 
+def dtype_of(name: str) -> np.dtype:
+    """The dtype called ``name``; bfloat16 is in the package ml_dtypes."""
+    if name == "bfloat16":
+        return np.dtype(import_module("ml_dtypes").bfloat16)
+    return np.dtype(name)
+
+
+def conv_case(dtype: str, label: str, shape: str = "plain", **fields: Any) -> Case:
+    """A case of convolution; ``shape`` is a name in this list."""
+    size, weight, parameters = _CONV_SHAPES[shape]
+    return Case(f"conv2d-{label}-{dtype}", "conv2d", dtype, size, weight, parameters=parameters, **fields)
+
+
 def _conv(dtype: str) -> Iterator[Case]:
     def case(label: str, shape: str = "plain", **fields: Any) -> Case:
-        size, weight, parameters = _CONV_SHAPES[shape]
-        return Case(f"conv2d-{label}-{dtype}", "conv2d", dtype, size, weight, parameters=parameters, **fields)
+        return conv_case(dtype, label, shape, **fields)
 
     for shape in _CONV_SHAPES:
         yield case(shape, shape)

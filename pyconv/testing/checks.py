@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import functional, registry
-from ..plan import ACTIVATIONS
+from ..plan import ACTIVATIONS, HALF_DTYPES
 from ..report import function_call
-from .cases import Case, cases
+from .cases import Case, cases, dtype_of
 
 __all__ = ["ConformanceError", "Report", "check", "check_backend"]
 
 _SENTINEL = -12345.0  # around an out= array; no case computes it
+_HALF_UNITS = {"float16": (2**-10, 2**-24), "bfloat16": (2**-7, 2**-133)}  # eps, smallest subnormal number
 _ULPS = {"float32": 2, "float64": 4}
 
 
@@ -72,13 +73,13 @@ def check(case: Case, backend: str) -> str | None:
     # the reference gets plain copies, so that what it is right about does not depend on memory layouts
     plain = {name: _plain(value) for name, value in arguments.items()}
     with np.errstate(all="ignore"):
-        wanted = function(**plain, backend="reference")
+        wanted = _reference(case, function, plain)
         first_wanted = wanted[0] if isinstance(wanted, tuple) else wanted
         out, guard = _make_out(case, arguments["input"], first_wanted)
         got = function(**arguments, out=out, backend=backend)
 
     _check_kind(case, got, wanted, arguments, out)
-    if not all(np.all(part == _SENTINEL) for part in guard):
+    if not all(np.all(part == part.dtype.type(_SENTINEL)) for part in guard):
         raise ConformanceError(f"{case}: memory around the out= array was overwritten")
     for name, value in arguments.items():
         if case.out == "input" and name == "input":
@@ -100,6 +101,14 @@ def check(case: Case, backend: str) -> str | None:
 def _load(backend: str) -> None:
     registry.requested(backend)  # for its words about a name that is unknown
     registry.load(backend)
+
+
+def _reference(case: Case, function: Any, plain: dict[str, Any]) -> Any:
+    """What the reference computes; in float64, rounded once, for the dtypes that it does not have."""
+    if case.dtype not in HALF_DTYPES:
+        return function(**plain, backend="reference")
+    wide = {name: value.astype(np.float64) if isinstance(value, np.ndarray) else value for name, value in plain.items()}
+    return function(**wide, backend="reference").astype(dtype_of(case.dtype))
 
 
 def _plain(value: Any) -> Any:
@@ -184,8 +193,12 @@ def _check_conv(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str
         sums = functional.conv2d(**wide, backend="reference")
         weights = functional.conv2d(**{**wide, "input": np.ones_like(wide["input"])}, backend="reference")
     terms = plain["weight"][0].size
-    limits = np.finfo(case.dtype)
+    limits = np.finfo("float32" if case.dtype in HALF_DTYPES else case.dtype)
     allowed = (4 + 4 * np.sqrt(terms)) * float(limits.eps) * sums + float(limits.tiny) * (weights + terms)
+    if case.dtype in HALF_DTYPES:
+        got, wanted = got.astype(np.float64), wanted.astype(np.float64)
+        unit, smallest = _HALF_UNITS[case.dtype]
+        allowed = allowed + np.maximum(unit * np.abs(wanted), smallest)  # half a unit for each of the two roundings
     _check_error(case, got, wanted, allowed, "(4 + 4 sqrt(n)) * eps * sum of |input| |weight|")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from types import ModuleType
 from typing import Any
 
-from ...plan import ConvPlan, Plan, PoolPlan
+from ...plan import DTYPES, ConvPlan, Plan, PoolPlan
 
 __all__ = ["CpuBackend", "unusable"]
 
@@ -45,6 +45,8 @@ class CpuBackend:
 
     def supports(self, plan: Plan) -> str | None:
         """None if an implementation takes the plan, else every one's reason."""
+        if plan.dtype not in DTYPES:
+            return f"it computes in {' and '.join(DTYPES)}, not {plan.dtype}; pass input.astype(np.float32)"
         refusals = []
         for name, reason in self.implementations(plan):
             if reason is None:

@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import DeviceError
-from ...plan import ConvPlan, ElementwisePlan, Plan, PoolPlan
+from ...plan import HALF_DTYPES, ConvPlan, ElementwisePlan, Plan, PoolPlan
 from . import conv, elementwise, pool
 
 __all__ = ["CudaBackend", "unusable"]
-
-_HALF = ("float16", "bfloat16")
 
 
 def unusable() -> str | None:
@@ -59,7 +57,7 @@ class CudaBackend:
 
     def supports(self, plan: Plan) -> str | None:
         """None if an implementation takes the plan, else every one's reason."""
-        if plan.dtype in _HALF and not isinstance(plan, ConvPlan):
+        if plan.dtype in HALF_DTYPES and not isinstance(plan, ConvPlan):
             return f"only convolutions compute in {plan.dtype}"
         refusals = []
         for name, reason in self.implementations(plan):

@@ -50,7 +50,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_depthwise(const Argum
 
 #if KERNEL
     enum { SPAN = (OUTPUTS - 1) * STRIDE + KERNEL };
-#pragma unroll
+#pragma unroll 1  // a row's values at a time, or they do not fit in registers
     for (int i = 0; i < KERNEL; i++, y++) {
         accumulator values[SPAN];
         bool there = (unsigned)y < (unsigned)a.in_height;

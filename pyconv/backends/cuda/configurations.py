@@ -1,0 +1,14 @@
+"""Every kernel that a plan may ask for, so that all of them can be compiled without a GPU."""
+
+from __future__ import annotations
+
+from . import depthwise, elementwise, gemm, pointwise, pool, weights
+from .kernel import Kernel
+
+__all__ = ["configurations"]
+
+
+def configurations() -> list[Kernel]:
+    """The kernels, each once, in a fixed order."""
+    modules = (gemm, pointwise, depthwise, pool, elementwise, weights)
+    return list(dict.fromkeys(kernel for module in modules for kernel in module.kernels()))
