@@ -97,6 +97,8 @@ _CONV_SHAPES: dict[str, tuple[Shape, Shape, dict[str, Any]]] = {
     "depthwise": ((2, 5, 9, 10), (5, 1, 3, 3), {"groups": 5, "padding": 1}),
     "depthwise_stride2": ((1, 19, 9, 10), (19, 1, 3, 3), {"groups": 19, "stride": 2, "padding": 1}),
     "depthwise_5x5_dilated": ((1, 16, 13, 14), (16, 1, 5, 5), {"groups": 16, "dilation": 2}),
+    "depthwise_5x5": ((1, 3, 9, 14), (3, 1, 5, 5), {"groups": 3, "padding": 2}),
+    "depthwise_7x7_stride2": ((2, 3, 13, 15), (3, 1, 7, 7), {"groups": 3, "stride": 2, "padding": 3}),
     "depthwise_multiplier": ((1, 4, 7, 8), (12, 1, 3, 3), {"groups": 4}),
     "channels_1_1": ((1, 1, 6, 7), (1, 1, 3, 3), {}),
     "channels_1_7": ((1, 1, 6, 7), (7, 1, 3, 3), {"padding": 1}),

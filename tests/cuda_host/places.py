@@ -1,0 +1,83 @@
+"""Where the tests of device arrays run: on a GPU through CuPy, or on its stand-in."""
+
+from __future__ import annotations
+
+import contextlib
+from types import SimpleNamespace
+
+import numpy as np
+from stand_in import Array, StandIn, missing
+
+from pyconv import registry
+from pyconv.backends.cuda import CudaBackend
+from pyconv.backends.cuda import unusable as no_device
+
+
+class OnStandIn:
+    """Arrays of the stand-in; ``pyconv`` sees them as CuPy's."""
+
+    name = "stand-in"
+
+    def __init__(self, seed: int = 0) -> None:
+        self.room = StandIn(seed, devices=2)
+        self.devices = 2
+
+    def array(self, values: np.ndarray, device: int = 0) -> Array:
+        with self.room.on(device):
+            return self.room.array(values)
+
+    def host(self, array: Array) -> np.ndarray:
+        assert type(array) is Array
+        return array.host.copy()
+
+    @contextlib.contextmanager
+    def stream(self):
+        before, self.room.stream = self.room.stream, self.room.stream + 1
+        try:
+            yield SimpleNamespace(synchronize=lambda: None)
+        finally:
+            self.room.stream = before
+
+    def on(self, device: int):
+        return self.room.on(device)
+
+
+class OnDevice:
+    """CuPy's arrays."""
+
+    name = "device"
+
+    def __init__(self) -> None:
+        import cupy
+
+        self.cupy = cupy
+        self.devices = cupy.cuda.runtime.getDeviceCount()
+
+    def array(self, values: np.ndarray, device: int = 0):
+        """With the same strides where they are positive and dense; else through a larger array."""
+        with self.cupy.cuda.Device(device):
+            order = sorted(range(values.ndim), key=lambda axis: (-abs(values.strides[axis]), axis))
+            dense = self.cupy.asarray(np.ascontiguousarray(values.transpose(order)))
+            return dense.transpose(np.argsort(order)) if values.ndim else dense.reshape(())
+
+    def host(self, array) -> np.ndarray:
+        assert isinstance(array, self.cupy.ndarray)
+        return self.cupy.asnumpy(array)
+
+    def stream(self):
+        return self.cupy.cuda.Stream(non_blocking=True)
+
+    def on(self, device: int):
+        return self.cupy.cuda.Device(device)
+
+
+def why_not(name: str) -> str | None:
+    """The reason why tests cannot run there, or None."""
+    return missing() if name == "stand-in" else no_device()
+
+
+def stand_in_for_cuda(monkeypatch, room: StandIn) -> None:
+    """Have ``backend='cuda'`` mean the stand-in."""
+    backend, load = CudaBackend(room), registry.load
+    monkeypatch.setattr(registry, "load", lambda name: backend if name == "cuda" else load(name))
+    monkeypatch.setattr(registry, "_selected", {})

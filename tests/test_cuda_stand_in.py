@@ -1,0 +1,296 @@
+"""The CUDA backend without a GPU: plans, launches and the very kernels, on the host, over the conformance list."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import pytest
+from helpers import ROOT
+
+import pyconv
+import pyconv.functional as F
+from pyconv import testing
+from pyconv.backends.cuda import CudaBackend, conv, dense, elementwise, kernel, pool
+from pyconv.backends.cuda.configurations import configurations
+from pyconv.backends.cuda.tile import TILES
+from pyconv.errors import DeviceError
+from pyconv.plan import plan_elementwise
+
+sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
+from places import stand_in_for_cuda
+from stand_in import CXX, StandIn, build, missing
+
+pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+
+CASES = [*testing.cases(), *testing.half_cases()]
+ROOM = StandIn(seed=1) if missing() is None else None  # one, so that its libraries are loaded once
+READ_ANEW = kernel._source.__wrapped__
+
+
+def needs_bfloat16(case: testing.Case) -> None:
+    if case.dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+
+
+@pytest.fixture
+def room(monkeypatch):
+    stand_in_for_cuda(monkeypatch, ROOM)
+    ROOM.launched.clear()
+    return ROOM
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(room, case):
+    needs_bfloat16(case)
+    assert testing.check(case, "cuda") is None
+
+
+def test_the_cases_meet_every_kernel():
+    """Every kernel but those with 64-bit indices and other activations, which have tests of their own."""
+    used = set(ROOM._libraries)
+    assert used <= set(configurations())
+    if len(used) < 10:
+        pytest.skip("for the whole list of cases only")
+    sources = {each.name for each in configurations()}
+    assert {each.name for each in used} == sources
+    for name, macro in (("conv_depthwise", "KERNEL"), ("max_pool", "KERNEL"), ("max_pool", "INDICES")):
+        values = {dict(each.defines)[macro] for each in configurations() if each.name == name}
+        assert {dict(each.defines)[macro] for each in used if each.name == name} == values
+
+
+@pytest.fixture
+def choices():
+    """Nothing of what was chosen for a plan is remembered, before and after."""
+    cached = (dense.tile, dense.packing, conv._chosen, *(m.launch for m in (conv.gemm, conv.pointwise, conv.depthwise, pool)))
+    for function in cached:
+        function.cache_clear()
+    yield
+    for function in cached:
+        function.cache_clear()
+
+
+TILED = [(dtype, tile) for dtype in kernel.DTYPES for tile in TILES[dtype]]
+
+
+@pytest.mark.parametrize(("dtype", "tile"), TILED, ids=[f"{dtype}-{tile.channels}x{tile.pixels}" for dtype, tile in TILED])
+def test_edges_of_tiles(room, monkeypatch, choices, dtype, tile):
+    """Channels and pixels of one, one less than a tile, a tile, and one more; sums that do not fill a step."""
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    monkeypatch.setattr(dense, "tile", lambda plan: tile)
+    m, n = tile.channels, tile.pixels
+    shapes = [
+        ((1, 3, 3, n + 1), (m - 1, 3, 3, 3), {"padding": 1}),
+        ((1, 17, 1, n), (m, 17, 1, 1), {}),
+        ((2, 8, 2, n // 2), (m + 1, 8, 1, 1), {}),
+        ((1, 16, 1, n - 1), (1, 16, 1, 3), {"padding": (0, 1)}),
+        ((1, 18, 4, 4), (2 * (m + 1), 9, 1, 1), {"groups": 2}),
+    ]
+    for number, (shape, weight, parameters) in enumerate(shapes):
+        case = testing.Case(f"tile{number}-{dtype}", "conv2d", dtype, shape, weight, parameters=parameters)
+        assert testing.check(case, "cuda") is None
+
+
+def test_numbers_of_64_bits(room, monkeypatch, choices):
+    """The kernels for images of 2**31 elements, on small ones."""
+    chosen = {}
+    for module in (conv.gemm, conv.pointwise, conv.depthwise, pool):
+        monkeypatch.setattr(module, "fitting_index", lambda plan: "long long")
+    names = ("plain", "groups2", "depthwise_stride2", "kernel_1x1_many", "channels_17_33", "dilation_stride_padding")
+    for case in CASES:
+        label = case.name.partition("-")[2].removesuffix(f"-{case.dtype}")
+        if label in (*names, "indices-3x3_stride2_padding1", "ceil_dilation", "2x2"):
+            needs_bfloat16(case)
+            assert testing.check(case, "cuda") is None
+            chosen[case.op] = chosen.get(case.op, 0) + 1
+    assert chosen["conv2d"] > 15
+    assert chosen["max_pool2d"] == 6
+    used = [dict(each.defines).get("INDEX") for each in ROOM._libraries]
+    assert used.count("long long") > 10
+
+
+@pytest.mark.parametrize("activation", elementwise.ACTIVATIONS)
+@pytest.mark.parametrize("shape", [(6, 4, 3, 3), (4, 1, 3, 3), (5, 4, 1, 1)], ids=str)
+def test_activation_in_the_epilogue(room, activation, shape):
+    """The same bits as the convolution and then the activation."""
+    x = np.random.default_rng(1).standard_normal((2, 4, 6, 6)).astype("f4")
+    weight, bias = np.ones(shape, "f4"), np.linspace(-1, 1, shape[0], dtype="f4")
+    backend = CudaBackend(room)
+    call = F.conv.plan_call_conv2d(x, weight, bias, ((1, 1), ((1, 1), (1, 1)), (1, 1), 4 // shape[1]), None, "auto")
+    prepared = backend.prepare(call.plan, weight, bias)
+    fused = conv.run(room, call.plan, room.upload(x), prepared, None, activation)
+    apart = backend.run(call.plan, x, prepared)
+    wanted = backend.run(plan_elementwise(activation, apart.shape, "float32"), apart)
+    np.testing.assert_array_equal(fused.host, wanted)
+
+
+@pytest.mark.parametrize(("op", "ulps"), [("sigmoid", 1.5), ("tanh", 1.5)])
+def test_error_of_activations(room, op, ulps):
+    """In units in the last place, over floats of every magnitude; 1.39 and 1.09 were measured."""
+    bits = np.arange(0, 2**32, 20_011, dtype=np.uint64).astype(np.uint32)
+    for x in (bits.view(np.float32), np.random.default_rng(0).uniform(-40, 40, 100_000)):
+        x = x[~np.isnan(x)]
+        wide = x.astype(np.longdouble)
+        with np.errstate(all="ignore"):
+            small = np.exp(-np.abs(wide))
+            wanted = np.tanh(wide) if op == "tanh" else np.where(wide < 0, small, 1) / (1 + small)
+            got = getattr(F, op)(x, backend="cuda")
+            error = np.abs(got - wanted) / np.spacing(np.abs(wanted).astype(x.dtype))
+        assert np.nanmax(error) < ulps
+        assert got.dtype == x.dtype
+
+
+def test_one_result_whatever_the_order_of_threads():
+    """Shuffled differently, blocks and threads compute the same bits."""
+    for case in CASES[:60:7]:
+        arguments, results = case.arguments(), []
+        for seed in (2, 3):
+            backend = CudaBackend(StandIn(seed))
+            call = testing.checks.function_call(getattr(F, case.op), (), arguments)[0]
+            prepared = backend.prepare(call.plan, call.weight, call.bias)
+            results.append(backend.run(call.plan, call.x, prepared))
+        np.testing.assert_array_equal(*results)
+
+
+def own_kernel(monkeypatch, tmp_path, body: str) -> kernel.Kernel:
+    """A kernel of 64 threads with the arguments x, out and size."""
+    source = f"""#include "common.cuh"
+struct Arguments {{ const element *x; element *out; long long size; }};
+extern "C" __global__ void own(const Arguments a)
+{{
+{body}
+}}
+"""
+    (tmp_path / "own.cu").write_text(source)
+    (tmp_path / "common.cuh").write_text((kernel.KERNELS / "common.cuh").read_text())
+    monkeypatch.setattr(kernel, "KERNELS", tmp_path)
+    monkeypatch.setattr(kernel, "_source", READ_ANEW)
+    return kernel.Kernel.of("own", "float32", elementwise._ARGUMENTS, BODY=crc32(body.encode()))
+
+
+def run_own(own: kernel.Kernel, size: int = 64) -> np.ndarray:
+    x, out = ROOM.array(np.arange(size, dtype="f4")), ROOM.empty((64,), np.dtype("f4"))
+    arguments = np.zeros(1, elementwise._ARGUMENTS)
+    arguments["x"], arguments["out"], arguments["size"] = ROOM.address(x), ROOM.address(out), size
+    ROOM.launch(kernel.Launch(own, 1, 64), arguments)
+    return out.host
+
+
+def test_the_stand_in_sees_an_access_outside(monkeypatch, tmp_path):
+    own = own_kernel(monkeypatch, tmp_path, "a.out[threadIdx.x] = a.x[threadIdx.x == 5 ? 1024 : threadIdx.x];")
+    with pytest.raises(DeviceError, match=r"own.cu with .*: block 0, thread 5: access to 0x\w+, outside of every array"):
+        run_own(own)
+    np.testing.assert_array_equal(F.relu(np.ones(3, "f4"), backend="cpu"), 1)  # and life goes on
+
+
+REVERSE = """__shared__ element line[64];
+    line[threadIdx.x] = a.x[threadIdx.x];
+    %s
+    a.out[threadIdx.x] = line[63 - threadIdx.x];"""
+
+
+def test_the_stand_in_has_barriers(monkeypatch, tmp_path):
+    own = own_kernel(monkeypatch, tmp_path, REVERSE % "__syncthreads();")
+    np.testing.assert_array_equal(run_own(own), np.arange(64)[::-1])
+
+
+def test_the_stand_in_sees_a_missing_barrier(monkeypatch, tmp_path):
+    """Shared memory begins as NaN, and half of it is read before it is written."""
+    own = own_kernel(monkeypatch, tmp_path, REVERSE % "")
+    assert 1 < np.isnan(run_own(own)).sum() < 63
+
+
+def test_the_stand_in_sees_a_barrier_that_not_all_reach(monkeypatch, tmp_path):
+    own = own_kernel(monkeypatch, tmp_path, "if (threadIdx.x < 10) __syncthreads(); *a.out = 1;")
+    with pytest.raises(DeviceError, match="10 threads wait at __syncthreads, 54 have returned"):
+        run_own(own)
+
+
+def test_the_stand_in_flushes_subnormals_as_cupy_does(monkeypatch, tmp_path):
+    own = own_kernel(monkeypatch, tmp_path, "a.out[threadIdx.x] = a.x[threadIdx.x] * 1e-40f * 1e10f;")
+    if os.uname().machine == "x86_64":
+        assert run_own(own)[1] == 0
+    own = own_kernel(monkeypatch, tmp_path, "a.out[threadIdx.x] = multiply_unflushed(a.x[threadIdx.x], 1e-40f);")
+    assert run_own(own)[1] == np.float32(1e-40)
+
+
+def test_a_kernel_that_does_not_compile(monkeypatch, tmp_path):
+    own = own_kernel(monkeypatch, tmp_path, "    nonsense;")
+    with pytest.raises(DeviceError) as caught:
+        build(own)
+    assert "own.cu with -DDTYPE=FLOAT32" in str(caught.value)
+    assert "own.cu:5" in str(caught.value)  # the line in that file, headers or not
+    assert "nonsense" in str(caught.value)
+
+
+def test_structs_are_those_of_the_kernels():
+    """Field by field in the order of the sources; their sizes are asserted by the sources themselves."""
+    for module in (conv.gemm, conv.pointwise, conv.depthwise, pool, elementwise, sys.modules["pyconv.backends.cuda.weights"]):
+        name = next(iter(module.kernels())).name
+        text = (kernel.KERNELS / f"{name}.cu").read_text()
+        body = re.search(r"struct Arguments \{(.*?)\n\};", text, re.DOTALL)[1]
+        first = re.sub(r"//.*", "", body).strip().split(";")[0].replace("*", " ").split()[-1]
+        assert first == module._ARGUMENTS.names[0]
+        assert f"static_assert(sizeof(Arguments) == ARGUMENTS_BYTES" in text
+
+
+SANITIZED = f"""
+import sys
+sys.path[:0] = [{str(ROOT / "tests" / "cuda_host")!r}, {str(ROOT / "tests")!r}]
+from stand_in import StandIn
+from pyconv import registry, testing
+from pyconv.backends.cuda import CudaBackend
+backend, load = CudaBackend(StandIn(4, sanitize=True)), registry.load
+registry.load = lambda name: backend if name == "cuda" else load(name)
+names = sys.argv[1:]
+for case in testing.cases() + testing.half_cases():
+    if case.name in names:
+        assert testing.check(case, "cuda") is None
+        print(case)
+"""
+FOR_SANITIZER = [
+    "conv2d-plain-float32", "conv2d-channels_64_65-float32", "conv2d-kernel_1x1_many-float32",
+    "conv2d-depthwise_stride2-float32", "conv2d-gaps-dilation_stride_padding-float64", "conv2d-groups2-float16",
+    "max_pool2d-indices-3x3_stride2_padding1-float32", "max_pool2d-ceil_dilation-float64", "tanh-1031-float32",
+]  # fmt: skip
+
+
+def test_no_finding_of_address_sanitizer():
+    library = subprocess.run([CXX, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout.strip()
+    if not Path(library).is_absolute():
+        pytest.skip("the compiler has no AddressSanitizer")
+    environment = {**os.environ, "LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", SANITIZED, *FOR_SANITIZER], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split()) == sorted(FOR_SANITIZER)
+
+
+def test_sanitizer_sees_an_access_outside(monkeypatch, tmp_path):
+    """Beside an array on the heap, and beside one in shared memory."""
+    library = subprocess.run([CXX, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout.strip()
+    if not Path(library).is_absolute():
+        pytest.skip("the compiler has no AddressSanitizer")
+    for body, finding in (
+        ("a.out[threadIdx.x] = a.x[threadIdx.x + 1];", "heap-buffer-overflow"),
+        ("__shared__ element line[64]; line[threadIdx.x + (int)a.size - 63] = 1; *a.out = *line;", "global-buffer-overflow"),
+    ):
+        path = build(own_kernel(monkeypatch, tmp_path, body), sanitize=True)
+        code = f"""
+import ctypes, numpy as np
+x, out, text = np.zeros(64, "f4"), np.zeros(64, "f4"), ctypes.create_string_buffer(300)
+packed = np.array([x.ctypes.data, out.ctypes.data, 64], "u8")
+ctypes.CDLL({str(path)!r}).pyconv_run(1, 64, ctypes.c_void_p(packed.ctypes.data), ctypes.c_size_t(24),
+                                      ctypes.c_ulonglong(1), text, ctypes.c_size_t(300))
+"""
+        environment = {**os.environ, "LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0"}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100)
+        assert done.returncode != 0
+        assert finding in done.stderr
