@@ -9,6 +9,7 @@ PEERS ?= $(TORCH) onnxruntime onnx openvino ncnn opencv-python-headless
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+GPU_ARGS ?=
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet
@@ -23,12 +24,12 @@ PYX := $(shell find pyconv -name '*.pyx')
 SOURCES := $(filter-out $(PYX:.pyx=.c),$(shell find pyconv -name '*.pyx' -o -name '*.pxd' -o -name '*.[ch]'))
 BUILD_FILES := pyproject.toml pyconv/version.py $(wildcard setup.py) $(SOURCES)
 
-.PHONY: help demo test parity lint bench wheel clean
+.PHONY: help demo test parity lint cuda-check bench gpu wheel clean
 .DELETE_ON_ERROR:
 
 help:  ## list the verbs
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
-	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) DEMO_ARGS= PYTEST_ARGS= BENCH_ARGS="
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) DEMO_ARGS= PYTEST_ARGS= BENCH_ARGS= GPU_ARGS="
 
 demo: $(VENV)/.demo  ## run a photograph through a layer of each kind; writes features.npy and features.png
 	$(PY) -m pyconv features $(DEMO_ARGS)
@@ -47,8 +48,14 @@ lint: $(VENV)/.lint  ## ruff, cython-lint, mypy on the package, and a look at wh
 	$(PY) -m mypy
 	$(PY) tools/check_files.py
 
+cuda-check: $(VENV)/.cuda-check  ## compile every CUDA kernel for every architecture, without a GPU, within limits
+	$(PY) tools/cuda_check.py
+
 bench: $(VENV)/.bench  ## compare with the libraries that can be installed here
 	$(PY) -m benchmarks $(BENCH_ARGS)
+
+gpu:  ## with an NVIDIA GPU and CuPy in $(PYTHON), offline: tests, sanitizer, benchmark; GPU_ARGS=--stand-in rehearses
+	$(PYTHON) tools/gpu.py $(GPU_ARGS)
 
 wheel: $(VENV)/.wheel  ## build dist/*.whl from the source archive and try it in an environment of its own
 	rm -rf dist
@@ -61,7 +68,7 @@ clean:  ## remove everything that make made
 	find pyconv \( -name '*.so' -o -name '*.o' \) -delete
 	find . -path "./.*" -prune -o -type d -name __pycache__ -exec rm -rf {} +
 	rm -rf .venv .venv-ci
-	rm -f $(addprefix $(VENV)/.,created built demo test torch lint bench wheel)
+	rm -f $(addprefix $(VENV)/.,created built demo test torch lint cuda-check bench wheel)
 
 # Each stamp says that one thing has been put into the environment.
 
@@ -80,8 +87,8 @@ $(VENV)/.built: $(VENV)/.created $(BUILD_FILES)
 	@mv $@.new $@
 
 $(VENV)/.demo $(VENV)/.test: $(VENV)/.built
-$(VENV)/.lint: $(VENV)/.created
-$(VENV)/.demo $(VENV)/.test $(VENV)/.lint: $(VENV)/.%: pyproject.toml
+$(VENV)/.lint $(VENV)/.cuda-check: $(VENV)/.created
+$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.cuda-check: $(VENV)/.%: pyproject.toml
 	$(PY) tools/requirements.py dependencies $* > $@.txt
 	$(PIP) -r $@.txt
 	@touch $@

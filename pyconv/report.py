@@ -173,13 +173,14 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         config["chosen"] = f"{order} ({'asked for' if named else 'automatic'}), for NumPy arrays"
     except PyconvError as error:  # the very thing a bug report is about
         config["chosen"] = f"none: {error}"
-    if config["backends"]["cpu"]["usable"]:
-        config["cpu"] = registry.load("cpu").describe()  # type: ignore[attr-defined]
+    for name in ("cpu", "cuda"):
+        if config["backends"][name]["usable"]:
+            config[name] = registry.load(name).describe()  # type: ignore[attr-defined]
     if mode == "dicts":
         return config
     for key in ("pyconv", "python", "numpy", "machine"):
         print(f"{key + ':':12}{config[key]}")
-    for key, value in config.get("cpu", {}).items():
+    for key, value in {**config.get("cpu", {}), **config.get("cuda", {})}.items():
         print(f"{key + ':':12}{value}")
     print(f"{'chosen:':12}{config['chosen']}")
     print("backends:")

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import USABLE
 
 import pyconv
 from pyconv.__main__ import main
@@ -65,7 +66,8 @@ def test_info(capsys, monkeypatch):
     shown = {line.split(":")[0].strip(): line for line in lines}
     assert np.__version__ in shown["numpy"]
     assert pyconv.__version__ in shown["pyconv"]
-    assert "not usable: this version of pyconv has no CUDA kernels yet" in shown["cuda"]
+    if "cuda" not in USABLE:
+        assert "not usable: CuPy cannot be imported" in shown["cuda"]
     assert "reference" in shown
     assert Image.__version__ in shown["pillow"]
     assert "  PYCONV_VERBOSE=0" in lines
@@ -245,7 +247,7 @@ def test_a_broken_image_is_named_and_the_rest_done(photos, tmp_path, capsys):
         (["--kernels", "random:-1", "a.png"], "the seed is a whole number"),
         (["--kernels", "a.png", "a.png"], "no .npz file"),
         (["--backend", "cdua", "a.png"], "did you mean 'cuda'?"),
-        (["--backend", "cuda", "a.png"], "no CUDA kernels"),
+        (["--backend", "cuda", "a.png"], "CuPy"),
         (["--out", "a.png/below", "a.png"], "--out a.png/below"),
         (["--pool", str(2**40), "a.png"], "kernel_size must be at most"),
     ],

@@ -97,7 +97,7 @@ def load_tool(name: str) -> ModuleType:
     return module
 
 
-GOOD = ["pyconv/__init__.py", "pyconv/py.typed", "pyconv/_core/a.cpython-311.so", "pyconv/_core/a.pyi"]
+GOOD = ["pyconv/__init__.py", "pyconv/py.typed", "pyconv/_core/a.cpython-311.so", "pyconv/_core/a.pyi", "pyconv/b/c.cu"]
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,9 @@ GOOD = ["pyconv/__init__.py", "pyconv/py.typed", "pyconv/_core/a.cpython-311.so"
         ([*GOOD, "pyconv/_core/a.pyx"], "a.pyx is no file to ship"),
         ([*GOOD, "pyconv/_core/a.c"], "a.c is no file to ship"),
         ([*GOOD, "tests/test_a.py"], "does not belong"),
-        (GOOD[:3], "has no stub"),
-        (GOOD[:2], "no compiled module"),
+        ([name for name in GOOD if not name.endswith(".pyi")], "has no stub"),
+        ([name for name in GOOD if "_core" not in name], "no compiled module"),
+        (GOOD[:4], "no CUDA kernel"),
         ([name for name in GOOD if "py.typed" not in name], "py.typed is missing"),
     ],
 )
@@ -163,6 +164,7 @@ def test_contributing_names_files_that_exist():
 def test_make_help_lists_the_verbs():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE).group(1).split()
-    documented = re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE)
+    documented = re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)
     assert {"demo", "test", "lint", "bench", "wheel", "clean"} <= set(phony)
     assert phony == documented
+    assert {"cuda-check", "gpu"} <= set(phony)

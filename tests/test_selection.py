@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from helpers import normal, output_of, refused, run_python
+from helpers import USABLE, normal, output_of, refused, run_python
 
 import pyconv
 import pyconv.functional as F
@@ -146,6 +146,7 @@ def test_no_names(value):
     refused(ArgumentError, ["set_backend: a backend is given by name"], pyconv.set_backend, value)
 
 
+@pytest.mark.skipif("cuda" in USABLE, reason="there is a GPU")
 def test_cuda_says_why_not():
     [status] = [status for status in pyconv.backends() if status.name == "cuda"]
     assert not status.usable

@@ -105,7 +105,7 @@ def written_by_us(path: Path) -> bool:
 
 
 def test_files_stay_small():
-    suffixes = {".py", ".pyx", ".pxd", ".pyi", ".c", ".h", ".cu"}
+    suffixes = {".py", ".pyx", ".pxd", ".pyi", ".c", ".h", ".cu", ".cuh", ".hpp"}
     paths = [path for folder in (PACKAGE, ROOT / "tests", ROOT / "benchmarks") for path in folder.rglob("*.*")]
     lengths = {
         str(path): len(path.read_text().splitlines())

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 LARGEST = 3_000_000
 """Bytes: the wheel's promise."""
 
-WANTED = {".py", ".pyi", ".so"}
+WANTED = {".py", ".pyi", ".so", ".cu", ".cuh"}
 
 
 def problems(wheel: Path) -> list[str]:
@@ -33,6 +33,8 @@ def problems(wheel: Path) -> list[str]:
     found += [f"{name} is no file to ship" for name in package if name.suffix not in WANTED and name.name != "py.typed"]
     if PurePosixPath("pyconv/py.typed") not in names:
         found.append("pyconv/py.typed is missing")
+    if not any(name.suffix == ".cu" for name in package):
+        found.append("there is no CUDA kernel in it")
     compiled = {name.name.partition(".")[0] for name in package if name.suffix == ".so"}
     stubs = {name.stem for name in package if name.suffix == ".pyi"}
     if not compiled:

@@ -1,0 +1,50 @@
+"""One case for each CUDA kernel, for compute-sanitizer: every array is an allocation of its own, not CuPy's pool's.
+
+Usage: ``gpu_small_set.py [--stand-in]``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pyconv import registry, testing
+
+NAMES = (
+    "conv2d-plain-float32", "conv2d-channels_32_48-float32", "conv2d-channels_64_65-float64",
+    "conv2d-kernel_1x1_many-float32", "conv2d-kernel_1x1-float32", "conv2d-kernel_7x7_stem-float32",
+    "conv2d-gaps-dilation_stride_padding-float32", "conv2d-groups3_stride2-float64", "conv2d-depthwise-float32",
+    "conv2d-depthwise_5x5_dilated-float32", "conv2d-depthwise_7x7_stride2-float32", "conv2d-channels_17_33-float16",
+    "max_pool2d-3x3_stride2_padding1-float32", "max_pool2d-indices-ceil_dilation-float64", "max_pool2d-2x2_odd-float32",
+    "relu-1031-float32", "sigmoid-image-float64", "tanh-1031-float32", "tanh-gaps-image-float32",
+)  # fmt: skip
+
+
+def main(words: list[str]) -> int:
+    """Check the cases; 1 if one is wrong or refused."""
+    if "--stand-in" in words:
+        sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests" / "cuda_host")]
+        from stand_in import StandIn
+
+        from pyconv.backends.cuda import CudaBackend
+
+        backend, load = CudaBackend(StandIn(seed=6)), registry.load
+        registry.load = lambda name: backend if name == "cuda" else load(name)  # type: ignore[assignment]
+    else:
+        import cupy
+
+        cupy.cuda.set_allocator(None)
+    known = {case.name: case for case in (*testing.cases(), *testing.half_cases())}
+    wrong = 0
+    for name in NAMES:
+        try:
+            reason = testing.check(known[name], "cuda")
+        except AssertionError as error:
+            reason = str(error)
+        print(f"{name}: {reason or 'right'}", flush=True)
+        wrong += reason is not None
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
