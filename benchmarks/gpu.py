@@ -141,15 +141,15 @@ def own(layer: Layer, values: dict[str, np.ndarray], device: Any) -> Entry:
     return Entry(lambda: getattr(F, layer.op)(x), device.host)
 
 
-def torch_function(torch: Any, layer: Layer, values: dict[str, np.ndarray], device: str, dtype: Any) -> Callable[[], Any]:
+def torch_function(
+    torch: Any, layer: Layer, values: dict[str, np.ndarray], device: str, dtype: Any
+) -> Callable[[], Any]:
     """The layer as a call of torch."""
     tensors = {name: torch.from_numpy(value).to(device, dtype) for name, value in values.items()}
     x = tensors["x"]
     if layer.op == "conv2d":
         weight, bias = tensors["weight"], tensors.get("bias")
-        return lambda: torch.nn.functional.conv2d(
-            x, weight, bias, layer.stride, layer.padding, groups=layer.groups
-        )
+        return lambda: torch.nn.functional.conv2d(x, weight, bias, layer.stride, layer.padding, groups=layer.groups)
     if layer.op == "max_pool2d":
         return lambda: torch.nn.functional.max_pool2d(x, layer.kernel, layer.stride, layer.padding)
     return lambda: getattr(torch, layer.op)(x)
@@ -296,7 +296,10 @@ def main(words: list[str] | None = None) -> int:
         report["rows"].append(
             {"list": listed, "name": layer.name, "batch": layer.shape[0], "flops": layer.flops, "results": results}
         )
-        print(f"{layer.name}, batch {layer.shape[0]}: " + ", ".join(f"{n} {_cell(r)}" for n, r in results.items()), flush=True)
+        print(
+            f"{layer.name}, batch {layer.shape[0]}: " + ", ".join(f"{n} {_cell(r)}" for n, r in results.items()),
+            flush=True,
+        )
         write_json(options.out / f"{name}.json", report)  # after each layer: a run that is cut short is kept
         write_bytes(options.out / f"{name}.md", markdown(report).encode())
     print(f"\n{markdown(report)}\nwritten to {options.out / name}.json and .md")

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from helpers import ROOT
 
-import pyconv
 import pyconv.functional as F
 from pyconv import testing
 from pyconv.backends.cuda import CudaBackend, conv, dense, elementwise, kernel, pool
@@ -67,7 +66,12 @@ def test_the_cases_meet_every_kernel():
 @pytest.fixture
 def choices():
     """Nothing of what was chosen for a plan is remembered, before and after."""
-    cached = (dense.tile, dense.packing, conv._chosen, *(m.launch for m in (conv.gemm, conv.pointwise, conv.depthwise, pool)))
+    cached = (
+        dense.tile,
+        dense.packing,
+        conv._chosen,
+        *(m.launch for m in (conv.gemm, conv.pointwise, conv.depthwise, pool)),
+    )
     for function in cached:
         function.cache_clear()
     yield
@@ -78,7 +82,9 @@ def choices():
 TILED = [(dtype, tile) for dtype in kernel.DTYPES for tile in TILES[dtype]]
 
 
-@pytest.mark.parametrize(("dtype", "tile"), TILED, ids=[f"{dtype}-{tile.channels}x{tile.pixels}" for dtype, tile in TILED])
+@pytest.mark.parametrize(
+    ("dtype", "tile"), TILED, ids=[f"{dtype}-{tile.channels}x{tile.pixels}" for dtype, tile in TILED]
+)
 def test_edges_of_tiles(room, monkeypatch, choices, dtype, tile):
     """Channels and pixels of one, one less than a tile, a tile, and one more; sums that do not fill a step."""
     if dtype == "bfloat16":
@@ -184,7 +190,9 @@ def run_own(own: kernel.Kernel, size: int = 64) -> np.ndarray:
 
 def test_the_stand_in_sees_an_access_outside(monkeypatch, tmp_path):
     own = own_kernel(monkeypatch, tmp_path, "a.out[threadIdx.x] = a.x[threadIdx.x == 5 ? 1024 : threadIdx.x];")
-    with pytest.raises(DeviceError, match=r"own.cu with .*: block 0, thread 5: access to 0x\w+, outside of every array"):
+    with pytest.raises(
+        DeviceError, match=r"own.cu with .*: block 0, thread 5: access to 0x\w+, outside of every array"
+    ):
         run_own(own)
     np.testing.assert_array_equal(F.relu(np.ones(3, "f4"), backend="cpu"), 1)  # and life goes on
 
@@ -231,13 +239,20 @@ def test_a_kernel_that_does_not_compile(monkeypatch, tmp_path):
 
 def test_structs_are_those_of_the_kernels():
     """Field by field in the order of the sources; their sizes are asserted by the sources themselves."""
-    for module in (conv.gemm, conv.pointwise, conv.depthwise, pool, elementwise, sys.modules["pyconv.backends.cuda.weights"]):
+    for module in (
+        conv.gemm,
+        conv.pointwise,
+        conv.depthwise,
+        pool,
+        elementwise,
+        sys.modules["pyconv.backends.cuda.weights"],
+    ):
         name = next(iter(module.kernels())).name
         text = (kernel.KERNELS / f"{name}.cu").read_text()
         body = re.search(r"struct Arguments \{(.*?)\n\};", text, re.DOTALL)[1]
         first = re.sub(r"//.*", "", body).strip().split(";")[0].replace("*", " ").split()[-1]
         assert first == module._ARGUMENTS.names[0]
-        assert f"static_assert(sizeof(Arguments) == ARGUMENTS_BYTES" in text
+        assert "static_assert(sizeof(Arguments) == ARGUMENTS_BYTES" in text
 
 
 SANITIZED = f"""
@@ -262,7 +277,9 @@ FOR_SANITIZER = [
 
 
 def test_no_finding_of_address_sanitizer():
-    library = subprocess.run([CXX, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout.strip()
+    library = subprocess.run(
+        [CXX, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     if not Path(library).is_absolute():
         pytest.skip("the compiler has no AddressSanitizer")
     environment = {**os.environ, "LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": str(ROOT)}
@@ -275,12 +292,17 @@ def test_no_finding_of_address_sanitizer():
 
 def test_sanitizer_sees_an_access_outside(monkeypatch, tmp_path):
     """Beside an array on the heap, and beside one in shared memory."""
-    library = subprocess.run([CXX, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout.strip()
+    library = subprocess.run(
+        [CXX, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     if not Path(library).is_absolute():
         pytest.skip("the compiler has no AddressSanitizer")
     for body, finding in (
         ("a.out[threadIdx.x] = a.x[threadIdx.x + 1];", "heap-buffer-overflow"),
-        ("__shared__ element line[64]; line[threadIdx.x + (int)a.size - 63] = 1; *a.out = *line;", "global-buffer-overflow"),
+        (
+            "__shared__ element line[64]; line[threadIdx.x + (int)a.size - 63] = 1; *a.out = *line;",
+            "global-buffer-overflow",
+        ),
     ):
         path = build(own_kernel(monkeypatch, tmp_path, body), sanitize=True)
         code = f"""
@@ -291,6 +313,8 @@ ctypes.CDLL({str(path)!r}).pyconv_run(1, 64, ctypes.c_void_p(packed.ctypes.data)
                                       ctypes.c_ulonglong(1), text, ctypes.c_size_t(300))
 """
         environment = {**os.environ, "LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0"}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100
+        )
         assert done.returncode != 0
         assert finding in done.stderr

@@ -86,9 +86,7 @@ def compile_kernel(kernel: Kernel, architecture: str) -> tuple[bool, str]:
     library = nvrtc()
     assert library is not None
     program = ctypes.c_void_p()
-    library.nvrtcCreateProgram(
-        ctypes.byref(program), kernel.source.encode(), kernel.file.encode(), 0, None, None
-    )
+    library.nvrtcCreateProgram(ctypes.byref(program), kernel.source.encode(), kernel.file.encode(), 0, None, None)
     options = [f"--gpu-architecture={architecture}", "--std=c++17", "-ftz=true", *kernel.options, "--ptxas-options=-v"]
     status = library.nvrtcCompileProgram(
         program, len(options), (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
@@ -156,7 +154,9 @@ def main(architectures: list[str]) -> int:
     jobs = [(kernel, name) for kernel in kernels for name in names]
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         results = dict(zip(jobs, pool.map(check, jobs, chunksize=4), strict=True))
-    print(f"{'kernel':15} {' '.join(name.rjust(5) for name in names)}  shared  spills  macros (registers by architecture)")
+    print(
+        f"{'kernel':15} {' '.join(name.rjust(5) for name in names)}  shared  spills  macros (registers by architecture)"
+    )
     for kernel in kernels:
         print(row(kernel, {name: results[kernel, name][0] for name in names}))
     wrong = [f"{kernel} for {name}: {why}" for (kernel, name), (_, why) in results.items() if why]

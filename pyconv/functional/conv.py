@@ -97,7 +97,8 @@ def conv2d(
     Parameters
     ----------
     input : array, shape (N, C, H, W) or (C, H, W)
-        float32 or float64, on the cuda backend also float16 or bfloat16 (summed in float32); any strides. For channels-last data pass the view ``np.moveaxis(x, -1, -3)``.
+        float32 or float64; any strides. On the cuda backend also float16 or bfloat16, whose sums are kept in float32.
+        For channels-last data pass the view ``np.moveaxis(x, -1, -3)``.
     weight : array, shape (out_channels, C // groups, kernel height, kernel width)
         Of the input's dtype.
     bias : array, shape (out_channels,), optional

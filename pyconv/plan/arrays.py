@@ -9,7 +9,17 @@ import numpy as np
 
 from ..errors import ArgumentError, DTypeError, OutputError, ShapeError
 
-__all__ = ["DTYPES", "HALF_DTYPES", "array_kind", "as_array", "as_batch", "check_out", "dtype_name", "layout_of", "same_dtype"]
+__all__ = [
+    "DTYPES",
+    "HALF_DTYPES",
+    "array_kind",
+    "as_array",
+    "as_batch",
+    "check_out",
+    "dtype_name",
+    "layout_of",
+    "same_dtype",
+]
 
 DTYPES = ("float32", "float64")
 """The dtypes that plans may name."""

@@ -49,7 +49,7 @@ def _kernel(op: str, dtype: str) -> Kernel:
 
 
 def run(room: Any, plan: ElementwisePlan, x: Any, out: Any) -> Any:
-    """Run the plan on ``x``, which lies on the current device; other than dense memory is copied and worked on there."""
+    """Run the plan on ``x``, which lies on the current device; memory with gaps is copied first."""
     x = room.readable(x)
     if not _dense(x):
         x = result = room.copy(x)
@@ -69,7 +69,9 @@ def run(room: Any, plan: ElementwisePlan, x: Any, out: Any) -> Any:
 def _dense(x: Any) -> bool:
     """Whether the elements fill one run of memory from its first address on, in any order of axes."""
     expected = x.dtype.itemsize
-    for stride, length in sorted((stride, length) for stride, length in zip(x.strides, x.shape, strict=True) if length > 1):
+    for stride, length in sorted(
+        (stride, length) for stride, length in zip(x.strides, x.shape, strict=True) if length > 1
+    ):
         if stride != expected:
             return False
         expected *= length

@@ -66,9 +66,7 @@ def kernels() -> Iterator[Kernel]:
 
 
 def _kernel(dtype: str, tile: Tile, index: str, activation: str = "identity") -> Kernel:
-    return Kernel.of(
-        "conv_pointwise", dtype, _ARGUMENTS, INDEX=index, ACTIVATION=f"{activation}_of", **tile.macros
-    )
+    return Kernel.of("conv_pointwise", dtype, _ARGUMENTS, INDEX=index, ACTIVATION=f"{activation}_of", **tile.macros)
 
 
 def arguments(plan: ConvPlan, x: Any, at: dense.Addresses) -> np.ndarray:
