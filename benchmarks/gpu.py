@@ -102,7 +102,7 @@ class Rehearsal:
         return (perf_counter() - start) * 1e6 / calls
 
     def describe(self) -> dict[str, Any]:
-        return self._room.describe()
+        return {**self._room.describe(), "rehearsal": "the times mean nothing"}
 
 
 @dataclass

@@ -137,7 +137,7 @@ class CupyRoom:
         return array.data.ptr
 
     def mark(self) -> Mark:
-        """This point of the current stream, for others to wait for."""
+        """Where the current stream is now, for others to wait for."""
         event = self._cupy.cuda.Event(disable_timing=True)
         stream = self._cupy.cuda.get_current_stream()
         event.record(stream)
