@@ -23,7 +23,10 @@ def test_cpu_is_usable():
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("backend", USABLE)
 def test_case(backend, case):
-    assert testing.check(case, backend) is None  # a built-in backend refuses nothing
+    reason = testing.check(case, backend)
+    if backend == "cuda" and reason is not None and "there is no CUDA kernel" in reason:
+        pytest.skip(reason)
+    assert reason is None  # the others refuse nothing
 
 
 def test_names_are_unique_and_cover_everything():

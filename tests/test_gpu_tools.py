@@ -65,10 +65,16 @@ def test_make_gpu_says_what_failed(gpu, capfd, monkeypatch):
     job = gpu.Job("broken", [sys.executable, "-c", "raise SystemExit(3)"], 30)
     slow = gpu.Job("slow", [sys.executable, "-c", "import time; time.sleep(60)"], 0.2)
     absent = gpu.Job("absent", ["/nowhere/at/all"], 30)
-    monkeypatch.setattr(gpu, "jobs", lambda *arguments: iter([job, slow, absent]))
+    second = absent._replace(name="second", otherwise=(sys.executable, "-c", ""))
+    monkeypatch.setattr(gpu, "jobs", lambda *arguments: iter([job, slow, absent, second]))
     assert gpu.main(["--stand-in"]) == 1
     said = capfd.readouterr().out
-    for words in ("broken       FAILED with 3", "slow         FAILED: not done after", "absent       FAILED: "):
+    for words in (
+        "broken       FAILED with 3",
+        "slow         FAILED: not done after",
+        "absent       FAILED: ",
+        "second       passed, the second way",
+    ):
         assert words in said
 
 
