@@ -36,14 +36,14 @@ class Limit(NamedTuple):
 
 
 # Registers: a multiprocessor has 65,536. Where a kernel computes, 384 threads on it hide the latency of memory, since
-# each has 32 or 64 sums to go on with, and in float64 256; where it only moves data, about 1,024. Shared memory: a
-# block gets at most 48 KiB without asking.
+# each has 32 or 64 sums to go on with, and in float64 256; where it only moves data, about 1,024, and 640 where each
+# thread holds a row of a window. Shared memory: a block gets at most 48 KiB without asking.
 LIMITS = {
     "conv_gemm": Limit(168, 24 * 1024),
     "conv_gemm in float64": Limit(255, 24 * 1024),
     "conv_pointwise": Limit(168, 24 * 1024),
     "conv_pointwise in float64": Limit(255, 24 * 1024),
-    "conv_depthwise": Limit(72, 0, spills=32),  # in a few variants ptxas gives up some bytes for more threads
+    "conv_depthwise": Limit(96, 0, spills=32),  # in a few variants ptxas gives up some bytes for more threads
     "max_pool": Limit(64, 0),
     "elementwise": Limit(64, 0),
     "pack": Limit(64, 0),
