@@ -24,11 +24,11 @@ PYX := $(shell find pyconv -name '*.pyx')
 SOURCES := $(filter-out $(PYX:.pyx=.c),$(shell find pyconv -name '*.pyx' -o -name '*.pxd' -o -name '*.[ch]'))
 BUILD_FILES := pyproject.toml pyconv/version.py $(wildcard setup.py) $(SOURCES)
 
-.PHONY: help demo test parity lint cuda-check bench gpu wheel clean
+.PHONY: help demo test parity sanitize aarch64 lint cuda-check bench gpu wheel clean
 .DELETE_ON_ERROR:
 
 help:  ## list the verbs
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) DEMO_ARGS= PYTEST_ARGS= BENCH_ARGS= GPU_ARGS="
 
 demo: $(VENV)/.demo  ## run a photograph through a layer of each kind; writes features.npy and features.png
@@ -40,6 +40,12 @@ test: $(VENV)/.test  ## run the tests; PYTEST_ARGS='-k pool -x' goes to pytest
 parity: $(VENV)/.test $(VENV)/.torch  ## run the tests that compare with torch, with torch installed
 	$(PY) -c "import torch; print('torch', torch.__version__)"
 	$(PY) -m pytest -rs tests/test_torch_parity.py $(PYTEST_ARGS)
+
+sanitize: $(VENV)/.test  ## run the tests with AddressSanitizer and UBSan, on every instruction set, in a build of its own
+	$(PY) tools/sanitize.py $(PYTEST_ARGS)
+
+aarch64: $(VENV)/.test  ## cross-compile for 64-bit ARM, look at the hot loops, and run the kernels' tests under qemu
+	$(PY) tools/aarch64.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint  ## ruff, cython-lint, mypy on the package, and a look at whitespace and file sizes
 	$(PY) -m ruff check .

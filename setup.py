@@ -5,9 +5,9 @@ All other metadata is in pyproject.toml.
 
 from __future__ import annotations
 
-import platform
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
+from os import cpu_count, environ
 from pathlib import Path
 
 import numpy
@@ -17,7 +17,7 @@ from setuptools.command.build_ext import build_ext
 
 CORE = Path("pyconv/_core")
 KERNELS = CORE / "kernels"
-X86_64 = platform.machine().lower() in ("x86_64", "amd64")
+X86_64 = sysconfig.get_platform().endswith(("x86_64", "amd64"))  # of the target, where that is another machine
 
 # flags of each instruction set; nothing else in the package is compiled for more than the baseline
 INSTRUCTION_SETS: dict[str, list[str]] = {"baseline": []}
@@ -35,6 +35,12 @@ KERNEL_FLAGS = [
     "-fno-trapping-math",  # comparisons may be done for lanes that are not used; results are IEEE all the same
     "-Wno-psabi",  # vectors are passed between inlined functions only
 ]
+
+# PYCONV_SANITIZE=address,undefined: the compiler's run-time checks in everything; see tools/sanitize.py
+SANITIZE = []
+if environ.get("PYCONV_SANITIZE"):
+    checks = environ["PYCONV_SANITIZE"]
+    SANITIZE = [f"-fsanitize={checks}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g1", "-O1"]
 
 
 class BuildExt(build_ext):
@@ -64,7 +70,7 @@ class BuildExt(build_ext):
             [str(source)],
             output_dir=str(Path(self.build_temp) / variant),
             macros=macros,
-            extra_postargs=flags,
+            extra_postargs=[*flags, *SANITIZE],
             depends=headers,
         )
         return compiled
@@ -78,8 +84,8 @@ def driver(name: str) -> Extension:
         [str(CORE / f"{name}.pyx")],
         include_dirs=[str(CORE), numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *MACROS],
-        extra_compile_args=["-O2", "-g0", "-fopenmp", "-fvisibility=hidden"],
-        extra_link_args=["-fopenmp", "-pthread"],
+        extra_compile_args=["-O2", "-g0", "-fopenmp", "-fvisibility=hidden", *SANITIZE],
+        extra_link_args=["-fopenmp", "-pthread", *SANITIZE],
         depends=[str(KERNELS / "kernels.h"), str(KERNELS / "process.h"), *map(str, sources)],
     )
 

@@ -3,6 +3,10 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 enum { ALIGNMENT = 64, KEPT = 64 << 20 /* bytes a thread keeps; more is given back at its next call */ };
 
@@ -19,6 +23,20 @@ static void release(void *value)
 {
     free(((scratch *)value)->memory);
     free(value);
+}
+
+/* The memory, as a task gets it. In a sanitizer's build no byte beyond what was asked for may be touched, and what the
+ * task has not written is NaN. */
+static void *lend(const scratch *own, size_t bytes)
+{
+#ifdef __SANITIZE_ADDRESS__
+    ASAN_UNPOISON_MEMORY_REGION(own->memory, bytes);
+    ASAN_POISON_MEMORY_REGION((char *)own->memory + bytes, own->size - bytes);
+    memset(own->memory, 0xff, bytes);
+#else
+    (void)bytes;
+#endif
+    return own->memory;
 }
 
 static void make_key(void) { key_failed = pthread_key_create(&key, release); }
@@ -45,7 +63,7 @@ void *pc_scratch(size_t bytes)
         if (!own->memory) return NULL;
         own->size = size;
     }
-    return own->memory;
+    return lend(own, bytes);
 }
 
 /* GNU OpenMP keeps a thread's helpers waiting for its next parallel region. They do not live on in a forked child, which

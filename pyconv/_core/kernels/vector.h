@@ -117,9 +117,35 @@ static inline lane_mask lanes_between(int64_t begin, int64_t end)
 #endif
 }
 
+/* AddressSanitizer does not see what masked loads and stores touch: it is told. */
+#ifdef __SANITIZE_ADDRESS__
+void __asan_loadN(void *p, long bytes);
+void __asan_storeN(void *p, long bytes);
+
+static inline void touch_lanes(const real *p, lane_mask lanes)
+{
+    for (int i = 0; i < LANES; i++) {
+#if defined(__AVX512F__)
+        const int touched = lanes >> i & 1;
+#elif defined(__AVX2__)
+        const int touched = lanes[i] != 0;
+#else
+        const int touched = lanes.begin <= i && i < lanes.end;
+#endif
+        if (touched) __asan_loadN((void *)(p + i), sizeof(real));
+    }
+}
+
+static inline void touch_first(real *p, int64_t count) { __asan_storeN(p, count * (long)sizeof(real)); }
+#else
+static inline void touch_lanes(const real *p, lane_mask lanes) { (void)p, (void)lanes; }
+static inline void touch_first(real *p, int64_t count) { (void)p, (void)count; }
+#endif
+
 /* These lanes of the vector at p, zeros elsewhere; no other memory is touched. */
 static inline vec load_lanes(const real *p, lane_mask lanes)
 {
+    touch_lanes(p, lanes);
 #if defined(__AVX512F__) && PC_F64
     return _mm512_maskz_loadu_pd((__mmask8)lanes, p);
 #elif defined(__AVX512F__)
@@ -147,6 +173,7 @@ static inline void store_part(real *p, vec v, int64_t count)
         store(p, v);
         return;
     }
+    touch_first(p, count);
 #if defined(__AVX512F__) && PC_F64
     _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), v);
 #elif defined(__AVX512F__)
