@@ -33,6 +33,7 @@ KERNEL_FLAGS = [
     "-ffp-contract=fast",  # one rounding for a multiply-add, where the instruction set has it
     "-fno-math-errno",
     "-fno-trapping-math",  # comparisons may be done for lanes that are not used; results are IEEE all the same
+    "-fno-schedule-insns",  # reorders loads before registers are given out, and spills the tiles on AArch64
     "-Wno-psabi",  # vectors are passed between inlined functions only
 ]
 

@@ -153,6 +153,43 @@ def test_file_check_sees(tmp_path, content, complaint):
     assert found == [] if complaint is None else (len(found) == 1 and complaint in found[0])
 
 
+ARM = """
+0000000000000000 <tile>:
+   0:\tldr\tq1, [x0]
+   4:\tprfm\tpldl2keep, [x2]
+   8:\tb.ne\t4 <tile+0x4>  // b.any
+   c:\tfmla\tv3.4s, v1.4s, v2.s[0]
+  10:\tfmla\tv4.4s, v1.4s, v2.s[1]
+  14:\tfmla\tv5.4s, v1.4s, v2.s[2]
+  18:\tfmla\tv6.4s, v1.4s, v2.s[3]
+  1c:\tb.ne\t0 <tile>  // b.any
+  20:\tldr\tq0, [sp, #64]
+  24:\tb.ne\t0 <tile>  // b.any
+
+0000000000000028 <straight>:
+  28:\tfmla\tv6.4s, v1.4s, v2.s[3]
+  2c:\tret
+"""
+X86 = """
+0000000000000010 <tile>:
+  10:\tvmovups (%rdi),%zmm0
+  16:\tvfmadd231ps (%rsi){1to16},%zmm0,%zmm1
+  1c:\tvfmadd231ps 0x4(%rsi){1to16},%zmm0,%zmm2
+  20:\tvfmadd231ps 0x8(%rsi){1to16},%zmm0,%zmm3
+  24:\tvfmadd213ps 0x40(%rsp),%zmm0,%zmm4
+  28:\tjne    10 <tile>
+"""
+
+
+def test_hot_loops_are_found_in_listings():
+    """The smallest loop made of multiply-adds, whatever is in it and around it; and the spilled register."""
+    tool = load_tool("hot_loops")
+    assert tool.loops(ARM) == [tool.Loop("tile", 8, 4, 0)]
+    assert tool.loops(ARM.replace("ldr\tq1, [x0]", "ldr\tq1, [sp, #16]")) == [tool.Loop("tile", 8, 4, 1)]
+    assert tool.loops(X86) == [tool.Loop("tile", 6, 4, 1)]
+    assert tool.loops(X86.replace("vfmadd231ps", "vmovaps")) == []
+
+
 def test_contributing_names_files_that_exist():
     """Every path that the guide sends a contributor to is there."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
