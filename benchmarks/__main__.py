@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 from . import machine
-from .layers import LISTS, select
+from .layers import BY_NAME, LISTS, select
 from .peers import DEFAULT, PEERS
 from .results import best_peer, read, write_bytes, write_json
 from .run import FULL, QUICK, measure
@@ -21,7 +21,9 @@ BUSY = 0.5
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure pyconv beside other libraries.")
-    parser.add_argument("--list", help=f"comma list of {', '.join(LISTS)} (default: all)")
+    parser.add_argument(
+        "--list", help=f"comma list of {', '.join(LISTS)}; or all (default: all but {', '.join(BY_NAME)})"
+    )
     parser.add_argument(
         "--peers",
         default=",".join(DEFAULT),
@@ -33,6 +35,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="FILE", help="the JSON file; table and pictures go beside it")
     parser.add_argument("--render", type=Path, metavar="FILE", help="table and pictures of this JSON file, and no run")
     return parser
+
+
+def _lists(words: str | None) -> list[str]:
+    if not words:
+        return [name for name in LISTS if name not in BY_NAME]
+    return list(LISTS) if words == "all" else [part.strip() for part in words.split(",")]
 
 
 def _targets(names: str) -> dict[str, str]:
@@ -76,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         _render(options.render)
         return 0
     try:
-        lists = [part.strip() for part in options.list.split(",")] if options.list else list(LISTS)
+        lists = _lists(options.list)
         layers = select(lists, options.layer, options.quick and not options.list and not options.layer)
         targets = _targets(options.peers)
     except ValueError as error:

@@ -11,8 +11,8 @@ from .layers import Layer
 
 __all__ = ["TOLERANCE", "Expected", "Region", "Tensors", "error", "expected", "region", "tensors"]
 
-TOLERANCE = 5e-6
-"""Largest error that still counts as float32: a Winograd convolution errs by up to about 1e-6, bfloat16 by 5e-5."""
+TOLERANCE = {"float32": 5e-6, "float64": 5e-6 / 2**29}
+"""Largest error that still counts as the dtype: a Winograd convolution errs by up to about 1e-6, bfloat16 by 5e-5."""
 
 CHANNELS = 8
 ROW_BYTES = 64_000_000
@@ -41,12 +41,15 @@ class Region(NamedTuple):
 def tensors(layer: Layer) -> Tensors:
     """The same numbers in every process: normal, with weights scaled so that the outputs are near 1 too."""
     rng = np.random.default_rng(crc32(f"{layer.op} {layer.name}".encode()))
-    x = rng.standard_normal(layer.shape, np.float32)
+    dtype = np.dtype(layer.dtype).type
+    x = rng.standard_normal(layer.shape, dtype)
+    if layer.layout == "nhwc":
+        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
     if layer.op != "conv2d":
         return Tensors(x, None, None)
-    weight = rng.standard_normal(layer.weight_shape, np.float32)
-    weight /= np.float32(np.sqrt(np.prod(layer.weight_shape[1:])))
-    bias = rng.standard_normal(layer.out_channels, np.float32) if layer.bias else None
+    weight = rng.standard_normal(layer.weight_shape, dtype)
+    weight /= dtype(np.sqrt(np.prod(layer.weight_shape[1:])))
+    bias = rng.standard_normal(layer.out_channels, dtype) if layer.bias else None
     return Tensors(x, weight, bias)
 
 
@@ -99,11 +102,12 @@ def _band(layer: Layer, channels: list[int], top: int, bottom: int, data: Tensor
     """Rows ``top`` to ``bottom`` of some output channels, in float64 by the reference backend."""
     import pyconv.functional as F
 
-    first = top * layer.stride - layer.padding
-    last = (bottom - 1) * layer.stride - layer.padding + layer.kernel[0]
+    (border, side), dilation = layer.padding, layer.dilation
+    first = top * layer.stride - border
+    last = (bottom - 1) * layer.stride - border + dilation * (layer.kernel[0] - 1) + 1
     rows = slice(max(first, 0), min(last, layer.shape[2]))
     above, below = max(-first, 0), max(last - layer.shape[2], 0)
-    padding = ((above, below), (layer.padding, layer.padding))
+    padding = ((above, below), (side, side))
     if layer.op != "conv2d":
         x = data.x[:, channels, rows]
         if layer.op == "max_pool2d":
@@ -111,10 +115,13 @@ def _band(layer: Layer, channels: list[int], top: int, bottom: int, data: Tensor
         return getattr(F, layer.op)(x, backend="reference")
     x, weight, bias = _needed(layer, channels, data)
     groups = 1 if layer.groups == 1 else len(channels)
-    return F.conv2d(x[:, :, rows], weight, bias, layer.stride, padding, 1, groups, backend="reference")
+    return F.conv2d(x[:, :, rows], weight, bias, layer.stride, padding, dilation, groups, backend="reference")
 
 
 def _needed(layer: Layer, channels: list[int], data: Tensors) -> tuple[Any, ...]:
-    """Input, weight and bias of some output channels alone; grouped layers here are all depthwise."""
-    x = data.x if layer.groups == 1 else data.x[:, channels]
+    """Input, weight and bias of some output channels alone; of several groups, with each one's inputs by themselves."""
+    x = data.x
+    if layer.groups > 1:
+        per_out, per_in = layer.out_channels // layer.groups, layer.weight_shape[1]
+        x = x[:, [channel // per_out * per_in + i for channel in channels for i in range(per_in)]]
     return x, data.weight[channels], None if data.bias is None else data.bias[channels]

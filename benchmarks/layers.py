@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from math import prod
 
-__all__ = ["LISTS", "Layer", "select"]
+__all__ = ["BY_NAME", "LISTS", "Layer", "select"]
 
 
 @dataclass(frozen=True)
 class Layer:
     """One operation on one input shape.
 
-    ``op`` is a name of pyconv.functional. ``shape`` is the input's (N, C, H, W). ``count`` is how often the network
-    has such a layer. ``headline`` rows are the ones a quick run takes.
+    ``op`` is a name of pyconv.functional. ``shape`` is the input's (N, C, H, W), ``layout`` how it lies in memory:
+    'nchw' or 'nhwc'. ``count`` is how often the network has such a layer. ``headline`` rows are the ones a quick run
+    takes.
     """
 
     op: str
@@ -21,26 +23,35 @@ class Layer:
     out_channels: int = 0
     kernel: tuple[int, int] = (1, 1)
     stride: int = 1
-    padding: int = 0
+    padding: tuple[int, int] = (0, 0)
+    dilation: int = 1
     groups: int = 1
     bias: bool = True
+    dtype: str = "float32"
+    layout: str = "nchw"
     count: int = 1
     headline: bool = False
 
     @property
     def name(self) -> str:
         """Unique within a list: '3x3 s2 64->128, 56x56'."""
-        _, channels, height, width = self.shape
-        size = f"{height}x{width}"
+        batch, channels, height, width = self.shape
+        marks = [f"{height}x{width}", *([f"batch {batch}"] if batch > 1 else [])]
+        marks += [self.dtype] if self.dtype != "float32" else []
+        marks += ["channels-last"] if self.layout == "nhwc" else []
+        return f"{self._what(channels)}, {', '.join(marks)}"
+
+    def _what(self, channels: int) -> str:
         if self.op not in ("conv2d", "max_pool2d"):
-            return f"{self.op} {channels}, {size}"
-        window = f"{self.kernel[0]}x{self.kernel[1]}" + (f" s{self.stride}" if self.stride > 1 else "")
-        if self.op == "max_pool2d":
-            return f"pool {window} {channels}, {size}"
-        if self.groups > 1 and self.groups == channels == self.out_channels:
-            return f"depthwise {window} {channels}, {size}"
-        arrow = f"{channels}" if channels == self.out_channels else f"{channels}->{self.out_channels}"
-        return f"{window} {arrow}, {size}"
+            return f"{self.op} {channels}"
+        depthwise = self.groups > 1 and self.groups == channels == self.out_channels
+        window = [f"{self.kernel[0]}x{self.kernel[1]}"]
+        window += [f"s{self.stride}"] if self.stride > 1 else []
+        window += [f"d{self.dilation}"] if self.dilation > 1 else []
+        window += [f"g{self.groups}"] if self.groups > 1 and not depthwise else []
+        arrow = f"{channels}" if self.out_channels in (0, channels) else f"{channels}->{self.out_channels}"
+        kind = ["pool"] if self.op == "max_pool2d" else ["depthwise"] if depthwise else []
+        return " ".join([*kind, *window, arrow])
 
     @property
     def weight_shape(self) -> tuple[int, int, int, int]:
@@ -50,8 +61,8 @@ class Layer:
     def out_shape(self) -> tuple[int, int, int, int]:
         batch, channels, *size = self.shape
         height, width = (
-            (length + 2 * self.padding - kernel) // self.stride + 1
-            for length, kernel in zip(size, self.kernel, strict=True)
+            (length + 2 * padding - self.dilation * (kernel - 1) - 1) // self.stride + 1
+            for length, kernel, padding in zip(size, self.kernel, self.padding, strict=True)
         )
         return (batch, self.out_channels or channels, height, width)
 
@@ -66,14 +77,9 @@ class Layer:
 
     @property
     def bytes(self) -> int:
-        """Bytes that must be read and written at least, in float32."""
-        total = 0
-        for shape in (self.shape, self.out_shape, self.weight_shape if self.op == "conv2d" else (0,)):
-            size = 4
-            for length in shape:
-                size *= length
-            total += size
-        return total
+        """Bytes that must be read and written at least."""
+        weights = prod(self.weight_shape) if self.op == "conv2d" else 0
+        return (prod(self.shape) + prod(self.out_shape) + weights) * (8 if self.dtype == "float64" else 4)
 
 
 def conv(
@@ -86,15 +92,19 @@ def conv(
     count: int = 1,
     groups: int = 1,
     headline: bool = False,
+    dilation: int = 1,
+    batch: int = 1,
 ) -> Layer:
     """A convolution on a square image, by default padded so that stride 1 keeps the size."""
+    border = dilation * (kernel // 2) if padding is None else padding
     return Layer(
         op="conv2d",
-        shape=(1, channels, size, size),
+        shape=(batch, channels, size, size),
         out_channels=out_channels,
         kernel=(kernel, kernel),
         stride=stride,
-        padding=kernel // 2 if padding is None else padding,
+        padding=(border, border),
+        dilation=dilation,
         groups=groups,
         count=count,
         headline=headline,
@@ -109,7 +119,7 @@ def pool(
         shape=(1, channels, size, size),
         kernel=(kernel, kernel),
         stride=stride,
-        padding=padding,
+        padding=(padding, padding),
         count=count,
         headline=headline,
     )
@@ -173,24 +183,75 @@ VGG16 = [
 ]
 
 
-def _mobilenet_v2() -> list[Layer]:
-    """Sandler et al. 2018, table 2: blocks of expansion, output channels, repeats, stride."""
+def _inverted_residuals(blocks: list[tuple[int, int, int, int, int]], squeeze: bool) -> list[Layer]:
+    """A network of MobileNetV2's kind from its table: blocks of expansion, kernel, output channels, repeats, stride."""
     layers = Counter([conv(3, 32, 3, 224, stride=2)])
     channels, size = 32, 112
-    blocks = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
-    for expansion, out_channels, repeats, first_stride in blocks:
+    for expansion, kernel, out_channels, repeats, first_stride in blocks:
         for repeat in range(repeats):
             stride = first_stride if repeat == 0 else 1
             hidden = channels * expansion
             if expansion > 1:
                 layers[conv(channels, hidden, 1, size)] += 1
-            layers[conv(hidden, hidden, 3, size, stride=stride, groups=hidden)] += 1
+            layers[conv(hidden, hidden, kernel, size, stride=stride, groups=hidden)] += 1
             size //= stride
+            if squeeze:
+                layers[conv(hidden, channels // 4, 1, 1)] += 1
+                layers[conv(channels // 4, hidden, 1, 1)] += 1
             layers[conv(hidden, out_channels, 1, size)] += 1
             channels = out_channels
     layers[conv(channels, 1280, 1, size)] += 1
-    headline = conv(144, 144, 3, 56, groups=144)
-    return [replace(layer, count=count, headline=layer == headline) for layer, count in layers.items()]
+    return [replace(layer, count=count) for layer, count in layers.items()]
+
+
+def _mobilenet_v2() -> list[Layer]:
+    """Sandler et al. 2018, table 2."""
+    blocks = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+    layers = _inverted_residuals([(expansion, 3, *rest) for expansion, *rest in blocks], squeeze=False)
+    return [replace(layer, headline=layer.name == "depthwise 3x3 144, 56x56") for layer in layers]
+
+
+# Tan and Le 2019, table 1, as torchvision has it: squeezing to a quarter of the block's input channels.
+EFFICIENTNET_B0 = _inverted_residuals(
+    [
+        (1, 3, 16, 1, 1),
+        (6, 3, 24, 2, 2),
+        (6, 5, 40, 2, 2),
+        (6, 3, 80, 3, 2),
+        (6, 5, 112, 3, 1),
+        (6, 5, 192, 4, 2),
+        (6, 3, 320, 1, 1),
+    ],
+    squeeze=True,
+)
+
+
+def _convnext_tiny() -> list[Layer]:
+    """Liu et al. 2022, section 2."""
+    layers, before = [conv(3, 96, 4, 224, stride=4, padding=0)], 0
+    for channels, size, blocks in ((96, 56, 3), (192, 28, 3), (384, 14, 9), (768, 7, 3)):
+        if before:
+            layers.append(conv(before, channels, 2, 2 * size, stride=2, padding=0))
+        layers.append(conv(channels, channels, 7, size, groups=channels, count=blocks))
+        layers.append(conv(channels, 4 * channels, 1, size, count=blocks))
+        layers.append(conv(4 * channels, channels, 1, size, count=blocks))
+        before = channels
+    return layers
+
+
+def _unet() -> list[Layer]:
+    """Ronneberger et al. 2015, figure 1: nothing is padded; without the transposed convolutions on the way up."""
+    layers, channels = [], 1
+    for out_channels, size in ((64, 572), (128, 284), (256, 140), (512, 68), (1024, 32)):
+        layers.append(conv(channels, out_channels, 3, size, padding=0))
+        layers.append(conv(out_channels, out_channels, 3, size - 2, padding=0))
+        if out_channels < 1024:
+            layers.append(pool(out_channels, 2, size - 4, stride=2))
+        channels = out_channels
+    for out_channels, size in ((512, 56), (256, 104), (128, 200), (64, 392)):
+        layers.append(conv(2 * out_channels, out_channels, 3, size, padding=0))
+        layers.append(conv(out_channels, out_channels, 3, size - 2, padding=0))
+    return [*layers, conv(64, 2, 1, 388)]
 
 
 IMAGES = [
@@ -223,14 +284,84 @@ OTHER = [
     pool(192, 3, 28, stride=1, padding=1),
 ]
 
+# What no network's list names: whatever is tuned to the lists above shows here.
+SHAPES = [
+    # odd numbers of channels and pixels
+    conv(37, 53, 3, 41),
+    conv(67, 129, 1, 31),
+    conv(17, 19, 5, 61),
+    conv(251, 61, 3, 19),
+    conv(100, 100, 3, 75),
+    replace(conv(24, 40, 3, 1), shape=(1, 24, 17, 301)),
+    # larger kernels, also of one row or column
+    conv(48, 48, 5, 35),
+    conv(64, 96, 5, 56, stride=2),
+    conv(16, 32, 7, 64),
+    conv(8, 16, 11, 64),
+    conv(3, 64, 11, 224, stride=4, padding=2),
+    replace(conv(128, 128, 1, 17), kernel=(1, 7), padding=(0, 3)),
+    replace(conv(128, 192, 1, 17), kernel=(7, 1), padding=(3, 0)),
+    # stride 3
+    conv(48, 96, 3, 57, stride=3),
+    conv(3, 64, 5, 225, stride=3),
+    conv(64, 64, 1, 57, stride=3),
+    # dilation
+    conv(64, 64, 3, 56, dilation=2),
+    conv(32, 32, 5, 56, dilation=3),
+    conv(256, 256, 3, 28, dilation=4),
+    conv(128, 128, 3, 33, dilation=6),
+    # groups
+    conv(64, 64, 3, 56, groups=4),
+    conv(96, 192, 1, 28, groups=8),
+    conv(128, 128, 3, 56, groups=32),
+    conv(256, 256, 3, 28, stride=2, groups=32),
+    conv(160, 160, 3, 28, groups=80),
+    # depthwise
+    conv(32, 64, 3, 112, groups=32),
+    conv(120, 120, 5, 28, groups=120, dilation=2),
+    conv(61, 61, 9, 40, groups=61),
+    conv(128, 128, 31, 28, groups=128),
+    # batches
+    conv(64, 64, 3, 28, batch=4),
+    conv(256, 64, 1, 14, batch=8),
+]
+
+# No network needs it, but people who compute do; only torch has it too.
+FLOAT64 = [replace(layer, dtype="float64", headline=False) for layer in RESNET50 if layer.op == "conv2d"]
+
+# As images come from files and cameras; only torch takes it too without a copy.
+CHANNELS_LAST = [
+    replace(layer, layout="nhwc", headline=False)
+    for layer in (
+        conv(3, 64, 7, 224, stride=2),
+        conv(64, 64, 3, 56),
+        conv(64, 256, 1, 56),
+        conv(128, 128, 3, 56, stride=2),
+        conv(256, 256, 3, 14),
+        conv(2048, 512, 1, 7),
+        conv(144, 144, 3, 56, groups=144),
+        image_filter(3, 8, 3, 512, 600),
+        pool(64, 3, 112, stride=2, padding=1),
+    )
+]
+
 LISTS: dict[str, list[Layer]] = {
     "resnet50": RESNET50,
     "vgg16": VGG16,
     "mobilenetv2": _mobilenet_v2(),
+    "efficientnet": EFFICIENTNET_B0,
+    "convnext": _convnext_tiny(),
     "images": IMAGES,
+    "shapes": SHAPES,
     "tiny": TINY,
     "other": OTHER,
+    "unet": _unet(),
+    "float64": FLOAT64,
+    "channels-last": CHANNELS_LAST,
 }
+
+BY_NAME = ("unet", "float64", "channels-last")
+"""Lists that are measured only when they are named: the first takes long, the others have torch as only peer."""
 
 
 def select(lists: list[str], pattern: str | None = None, headline: bool = False) -> list[tuple[str, Layer]]:

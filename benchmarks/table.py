@@ -126,6 +126,8 @@ def _rate(report: dict[str, Any], row: dict[str, Any]) -> tuple[str, str]:
     work, unit, key = row["flops"], "GFLOP/s", "flops_per_second"
     if not work:
         work, unit, key = row["bytes"], "GB/s", "copy_bytes_per_second"
+    elif row["layer"].get("dtype") == "float64":
+        key = "float64_flops_per_second"
     rate, ceiling = work / time * 1e6, report["ceilings"][key]
     return f"{rate / 1e9:.3g} {unit}", "–" if ceiling is None else f"{rate / ceiling:.0%}"
 

@@ -72,6 +72,7 @@ def _serve(peer: Any, connection: Any) -> None:
 
 def _build(peer: Any, layer: Any, part: Any) -> tuple[Callable[[], Any], dict[str, Any]]:
     """The quickest of the library's ways to run ``layer``, and what it gave in the region ``part``."""
+    peer.check(layer)
     timed = []
     for way in peer.build(layer):
         way.call()  # many libraries prepare at the first call

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 
 import pyconv.functional as F
 from benchmarks import calls, data, machine, results, table
-from benchmarks.layers import LISTS, Layer, activation, conv, image_filter, pool, select
+from benchmarks.layers import BY_NAME, LISTS, Layer, activation, conv, image_filter, pool, select
 from benchmarks.peers.base import Peer, Unsupported, Way
 from benchmarks.run import Settings, measure
 from benchmarks.team import Worker
@@ -35,6 +36,7 @@ def planned(layer: Layer):
     if layer.op == "conv2d":
         weight = np.broadcast_to(np.float32(0), layer.weight_shape)
         arguments.update(weight=weight, stride=layer.stride, padding=layer.padding, groups=layer.groups)
+        arguments["dilation"] = layer.dilation
     elif layer.op == "max_pool2d":
         arguments.update(kernel_size=layer.kernel, stride=layer.stride, padding=layer.padding)
     call, _ = function_call(getattr(F, layer.op), (), arguments)
@@ -56,6 +58,10 @@ def test_networks_have_the_published_number_of_convolutions_and_multiply_adds():
     assert totals("resnet50") == (53, 4_087_136_256)  # torchvision's model without its last, dense layer
     assert totals("vgg16") == (13, 15_346_630_656)
     assert totals("mobilenetv2") == (52, 299_494_272)
+    assert totals("efficientnet") == (81, 384_534_752)  # torchvision: 0.386 GFLOPS, with 1.28 million of the last layer
+    assert totals("convnext") == (58, 4_454_763_264)  # 4.456, with 0.77 million
+    weights = sum(int(np.prod(layer.weight_shape)) for layer in LISTS["unet"] if layer.op == "conv2d")
+    assert weights == 28_238_528  # 31 million parameters with the transposed convolutions' 2.8
 
 
 def test_names_are_unique_in_a_list():
@@ -67,6 +73,31 @@ def test_headline_rows_cover_every_kind_of_operation():
     headline = [layer for _, layer in select(list(LISTS), headline=True)]
     assert len(headline) == 18
     assert {layer.op for layer in headline} == {"conv2d", "max_pool2d", "tanh", "sigmoid"}
+
+
+def test_lists_that_are_only_measured_by_name():
+    from benchmarks.__main__ import _lists
+
+    assert set(BY_NAME) < set(LISTS)
+    assert set(_lists(None)) == set(LISTS) - set(BY_NAME)
+    assert _lists("all") == list(LISTS)
+    assert _lists("unet, tiny") == ["unet", "tiny"]
+
+
+def test_what_a_library_would_do_otherwise_is_not_asked_of_it():
+    peer = Peer(1)
+    peer.check(SMALL)
+    peer.batches = False
+    for change in ({"dtype": "float64"}, {"layout": "nhwc"}, {"shape": (2, 3, 6, 6)}):
+        with pytest.raises(Unsupported):
+            peer.check(replace(SMALL, **change))
+
+
+def test_channels_last_rows_hold_the_same_numbers():
+    first, last = data.tensors(SMALL).x, data.tensors(replace(SMALL, layout="nhwc")).x
+    assert first.flags.c_contiguous
+    assert np.moveaxis(last, 1, -1).flags.c_contiguous
+    assert last.shape == first.shape
 
 
 def test_select_says_what_there_is():
@@ -83,6 +114,9 @@ def test_select_says_what_there_is():
         SMALL,
         conv(5, 11, 3, 9, stride=2),
         conv(12, 12, 3, 8, groups=12),
+        conv(6, 9, 3, 11, groups=3, dilation=2),
+        conv(10, 20, 3, 7, groups=10, stride=3),
+        replace(conv(3, 5, 1, 8), kernel=(1, 5), padding=(0, 2)),
         image_filter(1, 1, 5, 40, 30),
         pool(9, 3, 12, stride=2, padding=1),
         activation("tanh", 10, 5),
@@ -92,8 +126,9 @@ def test_select_says_what_there_is():
 def test_expected_values_of_a_region_are_those_of_the_whole_layer(layer, monkeypatch):
     monkeypatch.setattr(data, "ROW_BYTES", 0)
     x, weight, bias = data.tensors(layer)
+    window = (layer.stride, layer.padding, layer.dilation)
     whole = {
-        "conv2d": lambda: F.conv2d(x, weight, bias, layer.stride, layer.padding, 1, layer.groups, backend="reference"),
+        "conv2d": lambda: F.conv2d(x, weight, bias, *window, layer.groups, backend="reference"),
         "max_pool2d": lambda: F.max_pool2d(x, layer.kernel, layer.stride, layer.padding, backend="reference"),
         "tanh": lambda: np.tanh(x),
     }[layer.op]()
@@ -103,7 +138,7 @@ def test_expected_values_of_a_region_are_those_of_the_whole_layer(layer, monkeyp
     assert data.error(right, part.of(whole)) < 1e-7
     off = whole.copy()
     off[:, -1, -1, -1] += 1.0  # the last row and channel are always looked at
-    assert data.error(right, part.of(off)) > data.TOLERANCE
+    assert data.error(right, part.of(off)) > data.TOLERANCE["float32"]
 
 
 def test_error_sees_what_is_not_finite_or_of_the_wrong_shape():
@@ -203,6 +238,7 @@ def made_up_row(listing, layer, times, failed=()):
         "count": layer.count,
         "flops": layer.flops,
         "bytes": layer.bytes,
+        "layer": asdict(layer),
         "implementation": "cpu:direct",
         "results": found,
     }

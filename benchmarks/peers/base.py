@@ -27,6 +27,11 @@ class Way(NamedTuple):
 class Peer:
     """A library with a fixed number of threads. Made once in each worker process."""
 
+    dtypes: tuple[str, ...] = ("float32",)
+    layouts: tuple[str, ...] = ("nchw",)
+    """How the input may lie in memory without being copied first."""
+    batches = True
+
     def __init__(self, threads: int) -> None:
         self.threads = threads
 
@@ -36,6 +41,15 @@ class Peer:
     def context(self) -> contextlib.AbstractContextManager[Any]:
         """In which everything runs."""
         return contextlib.nullcontext()
+
+    def check(self, layer: Layer) -> None:
+        """Raise Unsupported for a layer that ``build`` could not do as it is meant."""
+        if layer.dtype not in self.dtypes:
+            raise Unsupported(f"it computes in {' and '.join(self.dtypes)}")
+        if layer.layout not in self.layouts:
+            raise Unsupported("its input is NCHW; others would be copied first")
+        if layer.shape[0] > 1 and not self.batches:
+            raise Unsupported("it takes one image at a time")
 
     def build(self, layer: Layer) -> list[Way]:
         """The ways to run ``layer``, with weights prepared as far as the library can. Raises Unsupported."""

@@ -31,6 +31,7 @@ class Ceilings(Peer):
 
             best = max(i for i, (_, usable) in enumerate(runtime.instruction_sets()) if usable)
             result["flops_per_second"] = runtime.measure_peak(best, False, self.threads)
+            result["float64_flops_per_second"] = runtime.measure_peak(best, True, self.threads)
         except ImportError as error:
             result["flops_missing"] = f"pyconv's compiled core is not there: {error}"
         return result

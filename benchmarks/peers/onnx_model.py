@@ -17,9 +17,9 @@ def one_node_model(layer: Layer) -> bytes:
     data = tensors(layer)
     inputs, constants, attributes = ["x"], [], {}
     if layer.op in ("conv2d", "max_pool2d"):
-        attributes = {"kernel_shape": layer.kernel, "strides": [layer.stride] * 2, "pads": [layer.padding] * 4}
+        attributes = {"kernel_shape": layer.kernel, "strides": [layer.stride] * 2, "pads": layer.padding * 2}
     if layer.op == "conv2d":
-        attributes["group"] = layer.groups
+        attributes |= {"group": layer.groups, "dilations": [layer.dilation] * 2}
         for name, array in (("w", data.weight), ("b", data.bias)):
             if array is not None:
                 inputs.append(name)

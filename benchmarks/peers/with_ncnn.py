@@ -27,6 +27,8 @@ _MAGIC = 7767517  # first line of the text format
 class Ncnn(Peer):
     """Its Winograd and packed layouts stay on, as by default; fp16 and bf16 storage go off, so that it is float32."""
 
+    batches = False
+
     def version(self) -> str:
         return ncnn.__version__
 
@@ -59,13 +61,14 @@ class Ncnn(Peer):
 
 def _line(layer: Layer) -> str:
     """The layer in ncnn's text format, where parameters go by number."""
-    rows, columns = layer.kernel
+    (rows, columns), (border, side) = layer.kernel, layer.padding
     if layer.op == "conv2d":
         size = int(np.prod(layer.weight_shape))
-        window = f"1={columns} 11={rows} 3={layer.stride} 4={layer.padding} 5={int(layer.bias)} 6={size}"
+        window = f"1={columns} 11={rows} 2={layer.dilation} 3={layer.stride} 4={side} 14={border}"
+        window += f" 5={int(layer.bias)} 6={size}"
         if layer.groups == 1:
             return f"Convolution op 1 1 x y 0={layer.out_channels} {window}"
         return f"ConvolutionDepthWise op 1 1 x y 0={layer.out_channels} {window} 7={layer.groups}"
     if layer.op == "max_pool2d":
-        return f"Pooling op 1 1 x y 0=0 1={columns} 11={rows} 2={layer.stride} 3={layer.padding} 5=1"
+        return f"Pooling op 1 1 x y 0=0 1={columns} 11={rows} 2={layer.stride} 3={side} 13={border} 5=1"
     return {"relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "TanH"}[layer.op] + " op 1 1 x y"

@@ -25,7 +25,11 @@ class OpenCV(Peer):
 
     def build(self, layer: Layer) -> list[Way]:
         ways = []
-        if layer.op == "conv2d" and layer.shape[1] == layer.out_channels == layer.stride == 1 and _centred(layer):
+        if (
+            layer.op == "conv2d"
+            and layer.shape[0] == layer.shape[1] == layer.out_channels == layer.stride == 1
+            and _centred(layer)
+        ):
             ways.append(_filter2d(layer))
         try:
             ways.append(_network(layer))
@@ -36,7 +40,9 @@ class OpenCV(Peer):
 
 
 def _centred(layer: Layer) -> bool:
-    return all(length % 2 and layer.padding == length // 2 for length in layer.kernel)
+    return layer.dilation == 1 and all(
+        length % 2 and padding == length // 2 for length, padding in zip(layer.kernel, layer.padding, strict=True)
+    )
 
 
 def _filter2d(layer: Layer) -> Way:

@@ -42,17 +42,17 @@ class OpenVino(Peer):
 def _model(layer: Layer) -> openvino.Model:
     data = tensors(layer)
     x = ops.parameter(layer.shape, np.float32, name="x")
-    strides, pads = [layer.stride] * 2, [layer.padding] * 2
+    strides, pads, dilations = [layer.stride] * 2, list(layer.padding), [layer.dilation] * 2
     if layer.op == "max_pool2d":
         node = ops.max_pool(x, strides, [1, 1], pads, pads, list(layer.kernel)).output(0)
     elif layer.op == "conv2d":
         weight = data.weight
         if layer.groups == 1:
-            node = ops.convolution(x, ops.constant(weight), strides, pads, pads, [1, 1])
+            node = ops.convolution(x, ops.constant(weight), strides, pads, pads, dilations)
         else:
             groups = layer.groups
             weight = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
-            node = ops.group_convolution(x, ops.constant(weight), strides, pads, pads, [1, 1])
+            node = ops.group_convolution(x, ops.constant(weight), strides, pads, pads, dilations)
         if data.bias is not None:
             node = ops.add(node, ops.constant(data.bias.reshape(1, -1, 1, 1)))
     else:

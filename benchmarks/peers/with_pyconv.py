@@ -21,6 +21,9 @@ __all__ = ["Pyconv"]
 class Pyconv(Peer):
     """The worker's environment has PYCONV_NUM_THREADS; PYCONV_BACKEND and the rest are the user's."""
 
+    dtypes = ("float32", "float64")
+    layouts = ("nchw", "nhwc")
+
     def version(self) -> str:
         return pyconv.__version__
 
@@ -33,8 +36,10 @@ class Pyconv(Peer):
                 layer.kernel,
                 layer.stride,
                 layer.padding,
-                groups=layer.groups,
-                bias=layer.bias,
+                layer.dilation,
+                layer.groups,
+                layer.bias,
+                dtype=layer.dtype,
                 rng=0,
             )
             module.weight, module.bias = weight, bias
@@ -45,7 +50,7 @@ class Pyconv(Peer):
         with contextlib.redirect_stdout(io.StringIO()):  # explain prints
             step = pyconv.explain(module, x).steps[0]
         self._implementation = f"{step.backend}:{step.implementation}"
-        out = np.empty(layer.out_shape, np.float32)
+        out = np.empty(layer.out_shape, layer.dtype)
         function = partial(getattr(pyconv.functional, layer.op), x)
         if layer.op in ("conv2d", "max_pool2d"):
             function = partial(module, x)

@@ -23,6 +23,7 @@ class Torch(Peer):
     """NCHW, the default."""
 
     memory_format = torch.contiguous_format
+    dtypes = ("float32", "float64")
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
@@ -39,7 +40,7 @@ class Torch(Peer):
         x = x.contiguous(memory_format=self.memory_format)
         if layer.op == "conv2d":
             weight = weight.contiguous(memory_format=self.memory_format)
-            call = partial(torch.conv2d, x, weight, bias, layer.stride, layer.padding, 1, layer.groups)
+            call = partial(torch.conv2d, x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
             return [Way("conv2d", call, _array)]
         if layer.op == "max_pool2d":
             return [Way("max_pool2d", partial(torch.max_pool2d, x, layer.kernel, layer.stride, layer.padding), _array)]
@@ -55,3 +56,4 @@ class TorchChannelsLast(Torch):
     """Input and weights in channels-last memory."""
 
     memory_format = torch.channels_last
+    layouts = ("nchw", "nhwc")
