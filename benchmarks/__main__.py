@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="short bursts; headline rows only if no --list or --layer")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the JSON file; table and pictures go beside it")
     parser.add_argument("--render", type=Path, metavar="FILE", help="table and pictures of this JSON file, and no run")
+    parser.add_argument("--plots", nargs=2, type=Path, metavar=("FILE", "FOLDER"), help="the README's pictures")
     return parser
 
 
@@ -76,6 +77,24 @@ def _render(path: Path) -> None:
             write_bytes(target, picture)
 
 
+def _plots(path: Path, folder: Path) -> int:
+    """Write the pictures that the README shows of a results file."""
+    from . import plot
+
+    report = read(path)
+    try:
+        pictures = {"roofline": plot.roofline(report), "peers": plot.peers(report)}
+    except ImportError as error:
+        _say(f"no pictures: {error}")
+        return 1
+    for name, picture in pictures.items():
+        if picture is None:
+            _say(f"{path} has nothing for {name}.png")
+            return 1
+        write_bytes(folder / f"{name}.png", picture)
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure, write, print where. Returns the exit status."""
     parser = _parser()
@@ -83,6 +102,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.render:
         _render(options.render)
         return 0
+    if options.plots:
+        return _plots(*options.plots)
     try:
         lists = _lists(options.list)
         layers = select(lists, options.layer, options.quick and not options.list and not options.layer)

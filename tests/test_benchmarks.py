@@ -298,13 +298,29 @@ def test_pictures_of_a_made_up_result(made_up, tmp_path):
     image = pytest.importorskip("PIL.Image")
     from benchmarks import plot
 
-    for name in ("bars", "roofline"):
+    for name in ("bars", "roofline", "peers"):
         path = tmp_path / f"{name}.png"
         results.write_bytes(path, getattr(plot, name)(made_up))
         with image.open(path) as picture:
             assert len(picture.convert("RGB").getcolors(100_000)) > 10
+            assert picture.text["Source"] == "commit abc, today"
     made_up["ceilings"] = {"flops_per_second": None, "copy_bytes_per_second": None}
     assert plot.roofline(made_up) is None
+    for row in made_up["rows"]:
+        row["results"] = {"pyconv": row["results"]["pyconv"]}
+    assert plot.peers(made_up) is None
+
+
+def test_command_draws_the_pictures_of_the_readme(made_up, tmp_path):
+    pytest.importorskip("matplotlib")
+    from benchmarks.__main__ import main
+
+    results.write_json(tmp_path / "results.json", made_up)
+    assert main(["--plots", str(tmp_path / "results.json"), str(tmp_path / "docs")]) == 0
+    assert sorted(path.name for path in (tmp_path / "docs").iterdir()) == ["peers.png", "roofline.png"]
+    made_up["ceilings"]["flops_per_second"] = None
+    results.write_json(tmp_path / "results.json", made_up)
+    assert main(["--plots", str(tmp_path / "results.json"), str(tmp_path / "docs")]) == 1
 
 
 def test_results_are_written_whole_or_not_at_all(tmp_path):

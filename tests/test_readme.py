@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from helpers import ROOT
@@ -31,6 +32,41 @@ def test_variables_and_modules_are_real():
     layout = re.search(r"```\npyconv/\n(.*?)tests/", TEXT, re.DOTALL).group(1)
     for name in re.findall(r"^  (\S+)", layout, re.MULTILINE):
         assert (ROOT / "pyconv" / name).exists(), name
+
+
+def _cited():
+    """The results file that the README's figures come from."""
+    (name,) = set(re.findall(r"\(benchmarks/results/([\w.-]+)\.md\)", TEXT))
+    return ROOT / "benchmarks" / "results" / f"{name}.json"
+
+
+def _is_whole(report):
+    """Whether a results file is of all lists and full bursts."""
+    words = report.get("arguments", ["--layer"])
+    listed = words[words.index("--list") + 1] if "--list" in words else "all"
+    return not report["quick"] and "--layer" not in words and listed == "all"
+
+
+def test_figures_come_from_the_newest_results():
+    reports = {path: json.loads(path.read_text()) for path in (ROOT / "benchmarks" / "results").glob("[0-9]*.json")}
+    dates = {path: report["machine"]["date"] for path, report in reports.items() if _is_whole(report)}
+    assert max(dates, key=dates.__getitem__) == _cited()
+
+
+def test_the_table_is_that_of_the_results():
+    page = _cited().with_suffix(".md").read_text()
+    lists = re.findall(r"^\| [\w-]+ \| \d+ of \d+ \|.*", TEXT, re.MULTILINE)
+    assert len(lists) >= 6
+    assert [line for line in lists if line not in page] == []
+
+
+def test_pictures_are_of_the_results_and_small():
+    machine = json.loads(_cited().read_text())["machine"]
+    for name in ("roofline", "peers"):
+        assert f"(docs/{name}.png)" in TEXT
+        picture = (ROOT / "docs" / f"{name}.png").read_bytes()
+        assert f"commit {machine['commit']}, {machine['date']}".encode() in picture
+        assert len(picture) < 100_000
 
 
 def test_no_placeholders():
