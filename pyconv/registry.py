@@ -45,6 +45,11 @@ class Backend(Protocol):
 
     ``implementations(plan) -> list[(name, None or the reason for refusing)]``
         For ``explain``: in the order in which they are tried.
+    ``costs(plan) -> Mapping[name, pyconv.plan.Cost]``
+        For ``explain``: what implementations that take the plan expect to need; any of them may be left out.
+    ``prepare_with(implementation, plan, weight, bias)``
+        As ``prepare``, for a plan with weights, so that ``run`` uses the implementation of that name: then
+        ``explain(..., measure=True)`` can time each of them.
     ``prepare_key(plan) -> Hashable``
         Plans with equal keys share one prepared weight. Without it each plan has its own.
     ``known_calls() -> object``

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import platform
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +18,18 @@ from .functional.call import Call
 from .functional.conv import plan_call_conv2d
 from .functional.pool import plan_call_max_pool2d
 from .nn import Module, Sequential
-from .plan import ACTIVATIONS, ElementwisePlan, Plan, conv_parameters, describe, pool_parameters
+from .plan import (
+    ACTIVATIONS,
+    Cost,
+    ElementwisePlan,
+    Plan,
+    check_flag,
+    conv_parameters,
+    describe,
+    pool_parameters,
+    traffic,
+)
+from .timing import best_seconds
 from .version import __version__
 
 __all__ = ["Explanation", "Step", "explain", "explanation", "show_config"]
@@ -30,6 +44,10 @@ class Step(NamedTuple):
     implementation: str | None
     candidates: tuple[tuple[str, str | None], ...]
     """(backend or backend:implementation, None or the reason for refusing), in the order in which they are tried."""
+    costs: Mapping[str, Cost] = MappingProxyType({})
+    """What those of ``candidates`` expect to need that take the plan and can tell."""
+    measured: Mapping[str, float] = MappingProxyType({})
+    """Seconds of a call by candidates of the backend that runs it, if that was asked for."""
 
 
 class Explanation(NamedTuple):
@@ -42,14 +60,52 @@ class Explanation(NamedTuple):
         for step in self.steps:
             chosen = f"{step.backend}:{step.implementation}" if step.backend else "nothing can run it"
             lines.append(f"{step.name}: {step.plan.op} {describe(step.plan)} -> {chosen}")
-            lines += [f"    {name}: {'runs' if reason is None else reason}" for name, reason in step.candidates]
+            lines.append(f"    {_work(step.plan)}")
+            lines += [f"    {'; '.join(_words(step, *candidate))}" for candidate in step.candidates]
         return "\n".join(lines)
 
 
-def explain(op: Any, input: Any, *args: Any, **kwargs: Any) -> Explanation:
-    """Print which backend and implementation would run an operation, and why not the others; nothing is computed.
+def _work(plan: Plan) -> str:
+    """The plan's arithmetic and traffic."""
+    flops = [f"{_short(plan.flops, 'FLOP')} by the plain sum"] if hasattr(plan, "flops") else []
+    arrays = [f"{name} {_short(size, 'B')}" for name, size in traffic(plan)._asdict().items() if size]
+    return "; ".join([*flops, ", ".join(arrays) or "no data"])
 
-    What goes by the numbers is not seen: images and weights that are not finite are summed directly in the end.
+
+def _words(step: Step, name: str, reason: str | None) -> list[str]:
+    """What there is to say of a candidate."""
+    words = [f"{name}: {'runs' if reason is None else reason}"]
+    cost = step.costs.get(name, Cost())
+    costs = [
+        f"{word}{_short(value, unit)}{rest}"
+        for word, value, unit, rest in (
+            ("estimated ", cost.seconds, "s", ""),
+            ("", cost.flops, "FLOP", ""),
+            ("", cost.bytes, "B", " moved"),
+            ("", cost.workspace, "B", " workspace"),
+        )
+        if value is not None
+    ]
+    words += [", ".join(costs)] if costs else []
+    words += [f"measured {_short(step.measured[name], 's')}"] if name in step.measured else []
+    return words
+
+
+def _short(value: float, unit: str) -> str:
+    """Three digits and a prefix: '803 kB', '1.20 ms'."""
+    factors = {"T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3, "": 1, "m": 1e-3, "µ": 1e-6, "n": 1e-9}
+    prefix = next((prefix for prefix, factor in factors.items() if value >= 0.9995 * factor), "n" if value else "")
+    scaled = value / factors[prefix]
+    digits = 0 if scaled >= 99.95 or (not prefix and scaled == int(scaled)) else 1 if scaled >= 9.995 else 2
+    return f"{scaled:.{digits}f} {prefix}{unit}"
+
+
+def explain(op: Any, input: Any, *args: Any, measure: bool = False, **kwargs: Any) -> Explanation:
+    """Print which backend and implementation would run an operation, why not the others, and what they expect to need.
+
+    Nothing is computed, unless ``measure`` or ``algorithm="measure"`` ask for it. What goes by the numbers is not seen:
+    images and weights that are not finite are summed directly in the end. Flops and bytes of the operation are those of
+    the plain sum and of its arrays, each counted once; those of a candidate are its own.
 
     Parameters
     ----------
@@ -58,6 +114,9 @@ def explain(op: Any, input: Any, *args: Any, **kwargs: Any) -> Explanation:
         What it would be called with.
     *args, **kwargs
         The function's further arguments; a layer takes none.
+    measure : bool, default False
+        Run every implementation of the chosen backend that takes the operation on ``input``, several times, and show
+        the shortest time of each. Of a backend that cannot run one of them by name, only the first.
 
     Returns
     -------
@@ -75,36 +134,39 @@ def explain(op: Any, input: Any, *args: Any, **kwargs: Any) -> Explanation:
     >>> x = np.zeros((1, 3, 8, 8), np.float32)
     >>> found = pyconv.explain(pyconv.ReLU(), x, backend="reference")  # doctest: +SKIP
     """
-    found = explanation(op, input, *args, **kwargs)
+    found = explanation(op, input, *args, measure=measure, **kwargs)
     print(found)
     return found
 
 
-def explanation(op: Any, input: Any, *args: Any, **kwargs: Any) -> Explanation:
+def explanation(op: Any, input: Any, *args: Any, measure: bool = False, **kwargs: Any) -> Explanation:
     """What :func:`explain` prints, without printing it."""
-    return Explanation(tuple(_steps(op, input, args, kwargs)))
+    return Explanation(tuple(_steps(op, input, args, kwargs, check_flag("explain", "measure", measure))))
 
 
-def _steps(op: Any, input: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Step]:
+def _steps(op: Any, input: Any, args: tuple[Any, ...], kwargs: dict[str, Any], measure: bool) -> list[Step]:
     if isinstance(op, Module):
         if args or kwargs:
             raise ArgumentError("explain: a layer takes only the input")
-        return _module_steps(type(op).__name__, op, input)
+        return _module_steps(type(op).__name__, op, input, measure)
     call, backend = function_call(op, (input, *args), kwargs)
-    return [_step(call.plan.op, call, backend)]
+    return [_step(call.plan.op, call, backend, measure)]
 
 
-def _module_steps(name: str, module: Module, input: Any) -> list[Step]:
+def _module_steps(name: str, module: Module, input: Any, measure: bool) -> list[Step]:
     if not isinstance(module, Sequential):
         try:
             call = module.plan_call(input)
         except PyconvError as error:
             error.prefix(f"{name}: {module!r}" if name.startswith("(") else repr(module))
             raise
-        return [_step(name, call, module.backend)]
+        return [_step(name, call, module.backend, measure)]
     steps: list[Step] = []
     for child, layer in module.named_children():
-        steps += _module_steps(f"({child}) {type(layer).__name__}", layer, input)
+        steps += _module_steps(f"({child}) {type(layer).__name__}", layer, input, measure)
+        if measure:
+            input = layer(input)
+            continue
         # what comes out, as far as planning goes: shape, dtype and order of axes; its memory is never touched
         if steps and isinstance(steps[-1].plan, ElementwisePlan):
             input = np.empty_like(input, subok=False)
@@ -133,8 +195,10 @@ def function_call(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tup
     return call, a["backend"]
 
 
-def _step(name: str, call: Call, argument: Any) -> Step:
+def _step(name: str, call: Call, argument: Any, measure: bool) -> Step:
     candidates: list[tuple[str, str | None]] = []
+    costs: dict[str, Cost] = {}
+    measured: dict[str, float] = {}
     chosen: tuple[str | None, str | None] = (None, None)
     for backend_name in registry.order(call.kind, argument):
         backend, reason = registry.candidate(backend_name, call.plan, call.kind)
@@ -142,13 +206,32 @@ def _step(name: str, call: Call, argument: Any) -> Step:
             candidates.append((backend_name, reason))
             continue
         listing = getattr(backend, "implementations", None)
-        for implementation, refusal in listing(call.plan) if listing else [(backend_name, None)]:
+        listed = listing(call.plan) if listing else [(backend_name, None)]
+        telling = getattr(backend, "costs", None)
+        costs |= {f"{backend_name}:{key}": cost for key, cost in telling(call.plan).items()} if telling else {}
+        if measure and chosen[0] is None:
+            measured = {f"{backend_name}:{key}": time for key, time in _measured(backend, call, listed).items()}
+        for implementation, refusal in listed:
             if refusal is None and chosen[0] is None:
                 chosen = (backend_name, implementation)
                 candidates.append((f"{backend_name}:{implementation}", None))
             else:
                 candidates.append((f"{backend_name}:{implementation}", refusal or "comes later in the order"))
-    return Step(name, call.plan, *chosen, tuple(candidates))
+    return Step(name, call.plan, *chosen, tuple(candidates), costs, measured)
+
+
+def _measured(backend: Any, call: Call, listed: list[tuple[str, str | None]]) -> dict[str, float]:
+    """Seconds of a call by those of a backend's implementations that take it, or by the first."""
+    taking = [name for name, refusal in listed if refusal is None]
+    prepare_with = getattr(backend, "prepare_with", None) if call.weight is not None else None
+
+    def runs(name: str) -> Callable[[], Any]:
+        prepare = partial(partial(prepare_with, name) if prepare_with else backend.prepare, call.plan)
+        if not getattr(call.plan, "keeps_weights", True):
+            return lambda: backend.run(call.plan, call.x, prepare(call.weight, call.bias), None)
+        return partial(backend.run, call.plan, call.x, prepare(call.weight, call.bias), None)
+
+    return best_seconds({name: runs(name) for name in (taking if prepare_with else taking[:1])})
 
 
 def show_config(mode: str = "stdout") -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-for _name in ("PYCONV_BACKEND", "PYCONV_NUM_THREADS", "PYCONV_VERBOSE"):
+for _name in ("PYCONV_BACKEND", "PYCONV_MEASURED", "PYCONV_NUM_THREADS", "PYCONV_VERBOSE"):
     os.environ.pop(_name, None)
 
 

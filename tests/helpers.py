@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 USABLE = [status.name for status in pyconv.backends() if status.usable and status.source == "built in"]
 """The built-in backends that this machine can run; test_conformance sees to it that cpu is one of them."""
 
-SETTINGS = ("PYCONV_BACKEND", "PYCONV_NUM_THREADS", "PYCONV_VERBOSE", "OMP_NUM_THREADS")
+SETTINGS = ("PYCONV_BACKEND", "PYCONV_MEASURED", "PYCONV_NUM_THREADS", "PYCONV_VERBOSE", "OMP_NUM_THREADS")
 
 
 def run_python(code: str, *paths: Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -89,3 +89,16 @@ def warm(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 def bits(result: Any) -> Any:
     """What two results that are equal to the last bit have in common."""
     return [part.tobytes() for part in result] if isinstance(result, tuple) else result.tobytes()
+
+
+def pretend(monkeypatch, backend):
+    """Make ``backend`` known under its name, without an entry point."""
+    from pyconv import registry
+    from pyconv.backends import BUILTIN, BackendInfo
+
+    info = BackendInfo(backend.name, "unused:unused")
+    load = registry.load
+    monkeypatch.setattr(registry, "BUILTIN", (*BUILTIN, info))
+    monkeypatch.setattr(registry, "load", lambda name: backend if name == backend.name else load(name))
+    monkeypatch.setattr(registry, "_discover", lambda: {i.name: (i, "here") for i in (*BUILTIN, info)})
+    monkeypatch.setattr(registry, "_selected", {})

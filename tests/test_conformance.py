@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import USABLE
+from helpers import USABLE, pretend
 
 import pyconv
 from pyconv import testing
@@ -192,16 +192,3 @@ def test_a_backend_that_refuses_everything_does_not_pass(monkeypatch):
 def test_unknown_backend():
     with pytest.raises(pyconv.errors.ConfigurationError, match=r"'referense'.*did you mean 'reference'"):
         testing.check_backend("referense")
-
-
-def pretend(monkeypatch, backend):
-    """Make ``backend`` known under its name, without an entry point."""
-    from pyconv import registry
-    from pyconv.backends import BUILTIN, BackendInfo
-
-    info = BackendInfo(backend.name, "unused:unused")
-    load = registry.load
-    monkeypatch.setattr(registry, "BUILTIN", (*BUILTIN, info))
-    monkeypatch.setattr(registry, "load", lambda name: backend if name == backend.name else load(name))
-    monkeypatch.setattr(registry, "_discover", lambda: {i.name: (i, "here") for i in (*BUILTIN, info)})
-    monkeypatch.setattr(registry, "_selected", {})

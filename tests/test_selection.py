@@ -300,7 +300,9 @@ def test_verbose_lines():
 def test_explain_a_function(capsys):
     found = pyconv.explain(F.conv2d, X, normal(4, 3, 3, 3), stride=2, padding=1, backend="reference")
     assert capsys.readouterr().out == (
-        "conv2d: conv2d float32 1x3x6x7 -> 1x4x3x4 k3x3 s2x2 p1/1/1/1 -> reference:numpy\n    reference:numpy: runs\n"
+        "conv2d: conv2d float32 1x3x6x7 -> 1x4x3x4 k3x3 s2x2 p1/1/1/1 -> reference:numpy\n"
+        "    2.59 kFLOP by the plain sum; input 504 B, weights 432 B, output 192 B\n"
+        "    reference:numpy: runs\n"
     )
     [step] = found.steps
     assert (step.backend, step.implementation) == ("reference", "numpy")

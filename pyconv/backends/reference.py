@@ -28,7 +28,7 @@ class ReferenceBackend:
         """None, unless an algorithm was named: it has none but the plain sum."""
         if plan.dtype not in DTYPES:
             return f"it computes in {' and '.join(DTYPES)}, not {plan.dtype}; pass input.astype(np.float32)"
-        if isinstance(plan, ConvPlan) and plan.algorithm not in ("auto", "direct"):
+        if isinstance(plan, ConvPlan) and plan.algorithm not in ("auto", "direct", "measure"):
             return f"it has no algorithm {plan.algorithm!r}"
         if isinstance(plan, ConvPlan | PoolPlan):
             channels = plan.in_channels if isinstance(plan, ConvPlan) else plan.channels

@@ -114,9 +114,11 @@ def conv2d(
         Written and returned; it must have the result's shape and dtype and share no memory with the inputs.
     backend : str, optional
         A backend's name, or a comma list; see :func:`pyconv.backends`.
-    algorithm : {'auto', 'direct', 'winograd'}, default 'auto'
+    algorithm : {'auto', 'direct', 'winograd', 'measure'}, default 'auto'
         'direct' keeps to the plain sum of products; 'winograd' asks for F(4x4, 3x3), for 3x3 kernels of stride 1,
-        which takes a quarter of the multiplications and errs about twice as much.
+        which takes a quarter of the multiplications and errs about twice as much. 'measure' runs each algorithm that
+        can do it once for a shape, on numbers of its own, and stays with the quickest: so the last bits may differ from
+        one machine, number of threads or run to another. ``PYCONV_MEASURED`` names a file that keeps what was found.
 
     Returns
     -------

@@ -56,7 +56,7 @@ class Conv2d(Module):
         Of the parameters; inputs must have it too.
     backend : str, optional
         A backend's name, or a comma list; see :func:`pyconv.backends`.
-    algorithm : {'auto', 'direct', 'winograd'}, default 'auto'
+    algorithm : {'auto', 'direct', 'winograd', 'measure'}, default 'auto'
         As in :func:`pyconv.functional.conv2d`.
     rng : numpy.random.Generator or int, optional
         Source or seed of the initial parameters.

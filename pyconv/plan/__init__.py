@@ -15,6 +15,7 @@ from .conv import (
     padding_amounts,
     plan_conv2d,
 )
+from .cost import Cost, Traffic, traffic
 from .describe import describe
 from .elementwise import ACTIVATIONS, ElementwisePlan, plan_elementwise
 from .pool import PoolPlan, plan_max_pool2d, pool_parameters
@@ -30,11 +31,13 @@ __all__ = [
     "PADDING_FORMS",
     "PADDING_MODES",
     "ConvPlan",
+    "Cost",
     "ElementwisePlan",
     "Pads",
     "Pair",
     "Plan",
     "PoolPlan",
+    "Traffic",
     "array_kind",
     "as_array",
     "as_batch",
@@ -57,4 +60,5 @@ __all__ = [
     "pool_parameters",
     "same_dtype",
     "span",
+    "traffic",
 ]

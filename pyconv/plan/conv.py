@@ -21,9 +21,9 @@ __all__ = [
     "plan_conv2d",
 ]
 
-ALGORITHMS = ("auto", "direct", "winograd")
+ALGORITHMS = ("auto", "direct", "winograd", "measure")
 """What ``algorithm=`` may be: ``auto`` lets the backend choose, ``direct`` keeps to the plain sum of products,
-``winograd`` asks for F(4x4, 3x3) and is refused where that cannot be used."""
+``winograd`` asks for F(4x4, 3x3) and is refused where that cannot be used, ``measure`` for the quickest by trial."""
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 

@@ -125,6 +125,7 @@ _CONV_SHAPES: dict[str, tuple[Shape, Shape, dict[str, Any]]] = {
     "batch3": ((3, 3, 6, 7), (4, 3, 3, 3), {"padding": 1}),
     "unbatched": ((3, 6, 7), (4, 3, 3, 3), {"padding": 1}),
     "direct": ((1, 16, 12, 13), (16, 16, 3, 3), {"padding": 1, "algorithm": "direct"}),
+    "measure": ((1, 16, 12, 13), (16, 16, 3, 3), {"padding": 1, "algorithm": "measure"}),
 }
 
 _POOL_SHAPES: dict[str, tuple[Shape, dict[str, Any]]] = {

@@ -6,7 +6,8 @@ from collections.abc import Hashable
 from types import ModuleType
 from typing import Any
 
-from ...plan import DTYPES, ConvPlan, Plan, PoolPlan
+from ... import environment
+from ...plan import DTYPES, ConvPlan, Cost, Plan, PoolPlan
 
 __all__ = ["CpuBackend", "unusable"]
 
@@ -43,6 +44,10 @@ class CpuBackend:
         """(name, None or the reason for refusing), in the order in which they are tried."""
         return self._module(plan).implementations(plan)
 
+    def costs(self, plan: Plan) -> dict[str, Cost]:
+        """What implementations of a convolution expect to need, by name."""
+        return self._conv.costs(plan) if isinstance(plan, ConvPlan) else {}
+
     def supports(self, plan: Plan) -> str | None:
         """None if an implementation takes the plan, else every one's reason."""
         if plan.dtype not in DTYPES:
@@ -62,13 +67,20 @@ class CpuBackend:
         """Packed weights for a convolution; nothing for the rest."""
         return self._conv.prepare(plan, weight, bias) if isinstance(plan, ConvPlan) else None
 
+    def prepare_with(self, implementation: str, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
+        """Weights of a convolution prepared so that ``run`` uses the implementation of this name."""
+        return self._conv.prepare_with(implementation, plan, weight, bias) if isinstance(plan, ConvPlan) else None
+
     def run(self, plan: Plan, x: Any, prepared: Any = None, out: Any = None) -> Any:
         """Run the plan on ``x``."""
         return self._module(plan).run(plan, x, prepared, out)
 
     def describe(self) -> dict[str, str]:
         """What show_config says of this backend."""
-        return {
+        found = {
             "cpu isa": f"{self._isa.name()} (of {', '.join(self._isa.names())})",
             "threads": str(self._threads.count()),
         }
+        if path := environment.text("PYCONV_MEASURED"):
+            found["measured"] = path
+        return found

@@ -15,12 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._core import conv, runtime
-from ...plan import ConvPlan
-from . import direct, isa
+from ...plan import ConvPlan, Cost
+from . import direct, estimate, isa
 from .arrays import into_rows
 from .cut import BRIEF_FLOPS, ceil_div, shares, threads_for
 
-__all__ = ["Cut", "Packed", "cut", "cycles", "label", "prepare", "prepare_key", "refusal", "run", "work"]
+__all__ = ["Cut", "Packed", "cost", "cut", "cycles", "label", "prepare", "prepare_key", "refusal", "run", "work"]
 
 _MOST_PIXELS = 8  # places in pc_channels_tile
 _MOST_OUTPUT = 2**16
@@ -69,13 +69,13 @@ def label(plan: ConvPlan) -> str:
 
 def refusal(plan: ConvPlan) -> str | None:
     """None if it takes the plan, else the reason why not."""
-    if plan.algorithm not in ("auto", "direct"):
+    if plan.algorithm not in ("auto", "direct", "measure"):
         return f"algorithm={plan.algorithm!r} was asked for"
     if plan.out_size[0] * plan.out_size[1] > _MOST_OUTPUT:
         return f"the output has more than {_MOST_OUTPUT:,} pixels: vectors along rows suit it better"
     if any((_inside(plan, axis)[:, 0] >= _inside(plan, axis)[:, 1]).any() for axis in (0, 1)):
         return "some output pixels see nothing but padding"
-    if direct.refusal(plan) is None:
+    if plan.algorithm != "measure" and direct.refusal(plan) is None:
         level = isa.current()
         own, other = cycles(plan, level), direct.cycles(plan, level)
         if own > other:
@@ -108,6 +108,12 @@ def cycles(plan: ConvPlan, level: int) -> float:
     taking_up = 50 * blocks * rows * columns / runtime.block_pixels(level, _is_double(plan)) * ceil_div(per_in, _CHUNK)
     turning = 120 * ceil_div(pixels, lanes) * vectors
     return plan.groups * (products + taking_up + turning)
+
+
+def cost(plan: ConvPlan) -> Cost:
+    """What it expects to need."""
+    level = isa.current()
+    return estimate.cost(plan, _tasks(plan, level, threads_for(plan)), cycles(plan, level))
 
 
 def _tiles(plan: ConvPlan, pixels: int, band: int) -> tuple[np.ndarray, np.ndarray]:

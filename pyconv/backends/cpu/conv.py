@@ -1,8 +1,9 @@
 """Convolution: the ordered list of implementations. The first that does not refuse a plan runs it.
 
 An implementation is a module with ``label(plan)``, ``refusal(plan)``, ``prepare_key(plan)``,
-``prepare(plan, weight, bias)``, ``run(plan, x, prepared, out)`` and ``work(plan, prepared)``. Which one runs never
-depends on the number of threads or the size of the batch: so the bits of an image's result do not either.
+``prepare(plan, weight, bias)``, ``run(plan, x, prepared, out)`` and ``work(plan, prepared)``; ``cost(plan)`` for those it
+takes, if it can tell. Which one runs never depends on the number of threads or the size of the batch: so the bits of an
+image's result do not either - but for algorithm="measure", where the quickest of those that take the plan runs.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..._core import calls
-from ...plan import ConvPlan
+from ...plan import ConvPlan, Cost
 from . import channels, depthwise, direct, isa, winograd
 from .arrays import native
+from .measured import measured
 
-__all__ = ["implementations", "prepare", "prepare_key", "run", "work"]
+__all__ = ["costs", "implementations", "prepare", "prepare_key", "prepare_with", "run", "work"]
 
 _IMPLEMENTATIONS = (depthwise, winograd, channels, direct)
 
@@ -33,11 +35,39 @@ class Prepared(NamedTuple):
 
 def implementations(plan: ConvPlan) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing) of every implementation, in the order in which they are tried."""
-    return [(each.label(plan), each.refusal(plan)) for each in _IMPLEMENTATIONS]
+    found = [(each.label(plan), each.refusal(plan)) for each in _IMPLEMENTATIONS]
+    if plan.algorithm == "measure" and (times := _times(plan)):
+        best = min(times.values())
+        for place, each in enumerate(_IMPLEMENTATIONS):
+            if times.get(each.__name__, best) > best:
+                slower = f"measured {times[each.__name__] * 1e6:,.4g} µs, the quickest {best * 1e6:,.4g}"
+                found[place] = (found[place][0], slower)
+    return found
+
+
+def costs(plan: ConvPlan) -> dict[str, Cost]:
+    """What the implementations that take the plan expect to need, by name, where they can tell."""
+    return {
+        each.label(plan): each.cost(plan)
+        for each in _IMPLEMENTATIONS
+        if hasattr(each, "cost") and each.refusal(plan) is None
+    }
+
+
+def _times(plan: ConvPlan) -> dict[str, float]:
+    """Measured seconds of every implementation that takes the plan, by module."""
+    return measured(plan, {each.__name__: each for each in _IMPLEMENTATIONS if each.refusal(plan) is None})
+
+
+def _chosen(plan: ConvPlan, level: int) -> ModuleType:
+    if plan.algorithm == "measure":
+        times = _times(plan)
+        return next(each for each in _IMPLEMENTATIONS if times.get(each.__name__) == min(times.values()))
+    return _first(plan, level)
 
 
 @lru_cache(maxsize=1024)
-def _chosen(plan: ConvPlan, level: int) -> ModuleType:
+def _first(plan: ConvPlan, level: int) -> ModuleType:
     return next(each for each in _IMPLEMENTATIONS if each.refusal(plan) is None)
 
 
@@ -49,7 +79,15 @@ def prepare_key(plan: ConvPlan) -> Hashable:
 
 def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
     """Pack or transform the weights."""
-    chosen = _chosen(plan, isa.current())
+    return _prepare(_chosen(plan, isa.current()), plan, weight, bias)
+
+
+def prepare_with(implementation: str, plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
+    """The same for an implementation of the caller's choice, by its name; it takes the plan."""
+    return _prepare(next(each for each in _IMPLEMENTATIONS if each.label(plan) == implementation), plan, weight, bias)
+
+
+def _prepare(chosen: ModuleType, plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
     weights = chosen.prepare(plan, weight, bias)
     if weights is None:  # not with these numbers
         chosen, weights = direct, direct.prepare(plan, weight, bias)

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._core import conv, runtime
-from ...plan import ConvPlan
-from . import isa
+from ...plan import ConvPlan, Cost
+from . import estimate, isa
 from .arrays import into_rows
 from .cut import BRIEF_FLOPS, ceil_div, threads_for
 
-__all__ = ["Given", "label", "prepare", "prepare_key", "refusal", "run", "work"]
+__all__ = ["Given", "cost", "label", "prepare", "prepare_key", "refusal", "run", "work"]
 
 _LEAST_ROWS = 16
 """Rows of a band: each band reads again what the kernel reaches of its neighbours."""
@@ -43,7 +43,7 @@ def label(plan: ConvPlan) -> str:
 
 def refusal(plan: ConvPlan) -> str | None:
     """None if it takes the plan, else the reason why not."""
-    if plan.algorithm not in ("auto", "direct"):
+    if plan.algorithm not in ("auto", "direct", "measure"):
         return f"algorithm={plan.algorithm!r} was asked for"
     if plan.groups != plan.in_channels:
         return f"a group has {plan.in_channels // plan.groups} input channels, it takes one"
@@ -71,6 +71,11 @@ def _tasks(plan: ConvPlan, level: int, count: int) -> conv.DepthwiseTasks:
         parts = max(min(planes, 4 * count), 1)
         bands = min(ceil_div(4 * count, parts), max(plan.out_size[0] // _LEAST_ROWS, 1))
     return conv.DepthwiseTasks(level, plan.dtype == "float64", count, plan, parts, bands, _scratch(plan))
+
+
+def cost(plan: ConvPlan) -> Cost:
+    """What it expects to need; nobody has counted its cycles."""
+    return estimate.cost(plan, _tasks(plan, isa.current(), threads_for(plan, _SLOWNESS)), None)
 
 
 def prepare_key(plan: ConvPlan) -> Hashable:

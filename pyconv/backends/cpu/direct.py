@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..._core import conv, runtime
-from ...plan import ConvPlan
-from . import isa
+from ...plan import ConvPlan, Cost
+from . import estimate, isa
 from .arrays import into, into_rows
 from .bands import LARGEST_BAND, Bands, bands, is_flat, packed_elements, packed_line, reads_in_place
 from .cut import BRIEF_FLOPS, threads_for
 from .tiles import Tiling, choose
 
-__all__ = ["Prepared", "cycles", "label", "pack", "prepare", "prepare_key", "refusal", "run", "work"]
+__all__ = ["Prepared", "cost", "cycles", "label", "pack", "prepare", "prepare_key", "refusal", "run", "work"]
 
 
 class Prepared(NamedTuple):
@@ -54,7 +54,7 @@ def label(plan: ConvPlan) -> str:
 
 def refusal(plan: ConvPlan) -> str | None:
     """None if it takes the plan, else the reason why not."""
-    if plan.algorithm not in ("auto", "direct"):
+    if plan.algorithm not in ("auto", "direct", "measure"):
         return f"algorithm={plan.algorithm!r} was asked for"
     cut = _cut(plan, _tiling(plan, isa.current()), 1)
     if cut.scratch > LARGEST_BAND:
@@ -78,6 +78,13 @@ def cycles(plan: ConvPlan, level: int) -> float:
         in_vectors = plan.stride[1] <= 2 and plan.layout != "nhwc"
         packing = 6 * packed / runtime.lanes(level, _is_double(plan)) if in_vectors else 2 * packed
     return plan.groups * (tap * per_in * plan.kernel[0] * plan.kernel[1] + packing)
+
+
+def cost(plan: ConvPlan) -> Cost:
+    """What it expects to need."""
+    level = isa.current()
+    tasks = _tasks(plan, _tiling(plan, level), level, threads_for(plan))
+    return estimate.cost(plan, tasks, cycles(plan, level))
 
 
 def prepare_key(plan: ConvPlan) -> Hashable:

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._core import conv, runtime
-from ...plan import ConvPlan
-from . import channels, direct, isa
+from ...plan import ConvPlan, Cost
+from . import channels, direct, estimate, isa
 from .arrays import into_rows
 from .cache import WORKING_SET
 from .cut import ceil_div, shares, threads_for
 
-__all__ = ["Grid", "Transformed", "grid", "label", "prepare", "prepare_key", "refusal", "run", "work"]
+__all__ = ["Grid", "Transformed", "cost", "grid", "label", "prepare", "prepare_key", "refusal", "run", "work"]
 
 _TILE = 4
 _PLACES = 36
@@ -76,11 +76,11 @@ def label(plan: ConvPlan) -> str:
 
 def refusal(plan: ConvPlan) -> str | None:
     """None if it takes the plan, else the reason why not."""
-    if plan.algorithm not in ("auto", "winograd"):
+    if plan.algorithm not in ("auto", "winograd", "measure"):
         return f"algorithm={plan.algorithm!r} was asked for"
     if plan.kernel != (3, 3) or plan.stride != (1, 1) or plan.dilation != (1, 1) or plan.groups != 1:
         return "it is for 3x3 kernels of stride 1 and dilation 1, and one group"
-    if plan.algorithm == "winograd":
+    if plan.algorithm in ("winograd", "measure"):
         return None
     level = isa.current()
     fast, plain = _cycles(plan, level), min(direct.cycles(plan, level), channels.cycles(plan, level))
@@ -108,6 +108,15 @@ def _cycles(plan: ConvPlan, level: int) -> float:
     fetching = weights / 8 if weights > WORKING_SET else 0
     preparing = 0 if plan.keeps_weights else 500 * pairs
     return preparing + max(products, fetching) + coming_in + going_out
+
+
+def cost(plan: ConvPlan) -> Cost:
+    """What it expects to need; its flops are those of the products."""
+    level = isa.current()
+    pairs = plan.in_channels * plan.out_channels
+    tiles = plan.batch * ceil_div(plan.out_size[0], _TILE) * ceil_div(plan.out_size[1], _TILE)
+    found = estimate.cost(plan, _tasks(plan, level, threads_for(plan)), _cycles(plan, level), _PLACES * pairs)
+    return found._replace(flops=2 * _PLACES * pairs * tiles)
 
 
 def grid(plan: ConvPlan, level: int, count: int) -> Grid:

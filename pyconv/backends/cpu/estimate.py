@@ -1,0 +1,32 @@
+"""Cycles that a cost model counts, as time on this machine."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ..._core import conv, runtime
+from ...plan import ConvPlan, Cost, traffic
+from . import isa
+
+__all__ = ["cost"]
+
+_MEASURING = 0.005
+
+
+@lru_cache
+def _cycles_per_second(level: int, is_double: bool) -> float:
+    """The cost models' cycle is two multiply-adds of vectors on one core: measured, for a few milliseconds."""
+    return runtime.measure_peak(level, is_double, 1, _MEASURING) / (4 * runtime.lanes(level, is_double))
+
+
+def cost(plan: ConvPlan, tasks: conv.ConvTasks, cycles: float | None, weights: int | None = None) -> Cost:
+    """What an implementation needs that takes ``cycles`` for each image on one core, shared out evenly over its threads.
+
+    ``weights``: numbers of its weights, where they are not those given.
+    """
+    arrays, is_double = traffic(plan), plan.dtype == "float64"
+    moved = arrays.total if weights is None else arrays.input + weights * (8 if is_double else 4) + arrays.output
+    seconds = None
+    if cycles is not None:
+        seconds = plan.batch * cycles / _cycles_per_second(isa.current(), is_double) / tasks.threads
+    return Cost(seconds, plan.flops, moved, tasks.scratch_bytes * tasks.threads)

@@ -1,0 +1,48 @@
+"""What running a plan costs, as far as that can be said before it runs."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import NamedTuple
+
+from .conv import ConvPlan
+from .elementwise import ElementwisePlan
+from .pool import PoolPlan
+
+__all__ = ["Cost", "Traffic", "traffic"]
+
+
+class Cost(NamedTuple):
+    """What an implementation expects to need for a plan; None is unknown."""
+
+    seconds: float | None = None
+    """Estimated time of a call, with the threads that it would use now."""
+    flops: int | None = None
+    """Multiplications and additions that it does itself; an algorithm may need fewer than the plain sum."""
+    bytes: int | None = None
+    """Read and written in memory at least: the input, the weights in its own form, the output."""
+    workspace: int | None = None
+    """Bytes of memory beside those, of all threads together."""
+
+
+class Traffic(NamedTuple):
+    """Bytes of a plan's arrays, each counted once."""
+
+    input: int
+    weights: int
+    output: int
+
+    @property
+    def total(self) -> int:
+        return self.input + self.weights + self.output
+
+
+def traffic(plan: ConvPlan | PoolPlan | ElementwisePlan) -> Traffic:
+    """What has to be read and written at least: input, weights and bias as they are given, and the values put out."""
+    itemsize = 8 if plan.dtype == "float64" else 4
+    output = prod(plan.out_shape)
+    if isinstance(plan, ElementwisePlan):
+        return Traffic(output * itemsize, 0, output * itemsize)
+    channels = plan.in_channels if isinstance(plan, ConvPlan) else plan.channels
+    weights = prod(plan.weight_shape) + plan.has_bias * plan.out_channels if isinstance(plan, ConvPlan) else 0
+    return Traffic(plan.batch * channels * prod(plan.in_size) * itemsize, weights * itemsize, output * itemsize)

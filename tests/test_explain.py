@@ -1,0 +1,137 @@
+"""What explain tells beside the names: arithmetic, traffic, costs, times; and what plug-ins can add."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import normal, pretend, refused
+
+import pyconv
+import pyconv.functional as F
+from pyconv.backends.reference import ReferenceBackend
+from pyconv.errors import ArgumentError
+from pyconv.plan import Cost, Traffic, traffic
+from pyconv.report import explanation
+
+X, WEIGHT = normal(2, 3, 10, 12), normal(4, 3, 3, 3, seed=1)
+
+
+def _step(op, *args, **kwargs):
+    [step] = explanation(op, *args, **kwargs).steps
+    return step
+
+
+def test_traffic_counts_every_array_once():
+    assert traffic(_step(F.conv2d, X, WEIGHT).plan) == Traffic(2 * 3 * 120 * 4, 4 * 27 * 4, 2 * 4 * 8 * 10 * 4)
+    wide = [array.astype(np.float64) for array in (X, WEIGHT, np.ones(4))]
+    assert traffic(_step(F.conv2d, *wide).plan) == Traffic(2 * 3 * 120 * 8, (4 * 27 + 4) * 8, 2 * 4 * 8 * 10 * 8)
+    assert traffic(_step(F.max_pool2d, X, 2).plan) == Traffic(X.nbytes, 0, X.nbytes // 4)
+    assert traffic(_step(F.tanh, X[:, 1:]).plan).total == 2 * X[:, 1:].nbytes
+
+
+class Telling(ReferenceBackend):
+    """Two implementations of convolution, of which the first can do no more than 3x3 kernels."""
+
+    name = "telling"
+    costs_asked, ran = 0, None
+
+    def implementations(self, plan):
+        return [("quick", None if getattr(plan, "kernel", 0) == (3, 3) else "3x3 only"), ("plain", None)]
+
+    def costs(self, plan):
+        Telling.costs_asked += 1
+        return {"plain": Cost(seconds=0.0123, flops=4_000_000, bytes=1_234_000, workspace=56)}
+
+    def prepare_with(self, implementation, plan, weight=None, bias=None):
+        return implementation, (weight, bias)
+
+    def prepare(self, plan, weight=None, bias=None):
+        return self.prepare_with("quick", plan, weight, bias)
+
+    def run(self, plan, x, prepared=None, out=None):
+        if weights := prepared[1]:
+            self.ran.append(prepared[0])
+        return super().run(plan, x, weights, out)
+
+
+@pytest.fixture
+def telling(monkeypatch):
+    found = Telling()
+    found.ran = []
+    pretend(monkeypatch, found)
+    return found
+
+
+def test_a_plug_in_tells_what_it_needs(telling):
+    found = explanation(F.conv2d, X, WEIGHT, backend="telling")
+    [step] = found.steps
+    assert step.costs == {"telling:plain": Cost(0.0123, 4_000_000, 1_234_000, 56)}
+    assert not step.measured
+    assert str(found).splitlines()[1:] == [
+        "    34.6 kFLOP by the plain sum; input 2.88 kB, weights 432 B, output 2.56 kB",
+        "    telling:quick: runs",
+        "    telling:plain: comes later in the order; estimated 12.3 ms, 4.00 MFLOP, 1.23 MB moved, 56 B workspace",
+    ]
+    assert telling.ran == []
+
+
+def test_measuring_runs_each_implementation_by_name(telling):
+    found = explanation(F.conv2d, X, WEIGHT, backend="telling", measure=True)
+    [step] = found.steps
+    assert set(step.measured) == {"telling:quick", "telling:plain"}
+    assert all(0 < value < 10 for value in step.measured.values())
+    assert set(telling.ran) == {"quick", "plain"}
+    assert str(found).count("measured") == 2
+    step = _step(F.conv2d, X, normal(4, 3, 5, 5), backend="telling", measure=True)
+    assert set(step.measured) == {"telling:plain"}  # the other refuses it
+
+
+def test_measuring_a_backend_that_has_no_names():
+    step = _step(F.conv2d, X, WEIGHT, backend="reference", measure=True)
+    assert set(step.measured) == {"reference:numpy"}
+    assert set(_step(F.relu, X, backend="reference,cpu", measure=True).measured) == {"reference:numpy"}
+
+
+def test_measuring_a_network_runs_it_on_real_numbers(monkeypatch):
+    """Each layer is timed on what the one before put out."""
+    seen, plain = [], ReferenceBackend.run
+    monkeypatch.setattr(ReferenceBackend, "run", lambda *args: seen.append(args[2].copy()) or plain(*args))
+    net = pyconv.Sequential(pyconv.ReLU(), pyconv.Conv2d(3, 2, 3, rng=0), pyconv.MaxPool2d(2))
+    with pyconv.use_backend("reference"):
+        found = explanation(net, X, measure=True)
+    assert [len(step.measured) for step in found.steps] == [1, 1, 1]
+    assert {array.shape for array in seen} == {X.shape, (2, 2, 8, 10)}
+    assert any(np.array_equal(array, np.maximum(X, 0)) for array in seen)
+
+
+def test_costs_of_the_cpu_backend_are_plausible():
+    layer = pyconv.Conv2d(64, 64, 3, padding=1, backend="cpu")
+    small, large = (_step(layer, normal(1, 64, size, size)) for size in (16, 64))
+    assert set(small.costs) == {name for name, _ in small.candidates}
+    for name, cost in large.costs.items():
+        twin = next(other for key, other in small.costs.items() if key.split("_")[0] == name.split("_")[0])
+        assert 4 * twin.seconds < cost.seconds
+        assert twin.flops * 15 < cost.flops <= large.plan.flops
+        assert cost.bytes > traffic(small.plan).total
+
+
+def test_measure_is_a_flag():
+    refused(ArgumentError, ["explain: measure must be True or False"], pyconv.explain, F.relu, X, measure="yes")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (12_345, "12.3 kB"),
+        (999_400, "999 kB"),
+        (999_600, "1.00 MB"),
+        (2**50, "1126 TB"),
+        (0.00123, "1.23 mB"),
+        (1.5e-9, "1.50 nB"),
+    ],
+)
+def test_three_digits(value, words):
+    assert pyconv.report._short(value, "B") == words
