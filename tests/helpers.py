@@ -21,6 +21,20 @@ ROOT = Path(__file__).parent.parent
 USABLE = [status.name for status in pyconv.backends() if status.usable and status.source == "built in"]
 """The built-in backends that this machine can run; test_conformance sees to it that cpu is one of them."""
 
+DTYPES = ("float32", "float64")
+
+
+def _instruction_sets() -> list[str]:
+    if "cpu" not in USABLE:
+        return ["baseline"]  # its tests fail, and test_conformance says why
+    from pyconv.backends.cpu import isa
+
+    return isa.names()
+
+
+ISAS = _instruction_sets()
+"""The instruction sets that this machine has, in ascending order; the fixture ``level`` goes through them."""
+
 SETTINGS = ("PYCONV_BACKEND", "PYCONV_MEASURED", "PYCONV_NUM_THREADS", "PYCONV_VERBOSE", "OMP_NUM_THREADS")
 
 
@@ -49,6 +63,11 @@ def output_of(code: str, *paths: Path, timeout: float = 120, **environment: str)
 def normal(*shape: int, dtype: str = "float32", seed: int = 0) -> np.ndarray:
     """Normally distributed numbers, the same every time."""
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def noise(seed: int = 0, height: int = 20, width: int = 24) -> np.ndarray:
+    """An image of random colours."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def assert_close(got: np.ndarray, wanted: np.ndarray, terms: int = 100) -> None:

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import USABLE
+from helpers import USABLE, noise
 
 import pyconv
 from pyconv.__main__ import main
@@ -19,10 +19,6 @@ from pyconv.cli.kernels import kernels_from
 
 Image = pytest.importorskip("PIL.Image")
 INSTALL = 'pip install "pyconv-kernels[demo]"'
-
-
-def noise(seed=0, height=20, width=24):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import noise
 
 import pyconv
 from pyconv.__main__ import main
@@ -14,10 +15,6 @@ from pyconv.cli.network import as_input
 from pyconv.report import explanation
 
 Image = pytest.importorskip("PIL.Image")
-
-
-def noise(seed=0, height=20, width=24):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 # kernels

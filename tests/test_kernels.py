@@ -7,7 +7,7 @@ import platform
 
 import numpy as np
 import pytest
-from helpers import assert_close, normal, output_of
+from helpers import DTYPES, ISAS, assert_close, normal, output_of
 
 import pyconv
 import pyconv.functional as F
@@ -19,23 +19,6 @@ from pyconv.backends.cpu import direct, isa, pool
 from pyconv.backends.cpu.bands import bands
 from pyconv.backends.cpu.tiles import Tiling, choose
 from pyconv.plan import plan_conv2d
-
-ISAS = isa.names()
-DTYPES = ("float32", "float64")
-
-
-@pytest.fixture(params=ISAS)
-def level(request):
-    """The number of an instruction set, in use during the test."""
-    isa.use(request.param)
-    yield isa.current()
-    isa.use(None)
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    yield
-    pyconv.set_num_threads(2)
 
 
 def _plan(x, weight, stride=1, padding=0, groups=1):

@@ -57,20 +57,17 @@ def test_the_quickest_runs(clock, seconds, algorithm):
     assert [reason for _, reason in step.candidates if reason] == ["measured 2e+06 µs, the quickest 1e+06"]
 
 
-def test_a_shape_is_measured_once(clock):
+def test_a_shape_is_measured_once_for_each_number_of_threads(clock):
     layer = pyconv.Conv2d(20, 24, 3, padding=1, algorithm="measure", backend="cpu", rng=0)
+    pyconv.set_num_threads(2)
     for _ in range(3):
         layer(X)
     assert set(clock.taken.values()) == {1}
     layer(X[:, :, 1:])  # another shape
     assert set(clock.taken.values()) == {2}
-    pyconv.set_num_threads(3)  # another number of threads
-    try:
+    for threads in (3, 2, 3, 2):
+        pyconv.set_num_threads(threads)
         layer(X)
-    finally:
-        pyconv.set_num_threads(2)
-    assert set(clock.taken.values()) == {3}
-    layer(X)
     assert set(clock.taken.values()) == {3}
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import re
-import subprocess
-import sys
 import tomllib
 import zipfile
 from importlib import import_module
@@ -14,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from helpers import output_of
 
 import pyconv
 from pyconv.backends import BUILTIN
@@ -66,13 +65,9 @@ def test_types_are_shipped():
     assert [path.name for path in modules if not path.with_suffix(".pyi").is_file()] == []
 
 
-def run_python(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-
-
 def test_import_is_light():
     """On top of numpy, importing pyconv loads pyconv's Python modules and small ones of the standard library."""
-    added = run_python(
+    added = output_of(
         "import sys, numpy; before = set(sys.modules); import pyconv; print(*sorted(set(sys.modules) - before))"
     ).split()
     ours = [name for name in added if name.partition(".")[0] == "pyconv"]
@@ -86,7 +81,7 @@ def test_import_is_light():
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
 def test_import_starts_no_thread():
     count = "len(os.listdir('/proc/self/task'))"
-    before, after = run_python(f"import os, numpy; print({count}); import pyconv; print({count})").split()
+    before, after = output_of(f"import os, numpy; print({count}); import pyconv; print({count})").split()
     assert before == after
 
 

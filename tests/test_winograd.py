@@ -6,27 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import normal
+from helpers import ISAS, normal
 
 import pyconv
 import pyconv.functional as F
-from pyconv.backends.cpu import isa, winograd
+from pyconv.backends.cpu import winograd
 from pyconv.report import explanation
-
-ISAS = isa.names()
-
-
-@pytest.fixture(params=ISAS)
-def level(request):
-    isa.use(request.param)
-    yield isa.current()
-    isa.use(None)
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    yield
-    pyconv.set_num_threads(2)
 
 
 def _error(got, x, weight, **parameters):

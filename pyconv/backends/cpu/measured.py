@@ -30,6 +30,8 @@ __all__ = ["measured"]
 
 VARIABLE = "PYCONV_MEASURED"
 FORMAT = "pyconv measured times, version 1"
+MOST = 1024
+"""Plans that are remembered, as many as selection remembers."""
 
 _times: dict[Hashable, dict[str, float]] = {}
 _lock = threading.Lock()
@@ -56,6 +58,8 @@ def measured(plan: ConvPlan, candidates: Mapping[str, ModuleType]) -> dict[str, 
         with _lock:
             found = _times.get(key)
             if found is None or found.keys() != candidates.keys():
+                if len(_times) >= MOST:
+                    _times.clear()
                 found = _times[key] = _look_up(plan, candidates)
     return found
 
