@@ -98,8 +98,8 @@ cdef bint has_layout(cnp.ndarray array, const Layout *layout) noexcept:
     cdef size_t size = layout.axes * sizeof(cnp.npy_intp)
     return (
         cnp.PyArray_NDIM(array) == layout.axes
-        and memcmp(cnp.PyArray_DIMS(array), layout.shape, size) == 0
-        and memcmp(cnp.PyArray_STRIDES(array), layout.strides, size) == 0
+        and (size == 0 or memcmp(cnp.PyArray_DIMS(array), layout.shape, size) == 0)  # NULL for an array of no axes
+        and (size == 0 or memcmp(cnp.PyArray_STRIDES(array), layout.strides, size) == 0)
         and cnp.PyArray_TYPE(array) == layout.type_number
         and cnp.PyArray_ISALIGNED(array)
         and cnp.PyArray_ISNOTSWAPPED(array)
