@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import openvino
 from openvino import opset13 as ops
@@ -34,9 +32,11 @@ class OpenVino(Peer):
         x = tensors(layer).x
         request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
         out = request.get_output_tensor()
-        # the request does not keep the input's memory alive, so the closure below does
-        call = partial(request.infer, None, share_inputs=True, share_outputs=True)
-        return [Way("infer", call, lambda _, kept=x: out.data)]
+
+        def call(kept: np.ndarray = x) -> object:  # the request does not keep the input's memory alive
+            return request.infer(None, share_inputs=True, share_outputs=True)
+
+        return [Way("infer", call, lambda _: out.data)]
 
 
 def _model(layer: Layer) -> openvino.Model:
