@@ -1,9 +1,9 @@
 """Convolution: the ordered list of implementations. The first that does not refuse a plan runs it.
 
 An implementation is a module with ``label(plan)``, ``refusal(plan)``, ``prepare_key(plan)``,
-``prepare(plan, weight, bias)``, ``run(plan, x, prepared, out)`` and ``work(plan, prepared)``; ``cost(plan)`` for those it
-takes, if it can tell. Which one runs never depends on the number of threads or the size of the batch: so the bits of an
-image's result do not either - but for algorithm="measure", where the quickest of those that take the plan runs.
+``prepare(plan, weight, bias)``, ``run(plan, x, prepared, out)`` and ``work(plan, prepared)``; ``cost(plan)`` for those
+it takes, if it can tell. Which one runs never depends on the number of threads or the size of the batch: so the bits of
+an image's result do not either - but for algorithm="measure", where the quickest of those that take the plan runs.
 """
 
 from __future__ import annotations
