@@ -105,14 +105,18 @@ def test_measuring_a_network_runs_it_on_real_numbers(monkeypatch):
 
 
 def test_costs_of_the_cpu_backend_are_plausible():
-    layer = pyconv.Conv2d(64, 64, 3, padding=1, backend="cpu")
-    small, large = (_step(layer, normal(1, 64, size, size)) for size in (16, 64))
-    assert set(small.costs) == {name for name, _ in small.candidates}
+    """Those that take the plan tell; four times the pixels cost about four times as much."""
+    layer = pyconv.Conv2d(64, 64, 3, padding=1, backend="cpu", algorithm="measure")
+    small, large = (_step(layer, normal(1, 64, size, size)) for size in (32, 64))
+    found = {name.split("_")[0]: cost for name, cost in small.costs.items()}
+    assert {"cpu:winograd", "cpu:direct"} <= found.keys()
     for name, cost in large.costs.items():
-        twin = next(other for key, other in small.costs.items() if key.split("_")[0] == name.split("_")[0])
-        assert 4 * twin.seconds < cost.seconds
-        assert twin.flops * 15 < cost.flops <= large.plan.flops
+        twin = found[name.split("_")[0]]
+        if cost.seconds is not None:
+            assert 2 * twin.seconds < cost.seconds < 8 * twin.seconds
+        assert 3 * twin.flops < cost.flops <= large.plan.flops
         assert cost.bytes > traffic(small.plan).total
+        assert cost.workspace > 0
 
 
 def test_measure_is_a_flag():

@@ -15,12 +15,11 @@ from helpers import GENERAL, normal, output_of
 
 import pyconv
 import pyconv.functional as F
-from pyconv.backends.cpu import conv, direct, measured, winograd
+from pyconv.backends.cpu import conv, measured
 from pyconv.plan import layout_of
 from pyconv.report import explanation
 
 X, WEIGHT = normal(2, 20, 14, 15), normal(24, 20, 3, 3, seed=1)
-NAMES = [each.__name__ for each in (winograd, direct)]
 
 
 @pytest.fixture(autouse=True)
@@ -30,15 +29,15 @@ def _forget(monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Times as a test wants them: of Winograd and of direct sums, in seconds; and how often they were taken."""
+    """Times as a test wants them: two seconds, one of the quickest; and how often they were taken."""
 
-    found = SimpleNamespace(seconds=dict(zip(NAMES, (1.0, 2.0), strict=True)), taken=Counter())
+    found = SimpleNamespace(quickest="winograd", taken=Counter())
 
     def best_seconds(calls):
         for call in calls.values():
             call()
         found.taken.update(list(calls))
-        return {name: found.seconds[name] for name in calls}
+        return {name: 1.0 if name.endswith(found.quickest) else 2.0 for name in calls}
 
     monkeypatch.setattr(measured, "best_seconds", best_seconds)
     return found
@@ -49,13 +48,26 @@ def _run(algorithm="measure"):
     return F.conv2d(X, WEIGHT, padding=1, algorithm=algorithm, backend=GENERAL)
 
 
-@pytest.mark.parametrize(("seconds", "algorithm"), [((1.0, 2.0), "winograd"), ((2.0, 1.0), "direct")])
-def test_the_quickest_runs(clock, seconds, algorithm):
-    clock.seconds = dict(zip(NAMES, seconds, strict=True))
-    np.testing.assert_array_equal(_run(), _run(algorithm=algorithm))
-    [step] = explanation(F.conv2d, X, WEIGHT, padding=1, algorithm="measure", backend="cpu").steps
-    assert step.implementation.startswith(algorithm)
-    assert [reason for _, reason in step.candidates if reason] == ["measured 2e+06 µs, the quickest 1e+06"]
+def _explained(x=X, weight=WEIGHT, **more):
+    [step] = explanation(F.conv2d, x, weight, padding=1, algorithm="measure", backend="cpu", **more).steps
+    return step
+
+
+def _by_name(step):
+    """What the implementation that explain names puts out."""
+    cpu = pyconv.registry.load("cpu")
+    return cpu.run(step.plan, X, cpu.prepare_with(step.implementation, step.plan, WEIGHT, None))
+
+
+@pytest.mark.parametrize("quickest", ["winograd", "direct"])
+def test_the_quickest_runs(clock, quickest):
+    clock.quickest = quickest
+    got, step = _run(), _explained()
+    assert step.implementation.startswith(quickest)
+    np.testing.assert_array_equal(got, _by_name(step))
+    slower = [reason for name, reason in step.candidates if "measured" in (reason or "")]
+    assert set(slower) == {"measured 2e+06 µs, the quickest 1e+06"}
+    assert len(slower) == len(clock.taken) - 1
 
 
 def test_a_shape_is_measured_once_for_each_number_of_threads(clock):
@@ -73,18 +85,20 @@ def test_a_shape_is_measured_once_for_each_number_of_threads(clock):
 
 
 def test_what_only_one_can_do_is_not_measured(clock):
-    got = F.conv2d(X, WEIGHT, stride=2, algorithm="measure", backend=GENERAL)
-    np.testing.assert_array_equal(got, F.conv2d(X, WEIGHT, stride=2, algorithm="direct", backend="cpu"))
+    """Vectors along channels are for small images, Winograd is for stride 1."""
+    x, weight = normal(1, 2, 800, 800), normal(1, 2, 3, 3)
+    got = F.conv2d(x, weight, stride=3, algorithm="measure", backend=GENERAL)
+    np.testing.assert_array_equal(got, F.conv2d(x, weight, stride=3, algorithm="direct", backend=GENERAL))
     assert not clock.taken
 
 
 def test_really_measured():
-    """With the real clock: whichever wins, the result is its, and explain says the other's time."""
+    """With the real clock: whichever wins, the result is its."""
     got = _run()
-    assert any(np.array_equal(got, _run(algorithm=algorithm)) for algorithm in ("direct", "winograd"))
     [times] = measured._times.values()
-    assert sorted(times) == sorted(NAMES)
+    assert len(times) >= 2
     assert all(0 < value < 10 for value in times.values())
+    np.testing.assert_array_equal(got, _by_name(_explained()))
 
 
 def test_several_threads_measure_once(clock):
@@ -106,7 +120,7 @@ def test_it_measures_on_the_layout_of_the_input(layout):
         "nhwc": np.moveaxis(np.ascontiguousarray(np.moveaxis(X, 1, -1)), -1, 1),
         "strided": np.repeat(X, 2, axis=3)[..., ::2],
     }
-    [step] = explanation(F.conv2d, views[layout], WEIGHT, padding=1, algorithm="measure", backend="cpu").steps
+    step = _explained(views[layout])
     made = measured._input(step.plan)
     assert (made.shape, layout_of(made), step.plan.layout) == (X.shape, layout, layout)
 
@@ -126,7 +140,7 @@ def _again():
 def test_the_file_is_written_and_used(clock, file):
     first = _run()
     assert os.listdir(file.parent) == [file.name]
-    clock.seconds = dict.fromkeys(NAMES, 0.0)  # not asked any more
+    clock.quickest = "direct"  # not asked any more
     np.testing.assert_array_equal(_again(), first)
     assert set(clock.taken.values()) == {1}
     [machine] = json.loads(file.read_text())["times"]
@@ -150,10 +164,10 @@ def test_an_entry_without_one_of_the_candidates_is_measured_anew(clock, file):
     content = json.loads(file.read_text())
     [plans] = content["times"].values()
     for times in plans.values():
-        del times[NAMES[0]]
+        times.popitem()
     file.write_text(json.dumps(content))
     _again()
-    assert clock.taken[NAMES[0]] == 2
+    assert set(clock.taken.values()) == {2}
 
 
 FOREIGN = {
@@ -195,11 +209,11 @@ import numpy as np, pyconv, pyconv.functional as F
 x, w = np.ones((1, 8, 6, 6), np.float32), np.ones((8, 8, 3, 3), np.float32)
 F.conv2d(x, w, algorithm="measure")
 from pyconv.backends.cpu import measured
-print(sum(map(len, measured._times.values())), pyconv.show_config("dicts")["cpu"]["measured"])
+print(sum(map(len, measured._times.values())) >= 2, pyconv.show_config("dicts")["cpu"]["measured"])
 """
-    assert output_of(code, PYCONV_MEASURED=str(file)) == f"2 {file}"
+    assert output_of(code, PYCONV_MEASURED=str(file)) == f"True {file}"
     never = "from pyconv.backends.cpu import measured\nmeasured._measure = None\n"
-    assert output_of(never + code, PYCONV_MEASURED=str(file)) == f"2 {file}"
+    assert output_of(never + code, PYCONV_MEASURED=str(file)) == f"True {file}"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -235,7 +249,7 @@ def test_implementations_by_name_and_their_costs():
         assert prepared.implementation.label(plan) == name
         assert np.abs(conv.run(plan, x, prepared, None) - exact).max() < 1e-3
         cost = costs[name]
-        assert 0 < cost.seconds < 1
+        assert cost.seconds is None or 0 < cost.seconds < 1
         assert cost.bytes > x.nbytes + exact.nbytes
         assert cost.workspace > 0
     assert costs[taking[0]].flops < costs[taking[-1]].flops == plan.flops

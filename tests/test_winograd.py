@@ -10,7 +10,7 @@ from helpers import ISAS, normal
 
 import pyconv
 import pyconv.functional as F
-from pyconv.backends.cpu import winograd
+from pyconv.backends.cpu import isa, winograd
 from pyconv.report import explanation
 
 

@@ -20,7 +20,7 @@ def _cycles_per_second(level: int, is_double: bool) -> float:
 
 
 def cost(plan: ConvPlan, tasks: conv.ConvTasks, cycles: float | None, weights: int | None = None) -> Cost:
-    """What an implementation needs that takes ``cycles`` for each image on one core, shared out evenly over its threads.
+    """What an implementation needs that takes ``cycles`` for an image on one core, shared out evenly over its threads.
 
     ``weights``: numbers of its weights, where they are not those given.
     """
