@@ -245,7 +245,9 @@ void PC_NAME(depthwise_task)(const void *parameters, const pc_conv_arrays *array
         find_masks(conv, column * conv->stride_w - conv->pad_left, how.vectors, masks);
         masks += of.masks;
     }
-    real *zeros = (real *)masks;
+    /* aligned again: an odd number of masks may end anywhere (there are bytes for it, see depthwise.py) */
+    const int64_t used = ((char *)masks - (char *)scratch + VECTOR_BYTES - 1) / VECTOR_BYTES * VECTOR_BYTES;
+    real *zeros = (real *)((char *)scratch + used);
     const real **rows = (const real **)(zeros + (conv->in_w + LANES - 1) / LANES * LANES);
     memset(zeros, 0, (size_t)conv->in_w * sizeof(real));
     const __auto_type mode = flush_denormals();

@@ -57,7 +57,10 @@ def refusal(plan: ConvPlan) -> str | None:
 
 
 def _scratch(plan: ConvPlan) -> int:
-    """Bytes of scratch of a task, at most: a row of vectors of masks, one of zeros, pointers to input rows."""
+    """Bytes of scratch of a task, at most: a row of vectors of masks, one of zeros, pointers to input rows.
+
+    A mask is counted as a whole vector: where it is smaller, the rest is room for aligning what follows.
+    """
     vectors = plan.out_size[1] // runtime.lanes(isa.current(), plan.dtype == "float64") + 2
     masks = vectors * plan.kernel[1] * plan.stride[1] * _VECTOR_BYTES
     return masks + plan.in_size[1] * 8 + _VECTOR_BYTES + (plan.kernel[0] + _MOST_ROWS) * 8
