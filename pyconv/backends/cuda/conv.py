@@ -22,7 +22,7 @@ IMPLEMENTATIONS = (depthwise, pointwise, gemm)
 
 
 def _algorithm(plan: ConvPlan) -> str | None:
-    if plan.algorithm not in ("auto", "direct"):
+    if plan.algorithm not in ("auto", "direct", "measure"):
         return f"algorithm={plan.algorithm!r} was asked for"
     return None
 
