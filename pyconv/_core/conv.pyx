@@ -149,7 +149,7 @@ cdef class WinogradTasks(ConvTasks):
         w.tiles_h, w.tiles_w, w.rows, w.cols = grid.tiles_h, grid.tiles_w, grid.rows, grid.cols
         w.bands_h, w.bands_w, w.shares = grid.bands_h, grid.bands_w, grid.shares
         w.block_vectors, w.blocks = grid.block_vectors, grid.blocks
-        w.tile_pitch, w.plane_pitch, w.work_pitch = grid.tile_pitch, grid.plane_pitch, grid.work_pitch
+        w.chunk, w.tile_pitch, w.plane_pitch = grid.chunk, grid.tile_pitch, grid.plane_pitch
         self.parameters, self.work = w, self.table.winograd_task
         self.batch, self.count = plan.batch, plan.batch * w.bands_h * w.bands_w * w.shares
         self.scratch_bytes = grid.scratch * (8 if is_double else 4)

@@ -69,9 +69,9 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t shares
         int64_t block_vectors
         int64_t blocks
+        int64_t chunk
         int64_t tile_pitch
         int64_t plane_pitch
-        int64_t work_pitch
 
     ctypedef struct pc_pool:
         int64_t channels

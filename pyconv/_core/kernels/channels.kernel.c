@@ -10,20 +10,12 @@
 #include "channels.h"
 
 /* A square of sums, [pixel][channel], turned into rows of pixels: to[k * channel_stride + p] */
-static inline void turn_square(const real *sums, int64_t pitch, int64_t pixels, int64_t channels, real *to,
-                               int64_t channel_stride)
+static inline void write_square(const real *sums, int64_t pitch, int64_t pixels, int64_t channels, real *to,
+                                int64_t channel_stride)
 {
-    vec a[LANES], b[LANES];
+    vec a[LANES];
     UNROLL for (int i = 0; i < LANES; i++) a[i] = load(sums + (i < pixels ? i : 0) * pitch);
-    UNROLL for (int round = 1; round < LANES; round *= 2) /* zip the first half with the second, log2(LANES) times */
-    {
-        UNROLL for (int i = 0; i < LANES / 2; i++)
-        {
-            b[2 * i] = SHUFFLE(a[i], a[i + LANES / 2], ZIP_LOW);
-            b[2 * i + 1] = SHUFFLE(a[i], a[i + LANES / 2], ZIP_HIGH);
-        }
-        UNROLL for (int i = 0; i < LANES; i++) a[i] = b[i];
-    }
+    turn_square(a);
     if (pixels == LANES && channels == LANES) {
         UNROLL for (int i = 0; i < LANES; i++) store(to + i * channel_stride, a[i]);
     } else {
@@ -35,8 +27,8 @@ static inline void turn_square(const real *sums, int64_t pitch, int64_t pixels, 
 }
 
 /* The sums of the pixels first .. first + count - 1, in the order of rows, to where they belong. */
-static void turn(const real *sums, int64_t pitch, int64_t first, int64_t count, int64_t channels, int64_t out_w,
-                 real *out, const int64_t *out_strides)
+static void write_rows(const real *sums, int64_t pitch, int64_t first, int64_t count, int64_t channels,
+                       int64_t out_w, real *out, const int64_t *out_strides)
 {
     /* rows without gaps are one row */
     const int64_t row_pixels = out_strides[2] == out_w ? first + count : out_w;
@@ -45,8 +37,8 @@ static void turn(const real *sums, int64_t pitch, int64_t first, int64_t count, 
         int64_t run = row_pixels - column < count - done ? row_pixels - column : count - done;
         if (run > LANES) run = LANES;
         for (int64_t k = 0; k < channels; k += LANES) {
-            turn_square(sums + done * pitch + k, pitch, run, channels - k < LANES ? channels - k : LANES,
-                        out + k * out_strides[1] + row * out_strides[2] + column, out_strides[1]);
+            write_square(sums + done * pitch + k, pitch, run, channels - k < LANES ? channels - k : LANES,
+                         out + k * out_strides[1] + row * out_strides[2] + column, out_strides[1]);
         }
         done += run;
     }
@@ -135,8 +127,8 @@ void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays
             const int64_t count = pixels - first < conv->pixels ? pixels - first : conv->pixels;
             find_offsets(conv, x_strides, band, offsets);
             run_band(conv, x, x_strides, band, offsets, vectors, weights + channel * taps, bias + channel, sums);
-            turn(sums, vectors * LANES, first, count, channels, conv->out_w, out + channel * out_strides[1],
-                 out_strides);
+            write_rows(sums, vectors * LANES, first, count, channels, conv->out_w, out + channel * out_strides[1],
+                       out_strides);
         }
     }
     restore_denormals(mode);

@@ -92,9 +92,9 @@ typedef struct {
     int64_t shares;                /* tasks that divide one band's blocks of output channels between them */
     int64_t block_vectors;         /* vectors of output channels in a full block */
     int64_t blocks;                /* the last one may have fewer vectors */
-    int64_t tile_pitch;            /* places for the tiles of one input channel, in the transformed input */
+    int64_t chunk;                 /* input channels whose weights pass the tiles at a time */
+    int64_t tile_pitch;            /* places for the input channels of one tile, in the transformed input */
     int64_t plane_pitch;           /* places for one of the 36 products' inputs */
-    int64_t work_pitch;            /* places for a row of input columns */
 } pc_winograd;
 
 /* A max pooling; a task is a run of output rows of one plane, or of a block of planes whose channels are neighbours in

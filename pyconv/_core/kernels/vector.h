@@ -25,6 +25,8 @@ typedef int32_t integer;
 #define VECTOR_BYTES 16
 #endif
 
+#define UNROLL _Pragma("GCC unroll 32")
+
 #define LANES ((int64_t)(VECTOR_BYTES / sizeof(real)))
 
 typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
@@ -189,6 +191,21 @@ static inline void store_part(real *p, vec v, int64_t count)
 #endif
 }
 
+/* LANES rows of LANES elements, turned into columns: the first half zipped with the second, log2(LANES) times. */
+static inline void turn_square(vec a[LANES])
+{
+    vec b[LANES];
+    UNROLL for (int round = 1; round < LANES; round *= 2)
+    {
+        UNROLL for (int i = 0; i < LANES / 2; i++)
+        {
+            b[2 * i] = SHUFFLE(a[i], a[i + LANES / 2], ZIP_LOW);
+            b[2 * i + 1] = SHUFFLE(a[i], a[i + LANES / 2], ZIP_HIGH);
+        }
+        UNROLL for (int i = 0; i < LANES; i++) a[i] = b[i];
+    }
+}
+
 /* The larger one; NaN if either is NaN. */
 static inline vec max_or_nan(vec best, vec x)
 {
@@ -218,7 +235,5 @@ static inline void restore_denormals(uint64_t mode) { __asm__ volatile("msr fpcr
 static inline unsigned flush_denormals(void) { return 0; }
 static inline void restore_denormals(unsigned mode) { (void)mode; }
 #endif
-
-#define UNROLL _Pragma("GCC unroll 32")
 
 #endif

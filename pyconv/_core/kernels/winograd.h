@@ -14,12 +14,12 @@ enum { IN_TILE = 6, OUT_TILE = 4, PLACES = 36 };
 #define ROOT_HALF ((real)0.70710678118654752440)
 #define ROOT_TWO ((real)1.41421356237309504880)
 
-/* d: B' d B of every 6 x 6 input tile of the task, for all input channels: places[place][channel][tile]. The work
- * space holds 6 rows of input columns for each row of tiles. */
+/* d: B' d B of every 6 x 6 input tile of the task, for all input channels: places[place][tile][channel]. The work
+ * space holds the pixels of a vector of channels, and six rows of them more. */
 void PC_NAME(winograd_input)(const pc_winograd *winograd, const real *x, const int64_t *x_strides, int64_t first_row,
                              int64_t rows, int64_t first_col, int64_t cols, real *places, real *work);
 
-/* sums[place][tile][channel of the block] = sum over c of places[place][c][tile] * weights[place][c][channel] */
+/* sums[place][tile][channel of the block] = sum over c of places[place][tile][c] * weights[place][c][channel] */
 void PC_NAME(winograd_products)(const pc_winograd *winograd, int64_t tiles, int64_t vectors, const real *places,
                                 const real *weights, real *sums);
 

@@ -1,10 +1,8 @@
-/* Winograd's input transform: B' d B for a grid of overlapping 6 x 6 tiles, channel by channel.
+/* Winograd's input transform: B' d B for a grid of overlapping 6 x 6 tiles, vectors along channels.
  *
- * Vertically the six rows are combined column by column, which needs no shuffle. Horizontally the columns of one tile
- * are four apart from the next tile's: a vector of each residue by four holds that column of LANES tiles.
+ * First the channels of a vector are put side by side, pixel by pixel, with the padding written out. Then no transform
+ * needs a shuffle, and no lane is idle however small the image is.
  */
-#include <stddef.h>
-
 #include "winograd.h"
 
 /* B' on six vectors; with the even and odd parts of each pair of points computed once */
@@ -21,82 +19,93 @@ static inline void transform(const vec d[6], vec t[6])
     t[5] = d[1] - five_halves * d[3] + d[5];
 }
 
-/* B' down columns 0 .. count of six rows, of which columns begin .. end are the image's and the rest zeros; a row outside
- * of the image is NULL, and inside says that none is. Whole vectors of the result are written. */
-static void vertical(const real *const rows[6], int inside, int64_t count, int64_t begin, int64_t end, real *to,
-                     int64_t pitch)
+/* The pixels begin .. end of a row of `count` channels, as [pixel][LANES channels] from to + begin * LANES on; from is
+ * where pixel 0 is or would be. */
+static void turn_row(const real *from, int64_t channel_stride, int64_t column_stride, int64_t count, int64_t begin,
+                     int64_t end, real *to)
 {
-    for (int64_t j = 0; j < count; j += LANES, to += LANES) {
-        vec d[6], t[6];
-        if (inside && j >= begin && j + LANES <= end) {
-            UNROLL for (int i = 0; i < IN_TILE; i++) d[i] = load(rows[i] + j);
-        } else {
-            UNROLL for (int i = 0; i < IN_TILE; i++)
+    if (channel_stride == 1) {
+        for (int64_t j = begin; j < end; j++) store(to + j * LANES, load_part(from + j * column_stride, 0, count));
+    } else if (column_stride == 1) {
+        for (int64_t j = begin; j < end; j += LANES) {
+            vec a[LANES];
+            if (j + LANES <= end && count == LANES) {
+                UNROLL for (int c = 0; c < LANES; c++) a[c] = load(from + c * channel_stride + j);
+            } else {
+                const lane_mask lanes = lanes_between(0, end - j);
+                UNROLL for (int c = 0; c < LANES; c++)
+                {
+                    a[c] = c < count ? load_lanes(from + c * channel_stride + j, lanes) : splat(0);
+                }
+            }
+            turn_square(a);
+            UNROLL for (int i = 0; i < LANES; i++)
             {
-                d[i] = rows[i] ? load_part(rows[i] + j, begin - j, end - j) : splat(0);
+                if (j + i < end) store(to + (j + i) * LANES, a[i]);
             }
         }
-        transform(d, t);
-        UNROLL for (int i = 0; i < IN_TILE; i++) store(to + i * pitch, t[i]);
+    } else {
+        for (int64_t j = begin; j < end; j++) {
+            for (int64_t c = 0; c < LANES; c++) {
+                to[j * LANES + c] = c < count ? from[c * channel_stride + j * column_stride] : 0;
+            }
+        }
     }
 }
 
-/* The image's columns of one row whose elements are not neighbours, put side by side. */
-static const real *gathered(const real *row, int64_t column_stride, int64_t begin, int64_t end, real *to)
+/* B' down the six rows of a row of tiles, for every column. */
+static void vertical(const real *pixels, int64_t columns, real *to)
 {
-    for (int64_t i = begin; i < end; i++) to[i] = row[i * column_stride];
-    return to;
+    for (int64_t j = 0; j < columns; j++, pixels += LANES, to += LANES) {
+        vec d[IN_TILE], t[IN_TILE];
+        UNROLL for (int i = 0; i < IN_TILE; i++) d[i] = load(pixels + i * columns * LANES);
+        transform(d, t);
+        UNROLL for (int i = 0; i < IN_TILE; i++) store(to + i * columns * LANES, t[i]);
+    }
 }
 
-/* B' along six rows, for a vector of tiles: the first tile's columns begin at from, the next one's four further on */
-static inline void horizontal(const real *from, int64_t pitch, real *to, int64_t plane_pitch)
+/* B' along the six rows, for every tile. */
+static void horizontal(const real *rows, int64_t columns, int64_t tiles, real *places, int64_t plane_pitch,
+                       int64_t tile_pitch)
 {
-    for (int64_t i = 0; i < IN_TILE; i++, from += pitch) {
-        vec v[4], d[6], t[6];
-        UNROLL for (int j = 0; j < 4; j++) v[j] = load(from + j * LANES);
-        const vec even_low = SHUFFLE(v[0], v[1], EVENS), even_high = SHUFFLE(v[2], v[3], EVENS);
-        const vec odd_low = SHUFFLE(v[0], v[1], ODDS), odd_high = SHUFFLE(v[2], v[3], ODDS);
-        d[0] = SHUFFLE(even_low, even_high, EVENS);
-        d[1] = SHUFFLE(odd_low, odd_high, EVENS);
-        d[2] = SHUFFLE(even_low, even_high, ODDS);
-        d[3] = SHUFFLE(odd_low, odd_high, ODDS);
-        d[4] = SHUFFLE(d[0], splat(from[OUT_TILE * LANES]), FROM_SECOND);
-        d[5] = SHUFFLE(d[1], splat(from[OUT_TILE * LANES + 1]), FROM_SECOND);
-        transform(d, t);
-        UNROLL for (int j = 0; j < IN_TILE; j++) store(to + (i * IN_TILE + j) * plane_pitch, t[j]);
+    for (int64_t tile = 0; tile < tiles; tile++, rows += OUT_TILE * LANES, places += tile_pitch) {
+        UNROLL for (int i = 0; i < IN_TILE; i++)
+        {
+            vec d[IN_TILE], t[IN_TILE];
+            UNROLL for (int j = 0; j < IN_TILE; j++) d[j] = load(rows + (i * columns + j) * LANES);
+            transform(d, t);
+            UNROLL for (int j = 0; j < IN_TILE; j++) store(places + (i * IN_TILE + j) * plane_pitch, t[j]);
+        }
     }
 }
 
 void PC_NAME(winograd_input)(const pc_winograd *winograd, const real *x, const int64_t *x_strides, int64_t first_row,
                              int64_t rows, int64_t first_col, int64_t cols, real *places, real *work)
 {
-    /* columns of the padded input that the tiles touch, of which begin .. end are the image's */
-    const int64_t columns = OUT_TILE * cols + 2;
-    const int64_t left = first_col * OUT_TILE - winograd->pad_left;
-    const int64_t begin = left < 0 ? -left : 0;
-    const int64_t end = winograd->in_w - left < columns ? winograd->in_w - left : columns;
-    const int64_t pitch = winograd->work_pitch, band = IN_TILE * pitch;
-    real *gathering = work + rows * band;
-    for (int64_t c = 0; c < winograd->in_channels; c++, x += x_strides[1], places += winograd->tile_pitch) {
-        /* all rows down first: what was written a moment ago in other pieces cannot be read quickly */
-        for (int64_t ty = 0; ty < rows; ty++) {
-            const int64_t top = (first_row + ty) * OUT_TILE - winograd->pad_top;
-            const real *six[IN_TILE];
-            for (int64_t i = 0; i < IN_TILE; i++) {
-                const int64_t row = top + i;
-                six[i] = NULL;
-                if (row < 0 || row >= winograd->in_h) continue;
-                six[i] = x + row * x_strides[2] + left * x_strides[3];
-                if (x_strides[3] != 1) six[i] = gathered(six[i], x_strides[3], begin, end, gathering + i * pitch);
+    /* the part of the padded input that the tiles touch, and what of it is the image's */
+    const int64_t lines = OUT_TILE * rows + 2, columns = OUT_TILE * cols + 2;
+    const int64_t top = first_row * OUT_TILE - winograd->pad_top, left = first_col * OUT_TILE - winograd->pad_left;
+    int64_t begin = left < 0 ? -left : 0, end = winograd->in_w - left < columns ? winograd->in_w - left : columns;
+    if (begin > columns) begin = columns;
+    if (end < begin) end = begin;
+    real *transformed = work + lines * columns * LANES;
+    for (int64_t c = 0; c < winograd->in_channels; c += LANES) {
+        const int64_t count = winograd->in_channels - c < LANES ? winograd->in_channels - c : LANES;
+        real *to = work;
+        for (int64_t line = 0; line < lines; line++, to += columns * LANES) {
+            const int64_t row = top + line, inside = row >= 0 && row < winograd->in_h;
+            const int64_t first = inside ? begin : columns, past = inside ? end : columns;
+            for (int64_t j = 0; j < first; j++) store(to + j * LANES, splat(0));
+            for (int64_t j = past; j < columns; j++) store(to + j * LANES, splat(0));
+            if (inside) {
+                turn_row(x + c * x_strides[1] + row * x_strides[2] + left * x_strides[3], x_strides[1], x_strides[3],
+                         count, first, past, to);
             }
-            const int all = top >= 0 && top + IN_TILE <= winograd->in_h;
-            vertical(six, all, columns, begin, end, work + ty * band, pitch);
         }
         for (int64_t ty = 0; ty < rows; ty++) {
-            /* whole vectors of tiles are stored; the next row, or the slack, takes what is too much */
-            for (int64_t tx = 0; tx < cols; tx += LANES) {
-                horizontal(work + ty * band + OUT_TILE * tx, pitch, places + ty * cols + tx, winograd->plane_pitch);
-            }
+            vertical(work + ty * OUT_TILE * columns * LANES, columns, transformed);
+            horizontal(transformed, columns, cols, places + ty * cols * winograd->tile_pitch + c,
+                       winograd->plane_pitch, winograd->tile_pitch);
         }
     }
 }

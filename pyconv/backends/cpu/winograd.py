@@ -25,6 +25,8 @@ __all__ = ["Grid", "Transformed", "cost", "grid", "label", "prepare", "prepare_k
 
 _TILE = 4
 _PLACES = 36
+_CHUNK = 128
+"""Input channels whose weights pass the tiles at a time: 32 KiB, which stay in the first level of the cache."""
 
 # rows: (1, p, p²) / product over the other finite points q of (p - q), for each point p; and infinity's
 _A, _B = sqrt(0.5), sqrt(2.0)
@@ -62,9 +64,9 @@ class Grid(NamedTuple):
     shares: int
     block_vectors: int
     blocks: int
+    chunk: int
     tile_pitch: int
     plane_pitch: int
-    work_pitch: int
     scratch: int
     """Elements of scratch memory a task needs."""
 
@@ -92,18 +94,20 @@ def refusal(plan: ConvPlan) -> str | None:
 def _cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated.
 
-    Two multiply-adds a cycle, five sixths of which are reached; a vector of transformed tiles takes about 300 cycles
-    on the way in, and a tile's vector of channels about 400 on the way out (both measured on Emerald Rapids);
-    weights that do not stay in the cache come at 8 bytes a cycle. Transforming weights, unless they are kept, takes
-    some 500 cycles for each pair of channels.
+    Two multiply-adds a cycle, five sixths of which are reached; on the way in four and a half cycles for each of the
+    rows of a square of pixels and channels that is turned, and 75 for a tile's vector of channels; on the way out 400
+    (measured on Emerald Rapids); weights that do not stay in the cache come at 8 bytes a cycle. Transforming weights,
+    unless they are kept, takes some 500 cycles for each pair of channels.
     """
     is_double = plan.dtype == "float64"
     lanes, itemsize = runtime.lanes(level, is_double), 8 if is_double else 4
     tiles_h, tiles_w = ceil_div(plan.out_size[0], _TILE), ceil_div(plan.out_size[1], _TILE)
     pairs, rate = plan.in_channels * plan.out_channels, 2 * lanes * 5 / 6
-    products = _PLACES * pairs * tiles_h * tiles_w / rate
-    coming_in = 300 * plan.in_channels * tiles_h * ceil_div(tiles_w, lanes)
-    going_out = 400 * tiles_h * tiles_w * ceil_div(plan.out_channels, lanes)
+    vectors = ceil_div(plan.out_channels, lanes)
+    products = _PLACES * plan.in_channels * vectors * lanes * tiles_h * tiles_w / rate
+    turning = 4.5 * lanes * plan.in_size[0] * ceil_div(plan.in_size[1], lanes)
+    coming_in = ceil_div(plan.in_channels, lanes) * (turning + 75 * tiles_h * tiles_w)
+    going_out = 400 * tiles_h * tiles_w * vectors
     weights = _PLACES * pairs * itemsize
     fetching = weights / 8 if weights > WORKING_SET else 0
     preparing = 0 if plan.keeps_weights else 500 * pairs
@@ -142,12 +146,10 @@ def grid(plan: ConvPlan, level: int, count: int) -> Grid:
         rows = min(rows, max(1, tiles_h // ceil_div(wanted, parts)))
     rows = ceil_div(tiles_h, ceil_div(tiles_h, rows))
     bands_h, bands_w = ceil_div(tiles_h, rows), ceil_div(tiles_w, cols)
-    # whole vectors are written and read; rows begin where vectors do, and the 36 planes written at once do not lie a
-    # power of two apart
-    tile_pitch = ceil_div(rows * cols, lanes) * lanes + lanes
-    plane_pitch = plan.in_channels * tile_pitch + lanes
-    work_pitch = _TILE * ceil_div(cols, lanes) * lanes + lanes
-    work = (rows + 1) * 6 * work_pitch
+    # whole vectors are written, and neither tiles nor the 36 planes lie a power of two apart
+    tile_pitch = ceil_div(plan.in_channels, lanes) * lanes + lanes
+    plane_pitch = rows * cols * tile_pitch + lanes
+    work = (_TILE * rows + 2 + 6) * (_TILE * cols + 2) * lanes
     return Grid(
         tiles_h=tiles_h,
         tiles_w=tiles_w,
@@ -158,9 +160,9 @@ def grid(plan: ConvPlan, level: int, count: int) -> Grid:
         shares=shares(parts * bands_h, blocks, count),
         block_vectors=block_vectors,
         blocks=blocks,
+        chunk=_CHUNK,
         tile_pitch=tile_pitch,
         plane_pitch=plane_pitch,
-        work_pitch=work_pitch,
         scratch=_PLACES * plane_pitch + max(work, _PLACES * rows * cols * width),
     )
 
