@@ -17,6 +17,9 @@ LEAST = 4
 SHARE = 1 / 3
 """A loop with so many multiply-adds, and with so much of it made of them, is a register tile."""
 
+STRAIGHT = re.compile(r"^fixed_\d")
+"""Depthwise blocks for kernels of fixed size: written out whole, so that a jump back in them is no loop."""
+
 # AArch64's vector form, x86's fused ones, and SSE2's product and sum apart
 _PRODUCT = re.compile(r"\bfml[as]\s+v|\bvfn?m(?:add|sub)\d+p[sd]\b|\b(?:mul|add)p[sd]\b")
 _STACK = re.compile(r"\[sp\b|\(%rsp|-0x[0-9a-f]+\(%rbp")
@@ -41,7 +44,7 @@ def loops(listing: str) -> list[Loop]:
     for line in [*listing.splitlines(), "0 <end>:"]:
         head = _FUNCTION.match(line)
         if head:
-            found += _of_function(function, body)
+            found += [] if STRAIGHT.match(function) else _of_function(function, body)
             function, body = head[1], []
         elif instruction := _LINE.match(line):
             body.append((int(instruction[1], 16), instruction[2]))
