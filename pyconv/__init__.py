@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from . import errors, functional, nn
-from .nn import Conv2d, MaxPool2d, Module, ReLU, Sequential, Sigmoid, Tanh
+from .nn import *  # noqa: F403  # every layer: nn.__all__
 from .registry import backends, set_backend, use_backend
 from .report import Explanation, explain, show_config
 from .threads import get_num_threads, set_num_threads
 from .version import __version__
 
 __all__ = [
-    "Conv2d",
     "Explanation",
-    "MaxPool2d",
-    "Module",
-    "ReLU",
-    "Sequential",
-    "Sigmoid",
-    "Tanh",
     "__version__",
     "backends",
     "errors",
@@ -30,3 +25,9 @@ __all__ = [
     "show_config",
     "use_backend",
 ]
+__all__ += nn.__all__
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """The layers that nn makes from its table, which no type checker sees."""

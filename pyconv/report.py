@@ -13,22 +13,9 @@ import numpy as np
 
 from . import functional, registry
 from .errors import ArgumentError, PyconvError
-from .functional.activation import plan_call_activation
 from .functional.call import Call
-from .functional.conv import plan_call_conv2d
-from .functional.pool import plan_call_max_pool2d
 from .nn import Module, Sequential
-from .plan import (
-    ACTIVATIONS,
-    Cost,
-    ElementwisePlan,
-    Plan,
-    check_flag,
-    conv_parameters,
-    describe,
-    pool_parameters,
-    traffic,
-)
+from .plan import AxisPlan, Cost, ElementwisePlan, Plan, check_flag, describe, traffic
 from .timing import best_seconds
 from .version import __version__
 
@@ -172,27 +159,20 @@ def _module_steps(name: str, module: Module, input: Any, measure: bool) -> list[
             input = np.empty_like(input, subok=False)
         elif steps:
             plan = steps[-1].plan
-            input = np.empty(plan.out_shape if input.ndim == 4 else plan.out_shape[1:], plan.dtype)
+            unbatched = not isinstance(plan, AxisPlan) and input.ndim == 3
+            input = np.empty(plan.out_shape[1:] if unbatched else plan.out_shape, plan.dtype)
     return steps
 
 
 def function_call(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, Any]:
     """The call that a function of pyconv.functional would plan, and its ``backend`` argument."""
-    name = getattr(op, "__name__", "")
     if not any(op is getattr(functional, known) for known in functional.__all__):
         raise ArgumentError(f"explain: op must be a layer or a function of pyconv.functional, got {op!r}")
     bound = inspect.signature(op).bind(*args, **kwargs)
     bound.apply_defaults()
-    a = bound.arguments
-    if name in ACTIVATIONS:
-        call = plan_call_activation(name, a["input"], a["out"])
-    elif name == "conv2d":
-        parameters = conv_parameters(name, a["stride"], a["padding"], a["dilation"], a["groups"])
-        call = plan_call_conv2d(a["input"], a["weight"], a["bias"], parameters, a["out"], a["algorithm"])
-    else:
-        windows = [a[key] for key in ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")]
-        call = plan_call_max_pool2d(a["input"], pool_parameters(name, *windows), a["out"])
-    return call, a["backend"]
+    arguments = dict(bound.arguments)
+    backend = arguments.pop("backend")
+    return op.plan_call(**arguments), backend
 
 
 def _step(name: str, call: Call, argument: Any, measure: bool) -> Step:

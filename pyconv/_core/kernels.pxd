@@ -84,6 +84,15 @@ cdef extern from "kernels/kernels.h" nogil:
     ctypedef struct pc_tile:
         int64_t channels, vectors
 
+    ctypedef struct pc_activation:
+        const char *name
+        void (*run)(const void *, void *, int64_t, const double *) noexcept nogil
+
+    ctypedef struct pc_axis:
+        int64_t length, inner
+        int negative
+        int logarithm
+
     ctypedef struct pc_kernels:
         int64_t lanes
         const pc_tile *tiles
@@ -99,13 +108,11 @@ cdef extern from "kernels/kernels.h" nogil:
                                        int64_t, void *) noexcept nogil
         void (*max_pool_indices_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t *, int64_t,
                                       int64_t) noexcept nogil
-        void (*activation[3])(const void *, void *, int64_t) noexcept nogil
+        const pc_activation *activations
+        void (*prelu)(const void *, const void *, void *, int64_t) noexcept nogil
+        void (*softmax)(const pc_axis *, int64_t, int64_t, const void *, void *) noexcept nogil
+        void (*glu)(const void *, const void *, void *, int64_t) noexcept nogil
         double (*multiply_add_loop)(int64_t) noexcept nogil
-
-    enum:
-        PC_RELU
-        PC_SIGMOID
-        PC_TANH
 
     int pc_isa_count()
     const char *pc_isa_name(int isa)

@@ -1,7 +1,22 @@
 """The operations as functions, with torch's names and meanings: plan, select, prepare, run."""
 
-from .activation import relu, sigmoid, tanh
+from ..plan import ACTIVATIONS
+from . import activation
+from .activation import gelu, glu, log_softmax, prelu, softmax, softmin
 from .conv import conv2d
 from .pool import max_pool2d
 
-__all__ = ["conv2d", "max_pool2d", "relu", "sigmoid", "tanh"]
+_FROM_TABLE = [op for op, entry in ACTIVATIONS.items() if entry.layer]
+globals().update({op: getattr(activation, op) for op in _FROM_TABLE})
+
+__all__ = [
+    "conv2d",
+    "gelu",
+    "glu",
+    "log_softmax",
+    "max_pool2d",
+    "prelu",
+    "softmax",
+    "softmin",
+]
+__all__ += _FROM_TABLE

@@ -1,40 +1,178 @@
-"""Activations as functions."""
+"""Activations as functions: those of the table are made from it, the others are written out."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from inspect import Parameter as Argument
+from inspect import Signature
+from typing import TYPE_CHECKING, Any
 
-from ..plan import ACTIVATIONS, array_kind, as_array, check_out, dtype_name, plan_elementwise
-from .call import Call, run
+from ..errors import ArgumentError, ShapeError
+from ..plan import (
+    ACTIVATIONS,
+    Activation,
+    activation_parameters,
+    array_kind,
+    as_array,
+    axis_of,
+    check_out,
+    dtype_name,
+    plan_axis,
+    plan_elementwise,
+    plan_prelu,
+    same_dtype,
+)
+from .call import Call, planned_by, run
 from .known import Known
 
-__all__ = ["plan_call_activation", "relu", "sigmoid", "tanh"]
+__all__ = [
+    "call_signature",
+    "gelu",
+    "gelu_op",
+    "glu",
+    "log_softmax",
+    "plan_call_activation",
+    "plan_call_axis",
+    "plan_call_prelu",
+    "prelu",
+    "softmax",
+    "softmin",
+]
 
-_known = {op: Known() for op in ACTIVATIONS}
+_known = Known()  # gelu's calls
+
+_COMMON = """
+    out : array, optional
+        Written and returned; it may be ``input`` itself.
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+
+    Returns
+    -------
+    array of the input's shape and dtype
+
+    Raises
+    ------
+    ShapeError, DTypeError, ArgumentError, OutputError, BackendError
+        As :func:`conv2d`.
+"""
 
 
-def plan_call_activation(op: str, input: Any, out: Any) -> Call:
-    """Check and plan the activation called ``op``."""
+def plan_call_activation(op: str, input: Any, out: Any, parameters: tuple[float, ...] = ()) -> Call:
+    """Check and plan the activation called ``op``, a key of ACTIVATIONS."""
     x = as_array(op, "input", input)
     kind, dtype = array_kind(x), dtype_name(op, "input", x)
-    plan = plan_elementwise(op, tuple(x.shape), dtype)
+    plan = plan_elementwise(op, tuple(x.shape), dtype, parameters)
     if out is not None:
         check_out(op, out, kind, plan.out_shape, dtype, (x,), in_place=True)
     return Call(plan, x, kind, out=out, given=out)
 
 
-def run_activation(op: str, input: Any, out: Any, backend: Any) -> Any:
-    """Run the activation called ``op`` the general way."""
-    return run(plan_call_activation(op, input, out), input, backend, _known[op], (backend,))
+def plan_call_prelu(input: Any, weight: Any, out: Any) -> Call:
+    """Check and plan a prelu."""
+    x = as_array("prelu", "input", input)
+    kind, dtype = array_kind(x), dtype_name("prelu", "input", x)
+    weight = as_array("prelu", "weight", weight)
+    same_dtype("prelu", dtype, "weight", weight)
+    plan = plan_prelu(tuple(x.shape), tuple(weight.shape), dtype)
+    if out is not None:
+        check_out("prelu", out, kind, plan.out_shape, dtype, (x,), in_place=True)
+        check_out("prelu", out, kind, plan.out_shape, dtype, (weight,), in_place=False)
+    return Call(plan, x, kind, weight.reshape(-1), out=out, given=out)
 
 
-def relu(input: Any, *, out: Any = None, backend: str | None = None) -> Any:
-    """Rectified linear unit, ``max(x, 0)``; NaN stays NaN.
+def plan_call_axis(op: str, input: Any, dim: Any, out: Any) -> Call:
+    """Check and plan one of AXIS_OPS along dimension ``dim``."""
+    x = as_array(op, "input", input)
+    kind, dtype = array_kind(x), dtype_name(op, "input", x)
+    plan = plan_axis(op, tuple(x.shape), dtype, axis_of(op, dim, x.ndim))
+    if out is not None:
+        check_out(op, out, kind, plan.out_shape, dtype, (x,), in_place=op != "glu")
+    return Call(plan, x, kind, out=out, given=out)
+
+
+def gelu_op(who: str, approximate: Any) -> str:
+    """The key of ACTIVATIONS that gelu's ``approximate`` chooses; ``who`` is named in errors."""
+    if not isinstance(approximate, str):
+        raise ArgumentError(f"{who}: approximate must be 'none' or 'tanh', got {approximate!r}")
+    if approximate not in ("none", "tanh"):
+        raise ShapeError(f"{who}: approximate must be 'none' or 'tanh', got {approximate!r}")
+    return "gelu" if approximate == "none" else "gelu_tanh"
+
+
+def call_signature(
+    entry: Activation, leading: tuple[str, ...] = ("input",), keyword: tuple[str, ...] = ("out",)
+) -> Signature:
+    """The signature of an activation's function or, without ``leading`` and ``out``, of its layer."""
+    places = [Argument(name, Argument.POSITIONAL_OR_KEYWORD) for name in leading]
+    for parameter in entry.parameters:
+        default = Argument.empty if parameter.default is None else parameter.default
+        places.append(Argument(parameter.name, Argument.POSITIONAL_OR_KEYWORD, default=default))
+    if entry.inplace:
+        places.append(Argument("inplace", Argument.POSITIONAL_OR_KEYWORD, default=False))
+    places += [Argument(name, Argument.KEYWORD_ONLY, default=None) for name in (*keyword, "backend")]
+    return Signature(places)
+
+
+def _accuracy(entry: Activation) -> str:
+    single, double = entry.ulps
+    return f"Within {single:g} ulp in float32, {double:g} in float64." if single else "Rounded as the formula says."
+
+
+def _function(op: str, entry: Activation) -> Callable[..., Any]:
+    """The function of an entry of the table, with the signature and the documentation that follow from it."""
+    known = Known()
+
+    def plan_call(input: Any, *given: Any, out: Any = None, **named: Any) -> Call:
+        parameters, inplace = activation_parameters(op, op, given, named)
+        return plan_call_activation(op, input, input if inplace and out is None else out, parameters)
+
+    def function(input: Any, *given: Any, out: Any = None, backend: str | None = None, **named: Any) -> Any:
+        key = (backend, *given, *named.items())
+        result = known.run(input, None, None, out, key)
+        if result is not None:
+            return result
+        call = plan_call(input, *given, out=out, **named)
+        return run(call, input, backend, known if call.given is out else Known(), key)
+
+    lines = [f"``{entry.formula}``, elementwise; NaN stays NaN. {_accuracy(entry)}", "", "    Parameters"]
+    lines += [
+        "    ----------",
+        "    input : array of any shape, 0-d included",
+        "        float32 or float64; any strides.",
+    ]
+    for parameter in entry.parameters:
+        given = "" if parameter.default is None else f", default {parameter.default:g}"
+        rule = "" if parameter.rule == "any" else f" It must be {parameter.rule}."
+        lines += [f"    {parameter.name} : float{given}", f"        {parameter.meaning}{rule}"]
+    if entry.inplace:
+        lines += [
+            "    inplace : bool, default False",
+            "        Write over the input, which is the same as ``out=input``.",
+        ]
+    function.__name__ = function.__qualname__ = op
+    function.__doc__ = "\n".join(lines) + _COMMON
+    function.__signature__ = call_signature(entry)  # type: ignore[attr-defined]
+    return planned_by(plan_call)(function)
+
+
+def _given(dim: Any) -> Any:
+    if dim is None:
+        raise ArgumentError("glu: dim must be an integer, got None")
+    return dim
+
+
+@planned_by(lambda *, input, approximate, out: plan_call_activation(gelu_op("gelu", approximate), input, out))
+def gelu(input: Any, approximate: str = "none", *, out: Any = None, backend: str | None = None) -> Any:
+    """Gaussian error linear unit, ``x`` times the normal distribution function of ``x``.
 
     Parameters
     ----------
     input : array of any shape, 0-d included
         float32 or float64; any strides.
+    approximate : {'none', 'tanh'}, default 'none'
+        'none' is ``x * (1 + erf(x / sqrt(2))) / 2``, within 6 ulp in float32 for every x, the far left included;
+        'tanh' is ``x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2``, within 4 ulp of this formula.
     out : array, optional
         Written and returned; it may be ``input`` itself.
     backend : str, optional
@@ -46,20 +184,26 @@ def relu(input: Any, *, out: Any = None, backend: str | None = None) -> Any:
 
     Raises
     ------
-    DTypeError, ArgumentError, OutputError, BackendError
+    ShapeError, DTypeError, ArgumentError, OutputError, BackendError
         As :func:`conv2d`.
     """
-    result = _known["relu"].run(input, None, None, out, (backend,))
-    return run_activation("relu", input, out, backend) if result is None else result
+    key = ("gelu", approximate, backend)
+    result = _known.run(input, None, None, out, key)
+    if result is not None:
+        return result
+    return run(plan_call_activation(gelu_op("gelu", approximate), input, out), input, backend, _known, key)
 
 
-def sigmoid(input: Any, *, out: Any = None, backend: str | None = None) -> Any:
-    """Logistic function, ``1 / (1 + exp(-x))``; within 2 ulp in float32.
+@planned_by(lambda *, input, weight, out: plan_call_prelu(input, weight, out))
+def prelu(input: Any, weight: Any, *, out: Any = None, backend: str | None = None) -> Any:
+    """``x if x > 0 else weight * x``, with one slope for all or one for each channel.
 
     Parameters
     ----------
-    input : array of any shape, 0-d included
-        float32 or float64; any strides.
+    input : array of any shape
+        float32 or float64; any strides. Its second dimension are the channels.
+    weight : array, shape (1,) or (channels,)
+        Of the input's dtype.
     out : array, optional
         Written and returned; it may be ``input`` itself.
     backend : str, optional
@@ -71,20 +215,50 @@ def sigmoid(input: Any, *, out: Any = None, backend: str | None = None) -> Any:
 
     Raises
     ------
-    DTypeError, ArgumentError, OutputError, BackendError
+    ShapeError, DTypeError, ArgumentError, OutputError, BackendError
         As :func:`conv2d`.
     """
-    result = _known["sigmoid"].run(input, None, None, out, (backend,))
-    return run_activation("sigmoid", input, out, backend) if result is None else result
+    return run(plan_call_prelu(input, weight, out), input, backend, Known(), ())
 
 
-def tanh(input: Any, *, out: Any = None, backend: str | None = None) -> Any:
-    """Hyperbolic tangent; within 2 ulp in float32.
+@planned_by(lambda *, input, dim, out: plan_call_axis("glu", input, _given(dim), out))
+def glu(input: Any, dim: int = -1, *, out: Any = None, backend: str | None = None) -> Any:
+    """Gated linear unit: the first half of the input times the sigmoid of the second; within 3 ulp in float32.
 
     Parameters
     ----------
-    input : array of any shape, 0-d included
+    input : array of at least one dimension
         float32 or float64; any strides.
+    dim : int, default -1
+        The dimension that is halved; it must be even.
+    out : array, optional
+        Written and returned; it must have the result's shape and dtype and share no memory with the input.
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+
+    Returns
+    -------
+    array of the input's dtype, with half of dimension ``dim``
+
+    Raises
+    ------
+    ShapeError, DTypeError, ArgumentError, OutputError, BackendError
+        As :func:`conv2d`.
+    """
+    return run(plan_call_axis("glu", input, _given(dim), out), input, backend, Known(), ())
+
+
+@planned_by(lambda *, input, dim, out: plan_call_axis("softmax", input, dim, out))
+def softmax(input: Any, dim: int | None = None, *, out: Any = None, backend: str | None = None) -> Any:
+    """``exp(x) / sum of exp(x)`` along a dimension, without overflow.
+
+    Parameters
+    ----------
+    input : array of any shape
+        float32 or float64; any strides.
+    dim : int, optional
+        The dimension along which it sums; without it 0 for inputs of 0, 1 and 3 dimensions, else 1 (torch's rule,
+        which it advises against: name the dimension).
     out : array, optional
         Written and returned; it may be ``input`` itself.
     backend : str, optional
@@ -96,8 +270,87 @@ def tanh(input: Any, *, out: Any = None, backend: str | None = None) -> Any:
 
     Raises
     ------
-    DTypeError, ArgumentError, OutputError, BackendError
+    ShapeError, DTypeError, ArgumentError, OutputError, BackendError
         As :func:`conv2d`.
+
+    Notes
+    -----
+    Within 4 ulp, however long the dimension is; results below the smallest normal number may be zero.
     """
-    result = _known["tanh"].run(input, None, None, out, (backend,))
-    return run_activation("tanh", input, out, backend) if result is None else result
+    return run(plan_call_axis("softmax", input, dim, out), input, backend, Known(), ())
+
+
+@planned_by(lambda *, input, dim, out: plan_call_axis("softmin", input, dim, out))
+def softmin(input: Any, dim: int | None = None, *, out: Any = None, backend: str | None = None) -> Any:
+    """``exp(-x) / sum of exp(-x)`` along a dimension, without overflow.
+
+    Parameters
+    ----------
+    input : array of any shape
+        float32 or float64; any strides.
+    dim : int, optional
+        The dimension along which it sums; without it 0 for inputs of 0, 1 and 3 dimensions, else 1 (torch's rule,
+        which it advises against: name the dimension).
+    out : array, optional
+        Written and returned; it may be ``input`` itself.
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+
+    Returns
+    -------
+    array of the input's shape and dtype
+
+    Raises
+    ------
+    ShapeError, DTypeError, ArgumentError, OutputError, BackendError
+        As :func:`conv2d`.
+
+    Notes
+    -----
+    As :func:`softmax` of ``-x``.
+    """
+    return run(plan_call_axis("softmin", input, dim, out), input, backend, Known(), ())
+
+
+@planned_by(lambda *, input, dim, out: plan_call_axis("log_softmax", input, dim, out))
+def log_softmax(input: Any, dim: int | None = None, *, out: Any = None, backend: str | None = None) -> Any:
+    """``x - log(sum of exp(x))`` along a dimension, without overflow.
+
+    Parameters
+    ----------
+    input : array of any shape
+        float32 or float64; any strides.
+    dim : int, optional
+        The dimension along which it sums; without it 0 for inputs of 0, 1 and 3 dimensions, else 1 (torch's rule,
+        which it advises against: name the dimension).
+    out : array, optional
+        Written and returned; it may be ``input`` itself.
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+
+    Returns
+    -------
+    array of the input's shape and dtype
+
+    Raises
+    ------
+    ShapeError, DTypeError, ArgumentError, OutputError, BackendError
+        As :func:`conv2d`.
+
+    Notes
+    -----
+    Within 4 ulp of the result, however long the dimension is.
+    """
+    return run(plan_call_axis("log_softmax", input, dim, out), input, backend, Known(), ())
+
+
+for _op, _entry in ACTIVATIONS.items():
+    if _entry.layer:
+        globals()[_op] = _function(_op, _entry)
+        __all__ += [_op]
+
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Callable[..., Any]:
+        """The functions made above, which no type checker sees."""

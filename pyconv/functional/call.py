@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from .. import registry
 from ..plan import Plan, check_out
 from ..verbose import report, verbose
 from .known import Known
 
-__all__ = ["Call", "checked_out", "run"]
+__all__ = ["Call", "checked_out", "planned_by", "run"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Call(NamedTuple):
@@ -58,3 +61,16 @@ def checked_out(
         return None
     check_out(op, out, kind, shape if batched else shape[1:], dtype, inputs, in_place=False)
     return out if batched else out[None]
+
+
+def planned_by(plan_call: Callable[..., Call]) -> Callable[[Function], Function]:
+    """Say which function checks and plans a public one: it takes the same arguments by name, all but ``backend``.
+
+    It is the attribute ``plan_call`` of the public function, for :func:`pyconv.explain` and the conformance kit.
+    """
+
+    def mark(function: Function) -> Function:
+        function.plan_call = plan_call  # type: ignore[attr-defined]
+        return function
+
+    return mark

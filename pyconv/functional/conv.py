@@ -20,7 +20,7 @@ from ..plan import (
     plan_conv2d,
     same_dtype,
 )
-from .call import Call, checked_out, run
+from .call import Call, checked_out, planned_by, run
 from .known import Known
 
 __all__ = ["conv2d", "pad2d", "plan_call_conv2d"]
@@ -75,6 +75,11 @@ def pad2d(x: Any, padding: Pads | str, mode: str, kernel: Pair, dilation: Pair) 
     return namespace.pad(x, ((0, 0), (0, 0), *amounts), mode=_PAD_MODES[mode])
 
 
+def _plan(*, input: Any, weight: Any, bias: Any, out: Any, algorithm: Any, **parameters: Any) -> Call:
+    return plan_call_conv2d(input, weight, bias, conv_parameters("conv2d", **parameters), out, algorithm)
+
+
+@planned_by(_plan)
 def conv2d(
     input: Any,
     weight: Any,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..plan import Pads, Pair, array_kind, as_array, as_batch, dtype_name, layout_of, plan_max_pool2d, pool_parameters
-from .call import Call, checked_out, run
+from .call import Call, checked_out, planned_by, run
 from .known import Known
 
 __all__ = ["max_pool2d", "plan_call_max_pool2d"]
@@ -24,6 +24,11 @@ def plan_call_max_pool2d(input: Any, parameters: tuple[Pair, Pair, Pads, Pair, b
     return Call(plan, x, kind, out=target, squeeze=not batched, given=out)
 
 
+def _plan(*, input: Any, out: Any, **parameters: Any) -> Call:
+    return plan_call_max_pool2d(input, pool_parameters("max_pool2d", **parameters), out)
+
+
+@planned_by(_plan)
 def max_pool2d(
     input: Any,
     kernel_size: Any,

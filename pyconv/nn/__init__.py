@@ -1,9 +1,12 @@
 """Layers: they hold parameters and call :mod:`pyconv.functional`."""
 
-from .activation import ReLU, Sigmoid, Tanh
+from . import activation
 from .container import Sequential
 from .conv import Conv2d
 from .module import Module
 from .pooling import MaxPool2d
 
-__all__ = ["Conv2d", "MaxPool2d", "Module", "ReLU", "Sequential", "Sigmoid", "Tanh"]
+globals().update({name: getattr(activation, name) for name in activation.__all__})
+
+__all__ = ["Conv2d", "MaxPool2d", "Module", "Sequential"]
+__all__ += activation.__all__

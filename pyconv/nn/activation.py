@@ -1,22 +1,180 @@
-"""Activation layers."""
+"""Activation layers: those of the table are made from it, the others are written out."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..functional.activation import plan_call_activation
+import numpy as np
+
+from ..errors import ArgumentError
+from ..functional.activation import (
+    call_signature,
+    gelu_op,
+    plan_call_activation,
+    plan_call_axis,
+    plan_call_prelu,
+)
 from ..functional.call import Call
-from ..plan import check_flag
-from .module import Module
+from ..plan import ACTIVATIONS, LIMIT, Activation, activation_parameters, index, number
+from .initial import dtype_of
+from .module import Module, frozen, locked
 
-__all__ = ["ReLU", "Sigmoid", "Tanh"]
+__all__ = ["GELU", "GLU", "LogSoftmax", "PReLU", "Softmax", "Softmin"]
 
 
 class _Activation(Module):
-    """A layer of one elementwise function.
+    """A layer of one elementwise function of the table; its parameters cannot be changed afterwards."""
+
+    plans_alike = True
+
+    _op: str
+
+    def __init__(self, *given: Any, backend: str | None = None, **named: Any) -> None:
+        entry = ACTIVATIONS[self._op]
+        self._values, self.inplace = activation_parameters(entry.layer, self._op, given, named)
+        for parameter, value in zip(entry.parameters, self._values, strict=True):
+            setattr(self, parameter.name, value)
+        self.backend = backend
+
+    def plan_call(self, input: Any, out: Any = None) -> Call:
+        return plan_call_activation(self._op, input, input if self.inplace and out is None else out, self._values)
+
+    def extra_repr(self) -> str:
+        entry = ACTIVATIONS[self._op]
+        shown = [f"{parameter.name}={getattr(self, parameter.name)}" for parameter in entry.parameters]
+        if self._op in ("hardshrink", "softshrink"):  # torch shows the number alone
+            shown = [str(self._values[0])]
+        return ", ".join(shown + ["inplace=True"] * self.inplace)
+
+
+def _layer(op: str, entry: Activation) -> type[_Activation]:
+    """The layer of an entry of the table."""
+    lines = [f"``{entry.formula}``, elementwise; see :func:`pyconv.functional.{op}`.", "", "    Parameters"]
+    lines += ["    ----------"]
+    for parameter in entry.parameters:
+        default = "" if parameter.default is None else f", default {parameter.default:g}"
+        lines += [f"    {parameter.name} : float{default}", f"        {parameter.meaning}"]
+    if entry.inplace:
+        lines += [
+            "    inplace : bool, default False",
+            "        Write the result over the input, which must be writable.",
+        ]
+    lines += ["    backend : str, optional"]
+    lines += ["        A backend's name, or a comma list; see :func:`pyconv.backends`.", "    "]
+    return type(
+        entry.layer,
+        (_Activation,),
+        {
+            "_op": op,
+            "_fixed": frozenset(parameter.name for parameter in entry.parameters),
+            "__doc__": "\n".join(lines),
+            "__module__": __name__,
+            "__signature__": call_signature(entry, (), ()),
+        },
+    )
+
+
+for _op, _entry in ACTIVATIONS.items():
+    if _entry.layer:
+        globals()[_entry.layer] = _layer(_op, _entry)
+        __all__ += [_entry.layer]
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> type[_Activation]:
+        """The layers made above, which no type checker sees."""
+
+
+class GELU(Module):
+    """Gaussian error linear unit; see :func:`pyconv.functional.gelu`.
 
     Parameters
     ----------
+    approximate : {'none', 'tanh'}, default 'none'
+        The function itself, or the approximation by tanh.
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+    """
+
+    plans_alike = True
+
+    _fixed = frozenset(("approximate",))
+
+    def __init__(self, approximate: str = "none", *, backend: str | None = None) -> None:
+        self._op = gelu_op("GELU", approximate)
+        self.approximate = approximate
+        self.backend = backend
+
+    def plan_call(self, input: Any, out: Any = None) -> Call:
+        return plan_call_activation(self._op, input, out)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class PReLU(Module):
+    """``x if x > 0 else weight * x``, the slopes held by the layer; see :func:`pyconv.functional.prelu`.
+
+    Parameters
+    ----------
+    num_parameters : int, default 1
+        Slopes: one for all, or one for each channel (the input's second dimension).
+    init : float, default 0.25
+        What they begin as.
+    dtype : {'float32', 'float64'} or numpy dtype, default float32
+        Of the slopes; inputs must have it too.
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+
+    Attributes
+    ----------
+    weight : array, shape (num_parameters,)
+        Read-only; assign a new array to change it.
+    """
+
+    plans_alike = True
+
+    _fixed = frozenset(("num_parameters", "init"))
+
+    def __init__(
+        self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = None, backend: str | None = None
+    ) -> None:
+        self.num_parameters = index("PReLU", "num_parameters", num_parameters, 1)
+        self.init = number("PReLU", "init", init)
+        self._dtype = dtype_of("PReLU", dtype)
+        self._weight = locked(np.full(self.num_parameters, self.init, self._dtype))
+        self.backend = backend
+
+    @property
+    def weight(self) -> np.ndarray:
+        """The slopes, read-only; assigning copies and checks."""
+        return self._weight
+
+    @weight.setter
+    def weight(self, value: Any) -> None:
+        self._weight = frozen("PReLU", "weight", value, (self.num_parameters,), self._dtype)
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        return {"weight": self._weight}
+
+    def plan_call(self, input: Any, out: Any = None) -> Call:
+        return plan_call_prelu(input, self._weight, out)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._weight = locked(self._weight.copy())  # pickle does not keep it
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
+
+
+class _AlongAxis(Module):
+    """A layer that works along one dimension.
+
+    Parameters
+    ----------
+    dim : int
+        The dimension.
     backend : str, optional
         A backend's name, or a comma list; see :func:`pyconv.backends`.
     """
@@ -24,47 +182,43 @@ class _Activation(Module):
     plans_alike = True
 
     _op: str
+    _fixed = frozenset(("dim",))
 
-    def __init__(self, *, backend: str | None = None) -> None:
+    def __init__(self, dim: int | None = None, *, backend: str | None = None) -> None:
+        self.dim = None if dim is None else index(type(self).__name__, "dim", dim, -LIMIT)
         self.backend = backend
 
     def plan_call(self, input: Any, out: Any = None) -> Call:
-        return plan_call_activation(self._op, input, out)
-
-
-class ReLU(_Activation):
-    """``max(x, 0)``, elementwise; see :func:`pyconv.functional.relu`.
-
-    Parameters
-    ----------
-    inplace : bool, default False
-        Write the result over the input, which must be writable.
-    backend : str, optional
-        A backend's name, or a comma list; see :func:`pyconv.backends`.
-    """
-
-    plans_alike = True
-
-    _op = "relu"
-
-    def __init__(self, inplace: bool = False, *, backend: str | None = None) -> None:
-        super().__init__(backend=backend)
-        self.inplace = check_flag("ReLU", "inplace", inplace)
-
-    def plan_call(self, input: Any, out: Any = None) -> Call:
-        return super().plan_call(input, input if self.inplace and out is None else out)
+        return plan_call_axis(self._op, input, self.dim, out)
 
     def extra_repr(self) -> str:
-        return "inplace=True" if self.inplace else ""
+        return f"dim={self.dim}"
 
 
-class Sigmoid(_Activation):
-    """``1 / (1 + exp(-x))``, elementwise; see :func:`pyconv.functional.sigmoid`."""
+class Softmax(_AlongAxis):
+    """``exp(x) / sum of exp(x)`` along a dimension; see :func:`pyconv.functional.softmax`."""
 
-    _op = "sigmoid"
+    _op = "softmax"
 
 
-class Tanh(_Activation):
-    """Hyperbolic tangent, elementwise; see :func:`pyconv.functional.tanh`."""
+class Softmin(_AlongAxis):
+    """``exp(-x) / sum of exp(-x)`` along a dimension; see :func:`pyconv.functional.softmin`."""
 
-    _op = "tanh"
+    _op = "softmin"
+
+
+class LogSoftmax(_AlongAxis):
+    """``x - log(sum of exp(x))`` along a dimension; see :func:`pyconv.functional.log_softmax`."""
+
+    _op = "log_softmax"
+
+
+class GLU(_AlongAxis):
+    """The first half times the sigmoid of the second; see :func:`pyconv.functional.glu`."""
+
+    _op = "glu"
+
+    def __init__(self, dim: int = -1, *, backend: str | None = None) -> None:
+        if dim is None:
+            raise ArgumentError("GLU: dim must be an integer, got None")
+        super().__init__(dim, backend=backend)

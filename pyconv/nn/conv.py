@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, DTypeError, ShapeError
+from ..errors import ShapeError
 from ..functional.call import Call
 from ..functional.conv import pad2d, plan_call_conv2d
 from ..plan import (
-    DTYPES,
     PADDING_MODES,
     as_array,
     as_batch,
@@ -23,6 +22,7 @@ from ..plan import (
     pair,
 )
 from ..registry import Backend
+from .initial import dtype_of, generator
 from .module import Module, frozen, locked
 
 __all__ = ["Conv2d"]
@@ -126,11 +126,11 @@ class Conv2d(Module):
         self.padding_mode = padding_mode
         self.algorithm = check_algorithm("Conv2d", algorithm)
         self.backend = backend
-        self._dtype = _dtype(dtype)
+        self._dtype = dtype_of("Conv2d", dtype)
         has_bias = check_flag("Conv2d", "bias", bias)
         self._prepared_weights: dict[Any, Any] = {}
         check_bytes("Conv2d", self._weight_shape, 8 + self._dtype.itemsize, "the weight and its random numbers")
-        self._initialise(has_bias, _generator(rng))
+        self._initialise(has_bias, generator("Conv2d", rng))
 
     def _initialise(self, has_bias: bool, rng: np.random.Generator) -> None:
         bound = 1 / sqrt(prod(self._weight_shape[1:]))
@@ -228,20 +228,3 @@ def _shown(pads: Any) -> Any:
     """((top, bottom), (left, right)) as torch shows it, where torch could."""
     (top, bottom), (left, right) = pads
     return (top, left) if top == bottom and left == right else pads
-
-
-def _dtype(dtype: Any) -> np.dtype:
-    try:
-        found = np.dtype(np.float32 if dtype is None else dtype)
-    except TypeError:
-        raise DTypeError(f"Conv2d: dtype must be one of {', '.join(DTYPES)}, got {dtype!r}") from None
-    if found.name not in DTYPES:
-        raise DTypeError(f"Conv2d: dtype must be one of {', '.join(DTYPES)}, got {found}")
-    return found.newbyteorder("=")
-
-
-def _generator(rng: Any) -> np.random.Generator:
-    try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(f"Conv2d: rng must be a numpy.random.Generator or a seed, got {rng!r}: {error}") from None

@@ -3,8 +3,10 @@
 A plan is frozen and hashable: backends receive nothing but valid plans, compute no sizes and check nothing again.
 """
 
+from .activations import ACTIVATIONS, Activation, activation_parameters, number
 from .arguments import LIMIT, PADDING_FORMS, Pads, Pair, check_bytes, check_flag, index, pads, pair, span
 from .arrays import DTYPES, HALF_DTYPES, array_kind, as_array, as_batch, check_out, dtype_name, layout_of, same_dtype
+from .axis import AXIS_OPS, AxisPlan, axis_of, plan_axis
 from .conv import (
     ALGORITHMS,
     PADDING_MODES,
@@ -17,19 +19,22 @@ from .conv import (
 )
 from .cost import Cost, Traffic, traffic
 from .describe import describe
-from .elementwise import ACTIVATIONS, ElementwisePlan, plan_elementwise
+from .elementwise import ElementwisePlan, plan_elementwise, plan_prelu
 from .pool import PoolPlan, plan_max_pool2d, pool_parameters
 
-Plan = ConvPlan | PoolPlan | ElementwisePlan
+Plan = ConvPlan | PoolPlan | ElementwisePlan | AxisPlan
 
 __all__ = [
     "ACTIVATIONS",
     "ALGORITHMS",
+    "AXIS_OPS",
     "DTYPES",
     "HALF_DTYPES",
     "LIMIT",
     "PADDING_FORMS",
     "PADDING_MODES",
+    "Activation",
+    "AxisPlan",
     "ConvPlan",
     "Cost",
     "ElementwisePlan",
@@ -38,9 +43,11 @@ __all__ = [
     "Plan",
     "PoolPlan",
     "Traffic",
+    "activation_parameters",
     "array_kind",
     "as_array",
     "as_batch",
+    "axis_of",
     "check_algorithm",
     "check_bytes",
     "check_flag",
@@ -51,12 +58,15 @@ __all__ = [
     "dtype_name",
     "index",
     "layout_of",
+    "number",
     "padding_amounts",
     "pads",
     "pair",
+    "plan_axis",
     "plan_conv2d",
     "plan_elementwise",
     "plan_max_pool2d",
+    "plan_prelu",
     "pool_parameters",
     "same_dtype",
     "span",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import NamedTuple
 
+from .axis import AxisPlan
 from .conv import ConvPlan
 from .elementwise import ElementwisePlan
 from .pool import PoolPlan
@@ -37,10 +38,12 @@ class Traffic(NamedTuple):
         return self.input + self.weights + self.output
 
 
-def traffic(plan: ConvPlan | PoolPlan | ElementwisePlan) -> Traffic:
+def traffic(plan: ConvPlan | PoolPlan | ElementwisePlan | AxisPlan) -> Traffic:
     """What has to be read and written at least: input, weights and bias as they are given, and the values put out."""
     itemsize = 8 if plan.dtype == "float64" else 4
     output = prod(plan.out_shape)
+    if isinstance(plan, AxisPlan):
+        return Traffic(prod(plan.in_shape) * itemsize, 0, output * itemsize)
     if isinstance(plan, ElementwisePlan):
         return Traffic(output * itemsize, 0, output * itemsize)
     channels = plan.in_channels if isinstance(plan, ConvPlan) else plan.channels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .axis import AxisPlan
 from .conv import ConvPlan
 from .elementwise import ElementwisePlan
 from .pool import PoolPlan
@@ -13,14 +14,17 @@ def _by(sizes: tuple[int, ...]) -> str:
     return "x".join(map(str, sizes)) or "0-d"
 
 
-def describe(plan: ConvPlan | PoolPlan | ElementwisePlan) -> str:
+def describe(plan: ConvPlan | PoolPlan | ElementwisePlan | AxisPlan) -> str:
     """dtype, input and output shape, and every parameter that is not torch's default.
 
     ``'float32 1x3x32x32 -> 1x8x32x32 k3x3 p1/1/1/1'``: k kernel, s stride, p padding (top/bottom/left/right),
     d dilation, g groups.
     """
+    if isinstance(plan, AxisPlan):
+        return f"{plan.dtype} {_by(plan.in_shape)} axis {plan.axis}"
     if isinstance(plan, ElementwisePlan):
-        return f"{plan.dtype} {_by(plan.out_shape)}"
+        numbers = "".join(f" {value:g}" for value in plan.parameters)
+        return f"{plan.dtype} {_by(plan.out_shape)}{numbers}" + (f" weights {plan.weights}" if plan.weights else "")
     channels = plan.in_channels if isinstance(plan, ConvPlan) else plan.channels
     source = _by((plan.batch, channels, *plan.in_size))
     parts = [f"{plan.dtype} {source} -> {_by(plan.out_shape)} k{_by(plan.kernel)}"]

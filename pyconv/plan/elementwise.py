@@ -5,30 +5,48 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ..errors import ShapeError
+from .activations import ACTIVATIONS
 from .arguments import check_bytes
 from .hashing import HashedOnce
 
-__all__ = ["ACTIVATIONS", "ElementwisePlan", "plan_elementwise"]
-
-ACTIVATIONS = ("relu", "sigmoid", "tanh")
-"""The functions every backend may be asked for; adding one begins here (see CONTRIBUTING)."""
+__all__ = ["ElementwisePlan", "plan_elementwise", "plan_prelu"]
 
 
 @dataclass(frozen=True, slots=True)
 class ElementwisePlan(HashedOnce):
-    """One activation over an array of any shape; ``op`` is its name."""
+    """One activation over an array of any shape; ``op`` is its name, a key of ACTIVATIONS or 'prelu'."""
 
     __hash__ = HashedOnce.__hash__
 
     op: str
     dtype: str
     out_shape: tuple[int, ...]
+    parameters: tuple[float, ...] = ()
+    """In the order of the activation's entry in ACTIVATIONS."""
+    weights: int = 0
+    """Length of the array of slopes that prelu takes: 1, or the input's second dimension."""
 
 
 @lru_cache(maxsize=1024)
-def plan_elementwise(op: str, shape: tuple[int, ...], dtype: str) -> ElementwisePlan:
-    """The plan of activation ``op`` (one of ACTIVATIONS) over an array of ``shape``."""
+def plan_elementwise(
+    op: str, shape: tuple[int, ...], dtype: str, parameters: tuple[float, ...] = ()
+) -> ElementwisePlan:
+    """The plan of activation ``op`` (a key of ACTIVATIONS) over an array of ``shape``."""
     if op not in ACTIVATIONS:
         raise KeyError(op)  # only pyconv's own code gets here
     check_bytes(op, shape, int(dtype.removeprefix("float")) // 8)
-    return ElementwisePlan(op=op, dtype=dtype, out_shape=shape)
+    return ElementwisePlan(op=op, dtype=dtype, out_shape=shape, parameters=parameters)
+
+
+@lru_cache(maxsize=1024)
+def plan_prelu(shape: tuple[int, ...], weight_shape: tuple[int, ...], dtype: str) -> ElementwisePlan:
+    """The plan of prelu over an array of ``shape`` with slopes of ``weight_shape``: one, or one for each channel."""
+    channels = shape[1] if len(shape) > 1 else 1
+    if len(weight_shape) > 1 or (weight_shape and weight_shape[0] not in (1, channels)):
+        raise ShapeError(
+            f"prelu: weight must hold one slope or one for each channel: shape (1,) or ({channels},) for an input of "
+            f"shape {shape}, whose channels are its second dimension; got {weight_shape}"
+        )
+    check_bytes("prelu", shape, int(dtype.removeprefix("float")) // 8)
+    return ElementwisePlan(op="prelu", dtype=dtype, out_shape=shape, weights=weight_shape[0] if weight_shape else 1)

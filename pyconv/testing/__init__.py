@@ -24,17 +24,19 @@ What is compared how:
 - ``conv2d``: ``|error| <= (4 + 4 sqrt(n)) * eps * sum of |input| |weight|`` over the ``n`` products of each output;
   numbers below the smallest normal one may be flushed to zero. NaN and infinities must be where the reference has
   them.
-- ``max_pool2d``, ``relu``: equal. Indices too, except in windows that have no element in the plane, where any valid
-  index will do.
-- ``sigmoid``, ``tanh``: at most 2 units in the last place in float32, 4 in float64 (whose reference has an error of
-  its own); ``tanh`` keeps the sign of zero.
+- ``max_pool2d``: equal. Indices too, except in windows that have no element in the plane, where any valid index will
+  do.
+- activations: equal, or within the units in the last place that :data:`pyconv.plan.ACTIVATIONS` and
+  ``pyconv/testing/bounds.py`` list, beside the error of the reference's own arithmetic; ``tanh`` keeps the sign of
+  zero.
 
 Convolution in float16 and bfloat16, which a backend may leave out, has a list of its own, ``half_cases()``.
 
 A backend may refuse a plan (``supports`` returns a reason): that is no failure, and the report lists it.
 """
 
-from .cases import Case, cases
+from .case import Case
+from .cases import cases
 from .checks import ConformanceError, Report, check, check_backend
 from .data import LAYOUTS, VALUES
 from .half import half_cases

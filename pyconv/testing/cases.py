@@ -2,76 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from importlib import import_module
+from collections.abc import Iterator
 from typing import Any
-from zlib import crc32
 
-import numpy as np
+from ..plan import DTYPES
+from .activation_cases import activation_cases
+from .case import Case, Shape
+from .data import LAYOUTS
 
-from ..plan import ACTIVATIONS, DTYPES
-from .data import LAYOUTS, VALUES
-
-__all__ = ["Case", "cases", "conv_case", "dtype_of"]
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One call of a function of :mod:`pyconv.functional`, with data that is the same every time.
-
-    Attributes
-    ----------
-    name : str
-        Unique; also ``str(case)``, for ``pytest.mark.parametrize(..., ids=str)``.
-    op : str
-        Name of the function.
-    dtype : str
-        'float32' or 'float64'; of convolutions also 'float16' or 'bfloat16'.
-    shape, weight_shape : tuple of int
-        Of the input and, for ``conv2d``, of the weight.
-    bias : bool
-        Whether ``conv2d`` gets a bias.
-    parameters : mapping
-        The function's further arguments: stride, padding, ...
-    values, weight_values : str
-        What the arrays hold: a key of ``VALUES``.
-    layout, weight_layout : str
-        How they lie in memory: a key of ``LAYOUTS``; bias as weight.
-    out : str
-        '' for no ``out=``, 'contiguous', 'strided', or 'input' (in place).
-    """
-
-    name: str
-    op: str
-    dtype: str
-    shape: Shape
-    weight_shape: Shape = ()
-    bias: bool = True
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    values: str = "normal"
-    weight_values: str = "normal"
-    layout: str = "contiguous"
-    weight_layout: str = "contiguous"
-    out: str = ""
-
-    def __str__(self) -> str:
-        return self.name
-
-    def arguments(self) -> dict[str, Any]:
-        """The arguments to call the function with, made anew; without ``out`` and ``backend``."""
-        rng = np.random.default_rng(crc32(self.name.encode()))
-        dtype = dtype_of(self.dtype)
-        arrays = {"input": LAYOUTS[self.layout](VALUES[self.values](rng, self.shape, dtype))}
-        if self.weight_shape:
-            arrange, make = LAYOUTS[self.weight_layout], VALUES[self.weight_values]
-            arrays["weight"] = arrange(make(rng, self.weight_shape, dtype))
-            if self.bias:
-                arrays["bias"] = arrange(VALUES["normal"](rng, self.weight_shape[:1], dtype))
-        return {**arrays, **self.parameters}
-
+__all__ = ["cases", "conv_case"]
 
 _CONV_SHAPES: dict[str, tuple[Shape, Shape, dict[str, Any]]] = {
     "plain": ((2, 3, 9, 10), (4, 3, 3, 3), {}),
@@ -160,22 +99,6 @@ _POOL_SHAPES: dict[str, tuple[Shape, dict[str, Any]]] = {
     "unbatched": ((3, 6, 7), {"kernel_size": 2}),
 }
 
-_ARRAY_SHAPES: dict[str, Shape] = {
-    "0d": (),
-    "1": (1,),
-    "7": (7,),
-    "1031": (1031,),
-    "image": (2, 3, 5, 7),
-    "empty": (3, 0, 2),
-}
-
-
-def dtype_of(name: str) -> np.dtype:
-    """The dtype called ``name``; bfloat16 is in the package ml_dtypes."""
-    if name == "bfloat16":
-        return np.dtype(import_module("ml_dtypes").bfloat16)
-    return np.dtype(name)
-
 
 def conv_case(dtype: str, label: str, shape: str = "plain", **fields: Any) -> Case:
     """A case of convolution; ``shape`` is a name in this list."""
@@ -239,24 +162,6 @@ def _pool(dtype: str) -> Iterator[Case]:
                 yield case(f"out_{out}-{shape}", shape, indices, out=out)
 
 
-def _activation(op: str, dtype: str) -> Iterator[Case]:
-    def case(label: str, shape: str, **fields: Any) -> Case:
-        return Case(f"{op}-{label}-{dtype}", op, dtype, _ARRAY_SHAPES[shape], **fields)
-
-    for shape in _ARRAY_SHAPES:
-        yield case(shape, shape)
-        for out in ("contiguous", "input") if shape in ("0d", "1") else ("contiguous", "strided", "input"):
-            yield case(f"out_{out}-{shape}", shape, out=out)
-    for values in ("wide", "special", "denormal", "minus_inf", "huge"):
-        yield case(f"{values}-1031", "1031", values=values)
-        yield case(f"{values}-image", "image", values=values)
-    for layout in LAYOUTS:
-        yield case(f"{layout}-image", "image", layout=layout, values="wide")
-        yield case(f"{layout}-1031", "1031", layout=layout, values="wide")
-    for layout in ("channels_last", "fortran", "transposed", "reversed", "gaps", "window", "unaligned"):
-        yield case(f"out_input-{layout}", "image", layout=layout, out="input")
-
-
 def cases() -> list[Case]:
     """Every case, in a fixed order.
 
@@ -269,6 +174,5 @@ def cases() -> list[Case]:
     for dtype in DTYPES:
         found += _conv(dtype)
         found += _pool(dtype)
-        for op in ACTIVATIONS:
-            found += _activation(op, dtype)
+        found += activation_cases(dtype)
     return found

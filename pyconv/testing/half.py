@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..plan import HALF_DTYPES
-from .cases import Case, conv_case
+from .case import Case
+from .cases import conv_case
 
 __all__ = ["half_cases"]
 

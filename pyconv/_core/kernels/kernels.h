@@ -118,6 +118,18 @@ typedef struct {
 } pc_tile;
 
 typedef struct {
+    const char *name;
+    void (*run)(const void *x, void *out, int64_t count, const double *parameters); /* two parameters; out may be x */
+} pc_activation;
+
+/* The softmax family along one axis: inner lines of length elements each, inner apart. */
+typedef struct {
+    int64_t length, inner;
+    int negative;  /* of -x */
+    int logarithm; /* the logarithm of the result */
+} pc_axis;
+
+typedef struct {
     int64_t lanes;          /* elements of a vector */
     const pc_tile *tiles;
     const int64_t *tile_count;
@@ -133,11 +145,13 @@ typedef struct {
                                    int64_t channels, void *out, int64_t first_row, int64_t end_row, void *scratch);
     void (*max_pool_indices_task)(const pc_pool *pool, const void *x, int64_t row_stride, int64_t column_stride,
                                   void *out, int64_t *indices, int64_t first_row, int64_t end_row);
-    void (*activation[3])(const void *x, void *out, int64_t count); /* by PC_RELU, PC_SIGMOID, PC_TANH */
+    const pc_activation *activations; /* ended by one without a name */
+    void (*prelu)(const void *x, const void *weight, void *out, int64_t count); /* a weight for each element */
+    /* lines begin .. end of one outer index; out may be x */
+    void (*softmax)(const pc_axis *axis, int64_t begin, int64_t end, const void *x, void *out);
+    void (*glu)(const void *x, const void *gate, void *out, int64_t count); /* x * sigmoid(gate) */
     double (*multiply_add_loop)(int64_t rounds);                   /* returns the flops it did; measures the peak */
 } pc_kernels;
-
-enum { PC_RELU, PC_SIGMOID, PC_TANH };
 
 /* dispatch.c */
 int pc_isa_count(void);

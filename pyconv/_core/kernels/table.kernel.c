@@ -12,9 +12,10 @@ void PC_NAME(max_pool_channels_task)(const pc_pool *, const void *, int64_t, int
                                      void *);
 void PC_NAME(max_pool_indices_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t *, int64_t,
                                     int64_t);
-void PC_NAME(relu)(const void *, void *, int64_t);
-void PC_NAME(sigmoid)(const void *, void *, int64_t);
-void PC_NAME(tanh)(const void *, void *, int64_t);
+extern const pc_activation PC_NAME(activations)[];
+void PC_NAME(prelu)(const void *, const void *, void *, int64_t);
+void PC_NAME(softmax)(const pc_axis *, int64_t, int64_t, const void *, void *);
+void PC_NAME(glu)(const void *, const void *, void *, int64_t);
 double PC_NAME(multiply_add_loop)(int64_t);
 
 const pc_kernels PC_NAME(kernels) = {
@@ -30,6 +31,9 @@ const pc_kernels PC_NAME(kernels) = {
     .max_pool_task = PC_NAME(max_pool_task),
     .max_pool_channels_task = PC_NAME(max_pool_channels_task),
     .max_pool_indices_task = PC_NAME(max_pool_indices_task),
-    .activation = {[PC_RELU] = PC_NAME(relu), [PC_SIGMOID] = PC_NAME(sigmoid), [PC_TANH] = PC_NAME(tanh)},
+    .activations = PC_NAME(activations),
+    .prelu = PC_NAME(prelu),
+    .softmax = PC_NAME(softmax),
+    .glu = PC_NAME(glu),
     .multiply_add_loop = PC_NAME(multiply_add_loop),
 };

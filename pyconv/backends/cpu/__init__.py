@@ -64,8 +64,10 @@ class CpuBackend:
         return self._conv.prepare_key(plan) if isinstance(plan, ConvPlan) else None
 
     def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
-        """Packed weights for a convolution; nothing for the rest."""
-        return self._conv.prepare(plan, weight, bias) if isinstance(plan, ConvPlan) else None
+        """Packed weights for a convolution, slopes for prelu; nothing for the rest."""
+        if isinstance(plan, ConvPlan):
+            return self._conv.prepare(plan, weight, bias)
+        return None if isinstance(plan, PoolPlan) else self._elementwise.prepare(plan, weight)
 
     def prepare_with(self, implementation: str, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
         """Weights of a convolution prepared so that ``run`` uses the implementation of this name."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["into", "into_rows", "native"]
+__all__ = ["in_memory_order", "into", "into_rows", "native"]
 
 
 def native(x: np.ndarray, dtype: str) -> np.ndarray:
@@ -14,6 +14,14 @@ def native(x: np.ndarray, dtype: str) -> np.ndarray:
     if x.flags.aligned and x.dtype.isnative:
         return x
     return np.array(x, dtype=dtype, order="K")  # channels-last stays channels-last
+
+
+def in_memory_order(array: np.ndarray) -> tuple[int, ...] | None:
+    """The axes from the slowest to the fastest in memory, if the elements fill one run of it; else None."""
+    if array.flags.c_contiguous:
+        return tuple(range(array.ndim))
+    order = tuple(sorted(range(array.ndim), key=lambda axis: (-array.strides[axis], axis)))
+    return order if array.transpose(order).flags.c_contiguous else None
 
 
 def into(out: np.ndarray | None, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray], None]) -> np.ndarray:

@@ -1,0 +1,224 @@
+/* The activations, one vector at a time: NAME_of(x, p), p the parameters that the table of pyconv/plan/activations.py
+ * lists for it. Every element is computed alike wherever it lies.
+ * PC_ACTIVATIONS at the end lists them all: the kernels, their table and the names that Python sees come from it.
+ */
+#ifndef PYCONV_ACTIVATION_H
+#define PYCONV_ACTIVATION_H
+
+#include "exponential.h"
+#include "kernels.h"
+
+#define NO_PARAMETERS __attribute__((unused)) const vec *p
+
+/* exp(t**2 / 2) * (the normal distribution function of -t) = w H(u), w = NORMAL_SCALE / (t + NORMAL_SCALE), u = 1 - 2 w;
+ * x - tanh(x) = x z S(z), z = x**2 <= 1: tools/fit_activations.py. */
+#if PC_F64
+#define NORMAL_SCALE 4
+#define LEFT_END (-1000.) /* silu, gelu and mish of less are zero */
+#define TANH_IS_ONE 20.
+#define SIGMOID_IS_ONE 40.
+#define MISH_IS_X 45.
+#define FARTHEST 39.5 /* the normal distribution function of -FARTHEST is zero */
+static const real normal_terms[] = {
+    0.18882128260393787333, -0.15197416049297302669, 0.096784350185553632184, -0.046630464489914336671,
+    0.015099143722734284509, -0.0018850472416808095822, -0.00086992309185089316485, 0.00040770461438281672985,
+    0.000033336078122168734303, -0.000057773733666159025476, -4.7706468948379490404e-7, 8.786170855290636023e-6,
+    1.791665934159049612e-7, -1.4800412197728883421e-6, -1.5742337900983564441e-7, 2.553843565456013052e-7,
+    6.7948359947187216735e-8, -3.8736510616145678844e-8, -2.1347464935694029679e-8, 3.3176967434902764243e-9,
+    4.9010123497594317086e-9, 4.7953486709019603155e-10, -6.2920479049816270035e-10, -1.8113698425844774617e-10,
+};
+static const real shrink_terms[] = {
+    0.33333333333333333293, -0.13333333333333310033, 0.053968253968231520922, -0.021869488535296695118,
+    0.0088632355125660536388, -0.0035921278234228788593, 0.0014558326516768137606, -0.00059001756852543192499,
+    0.00023908843670493631334, -0.00009679102182669329654, 0.000038991741215043213524, -0.000015416277241022492045,
+    5.7774841368659153814e-6, -1.9216974143833893922e-6, 5.1227671507932616433e-7, -9.3641446229657592707e-8,
+    8.5381619012121565366e-9,
+};
+#else
+#define NORMAL_SCALE 2
+#define LEFT_END (-200.f)
+#define TANH_IS_ONE 9.5f
+#define SIGMOID_IS_ONE 20.f
+#define MISH_IS_X 20.f
+#define FARTHEST 14.6f
+static const real normal_terms[] = {
+    0.33620400235355892085f, -0.1657022374735828983f, 0.01439869203188348549f, 0.018359699845490601934f,
+    -0.00023494692757308259992f, -0.0033672757758055997249f, -0.00097549843642335799861f, 0.00041190636388688949879f,
+    0.00041782972867490083304f, 0.000066269409933539763917f, -0.000074345633122303515523f,
+    -0.000032630407886229285411f,
+};
+static const real shrink_terms[] = {
+    0.33333333156722313937f, -0.13333310655545100574f, 0.053963414754438835794f, -0.021829548843059369963f,
+    0.0086978475928148779815f, -0.0032068033868465648855f, 0.00092350084634817608789f, -0.00014279318799621564838f,
+};
+#endif
+
+/* sqrt(8 / pi) and 0.044715 times it, as the nearest number and the rest */
+#if PC_F64
+#define GELU_1 0x1.9884533d43651p+0
+#define GELU_1_LOW (-9.9693088091109203146e-17)
+#define GELU_3 0x1.2444f2a4d8b4bp-4
+#define GELU_3_LOW (-6.1751499181553154534e-19)
+#else
+#define GELU_1 0x1.988454p+0f
+#define GELU_1_LOW (-4.534068042105271576e-8f)
+#define GELU_3 0x1.2444f2p-4f
+#define GELU_3_LOW 2.3988323959931356273e-9f
+#endif
+#define GELU_FARTHEST ((real)22.5) /* the sigmoid of 2 u is zero to the left */
+#define SELU_SCALE ((real)1.0507009873554804934193349852946)
+#define SELU_SCALE_ALPHA ((real)1.7580993408473768599402175208123)
+
+static inline vec relu_of(vec x, NO_PARAMETERS) { return greater_of(splat(0), x); } /* NaN and -0 stay */
+
+static inline vec hardtanh_of(vec x, const vec *p) { return lesser_of(p[1], greater_of(p[0], x)); }
+
+static inline vec relu6_of(vec x, NO_PARAMETERS) { return lesser_of(splat(6), relu_of(x, p)); }
+
+static inline vec leaky_relu_of(vec x, const vec *p) { return pick(below(splat(0), x), x, x * p[0]); }
+
+static inline vec hardsigmoid_of(vec x, NO_PARAMETERS) { return quotient(relu6_of(x + splat(3), p), splat(6)); }
+
+static inline vec hardswish_of(vec x, NO_PARAMETERS) { return x * hardsigmoid_of(x, p); }
+
+static inline vec hardshrink_of(vec x, const vec *p)
+{
+    return pick(below(p[0], x) | below(x, -p[0]) | unordered(x, x), x, splat(0));
+}
+
+static inline vec softshrink_of(vec x, const vec *p)
+{
+    const vec above = pick(below(p[0], x), x - p[0], x * splat(0)); /* 0 * NaN is NaN */
+    return pick(below(x, -p[0]), x + p[0], above);
+}
+
+static inline vec threshold_of(vec x, const vec *p)
+{
+    return pick(below(p[0], x) | unordered(x, x), x, p[1]);
+}
+
+static inline vec softsign_of(vec x, NO_PARAMETERS) { return x / (splat(1) + absolute(x)); }
+
+static inline vec elu_of(vec x, const vec *p) { return pick(below(splat(0), x), x, p[0] * expm1_below_zero(x)); }
+
+static inline vec celu_of(vec x, const vec *p)
+{
+    return pick(below(splat(0), x), x, p[0] * expm1_below_zero(x * (splat(1) / p[0])));
+}
+
+static inline vec selu_of(vec x, NO_PARAMETERS)
+{
+    return pick(below(splat(0), x), splat(SELU_SCALE) * x, splat(SELU_SCALE_ALPHA) * expm1_below_zero(x));
+}
+
+static inline vec tanh_of(vec x, NO_PARAMETERS)
+{
+    /* with m = expm1(2 |x|) / 2: tanh |x| = m / (m + 1), without cancellation. Numbers below TINY do not get into
+     * the arithmetic, which would be slow below the normal ones: they are smaller than what it gives. */
+    const vec magnitude = absolute(x), a = lesser_of(splat(TANH_IS_ONE), greater_of(splat(TINY), magnitude));
+    const vec rounder = splat(ROUNDER + EXPONENT_BIAS); /* leaves n + EXPONENT_BIAS in the low bits */
+    const vec n = a * splat(2 * INVERSE_LOG2) + rounder;
+    const vec r = a - (n - rounder) * splat(LOG2 / 2); /* the more of them, the less an error in m counts */
+    const vec scale = (vec)((ivec)n << MANTISSA_BITS), half = splat((real)0.5);
+    const vec m = scale * half_expm1_near_zero(r) + (scale * half - half);
+    return least_magnitude(x, by_one_more(m));
+}
+
+static inline vec tanhshrink_of(vec x, const vec *p)
+{
+    const vec z = lesser_of(splat(1), x * x);
+    return pick(below(absolute(x), splat(1)), x * z * polynomial(z, shrink_terms), x - tanh_of(x, p));
+}
+
+/* 1 / (1 + e) or, where negative, e / (1 + e), as a factor of 2**n */
+static inline vec logistic(mask negative, power e, vec *n)
+{
+    *n = pick(negative, e.n, splat(ROUNDER));
+    return quotient(pick(negative, e.v, splat(1)), splat(1) + e.value);
+}
+
+static inline vec sigmoid_of(vec x, NO_PARAMETERS)
+{
+    /* with x = n log(2) - r: 2**n / (2**n + exp(r)). The 2**-60 changes no result, and keeps numbers below the normal
+     * ones out of products. */
+    const vec a = lesser_of(splat(SIGMOID_IS_ONE), greater_of(splat(LEAST_EXP), x)) + splat((real)0x1p-60);
+    const vec n = a * splat(INVERSE_LOG2) + splat(ROUNDER), whole = n - splat(ROUNDER);
+    const vec r = (whole * splat(LOG2_HIGH) - a) + whole * splat(LOG2_LOW);
+    const vec sum = (power_of_two(greater_of(splat((real)ROUNDER - 100), n)) + splat(1)) + expm1_near_zero(r);
+    return scaled(quotient(splat(1), sum), n);
+}
+
+/* x * v * 2**n, where v * 2**n goes to zero at the left and to one at the right: rounded once below the normal numbers,
+ * and NaN for -infinity, which is what -infinity * 0 gives in the formulas. */
+static inline vec times_x(vec x, vec v, vec n)
+{
+    const vec bounded = greater_of(splat(LEFT_END), x), magnitude = absolute(bounded);
+    const vec large = with_sign_of(scaled(magnitude * v, n), x) + lesser_of(splat(0), x) * splat(0);
+    return pick(below(magnitude, splat((real)0.125)), x * v, large); /* there n is 0, and the product may be small */
+}
+
+static inline vec silu_of(vec x, NO_PARAMETERS)
+{
+    vec n;
+    const vec v = logistic(below(x, splat(0)), exp_of(lesser_of(splat(-TINY), negative_of(x))), &n);
+    return times_x(x, v, n);
+}
+
+static inline vec mish_of(vec x, NO_PARAMETERS)
+{
+    /* tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2) */
+    const mask negative = below(x, splat(0));
+    const power e = exp_of(lesser_of(splat(MISH_IS_X), x) + splat((real)0x1p-60)); /* as in the sigmoid */
+    const vec more = e.value + splat(2);
+    const vec v = quotient(pick(negative, e.v, e.value) * more, e.value * more + splat(2));
+    return times_x(x, v, pick(negative, e.n, splat(ROUNDER)));
+}
+
+static inline vec gelu_of(vec x, NO_PARAMETERS)
+{
+    /* the normal distribution function of -|x| = exp(-x**2 / 2) w H(u), x**2 with what its rounding loses */
+    const mask negative = below(x, splat(0));
+    const vec t = lesser_of(splat(FARTHEST), greater_of(splat(TINY), absolute(x)));
+    const two square = exact_product(t, t);
+    const power e = exp_of_sum(splat((real)-0.5) * square.high, splat((real)-0.5) * square.low);
+    const vec w = quotient(splat(NORMAL_SCALE), t + splat(NORMAL_SCALE));
+    const vec factor = w * polynomial(splat(1) - (w + w), normal_terms);
+    return times_x(x, pick(negative, e.v * factor, splat(1) - e.value * factor), pick(negative, e.n, splat(ROUNDER)));
+}
+
+static inline vec gelu_tanh_of(vec x, NO_PARAMETERS)
+{
+    /* x sigmoid(2 u), since 1 + tanh(u) = 2 sigmoid(2 u); 2 u = t (GELU_1 + GELU_3 t**2) with its lower part, which
+     * the exponential function magnifies */
+    const vec t = lesser_of(splat(GELU_FARTHEST), greater_of(splat(TINY), absolute(x)));
+    const two square = exact_product(t, t), cubic = exact_product(splat(GELU_3), square.high);
+    two slope = exact_difference(cubic.high, splat(-GELU_1));
+    slope.low += cubic.low + splat(GELU_3) * square.low + splat(GELU_3_LOW) * square.high + splat(GELU_1_LOW);
+    const two w = exact_product(t, slope.high);
+    vec n;
+    const vec v = logistic(below(x, splat(0)), exp_of_sum(-w.high, -(w.low + t * slope.low)), &n);
+    return times_x(x, v, n);
+}
+
+static inline vec logsigmoid_of(vec x, NO_PARAMETERS)
+{
+    const power e = exp_of(lesser_of(splat(-TINY), negative_of(x)));
+    return lesser_of(splat(0), x) - scaled(e.v * log1p_by(e.value), e.n);
+}
+
+static inline vec softplus_of(vec x, const vec *p)
+{
+    /* log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)), z = beta x with what its rounding loses */
+    const two z = exact_product(x, p[0]);
+    const vec low = pick(below(z.high, splat(0)), z.low, -z.low);
+    const power e = exp_of_sum(lesser_of(splat(-TINY), negative_of(z.high)), low);
+    const vec rest = scaled(e.v * log1p_by(e.value) * (splat(1) / p[0]), e.n);
+    return pick(below(p[1], z.high), x, pick(below(x, splat(0)), splat(0), x) + rest);
+}
+
+#define PC_ACTIVATIONS(X) \
+    X(relu) X(relu6) X(leaky_relu) X(elu) X(selu) X(celu) X(gelu) X(gelu_tanh) X(silu) X(mish) X(sigmoid) X(logsigmoid) \
+    X(tanh) X(tanhshrink) X(hardtanh) X(hardsigmoid) X(hardswish) X(hardshrink) X(softshrink) X(softplus) X(softsign) \
+    X(threshold)
+
+#endif

@@ -1,0 +1,82 @@
+/* Comparing and choosing lane by lane, in the instructions that each instruction set has for it: AVX-512 compares into
+ * mask registers, the others into vectors. */
+#ifndef PYCONV_SELECT_H
+#define PYCONV_SELECT_H
+
+#include "vector.h"
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__) && PC_F64
+typedef __mmask8 mask;
+static inline mask below(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
+static inline mask below_bits(ivec a, ivec b) { return _mm512_cmplt_epi64_mask((__m512i)a, (__m512i)b); }
+static inline mask unordered(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_UNORD_Q); }
+static inline vec pick(mask m, vec yes, vec no) { return _mm512_mask_blend_pd(m, no, yes); }
+static inline int any(mask m) { return m != 0; }
+#elif defined(__AVX512F__)
+typedef __mmask16 mask;
+static inline mask below(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+static inline mask below_bits(ivec a, ivec b) { return _mm512_cmplt_epi32_mask((__m512i)a, (__m512i)b); }
+static inline mask unordered(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
+static inline vec pick(mask m, vec yes, vec no) { return _mm512_mask_blend_ps(m, no, yes); }
+static inline int any(mask m) { return m != 0; }
+#else
+typedef ivec mask;
+static inline mask below(vec a, vec b) { return a < b; }
+static inline mask below_bits(ivec a, ivec b) { return a < b; }
+static inline mask unordered(vec a, vec b) { return (a != a) | (b != b); }
+static inline vec pick(mask m, vec yes, vec no) { return choose(m, yes, no); }
+static inline int any(mask m)
+{
+#if defined(__AVX2__)
+    return _mm256_movemask_epi8((__m256i)m) != 0;
+#elif defined(__SSE2__)
+    return _mm_movemask_epi8((__m128i)m) != 0;
+#else
+    integer found = 0;
+    for (int64_t i = 0; i < LANES; i++) found |= m[i];
+    return found != 0;
+#endif
+}
+#endif
+
+/* a > b ? a : b and a < b ? a : b; so b where either is NaN, or where they are zeros of different signs. */
+#if defined(__AVX512F__) && PC_F64
+static inline vec greater_of(vec a, vec b) { return _mm512_max_pd(a, b); }
+static inline vec lesser_of(vec a, vec b) { return _mm512_min_pd(a, b); }
+#elif defined(__AVX512F__)
+static inline vec greater_of(vec a, vec b) { return _mm512_max_ps(a, b); }
+static inline vec lesser_of(vec a, vec b) { return _mm512_min_ps(a, b); }
+#elif defined(__AVX2__) && PC_F64
+static inline vec greater_of(vec a, vec b) { return _mm256_max_pd(a, b); }
+static inline vec lesser_of(vec a, vec b) { return _mm256_min_pd(a, b); }
+#elif defined(__AVX2__)
+static inline vec greater_of(vec a, vec b) { return _mm256_max_ps(a, b); }
+static inline vec lesser_of(vec a, vec b) { return _mm256_min_ps(a, b); }
+#elif defined(__SSE2__) && PC_F64
+static inline vec greater_of(vec a, vec b) { return _mm_max_pd(a, b); }
+static inline vec lesser_of(vec a, vec b) { return _mm_min_pd(a, b); }
+#elif defined(__SSE2__)
+static inline vec greater_of(vec a, vec b) { return _mm_max_ps(a, b); }
+static inline vec lesser_of(vec a, vec b) { return _mm_min_ps(a, b); }
+#else
+static inline vec greater_of(vec a, vec b) { return choose(a > b, a, b); }
+static inline vec lesser_of(vec a, vec b) { return choose(a < b, a, b); }
+#endif
+
+/* The one nearer to zero, of b >= 0 and x, with the sign of x; NaN where b is NaN */
+static inline vec least_magnitude(vec x, vec b)
+{
+#if defined(__AVX512F__) && PC_F64
+    return _mm512_range_pd(x, b, 2); /* 2: of absolute values the lesser one, with the first one's sign */
+#elif defined(__AVX512F__)
+    return _mm512_range_ps(x, b, 2);
+#else
+    const ivec sign = (ivec)x & (ivec)splat((real)-0.0);
+    return (vec)((ivec)lesser_of((vec)((ivec)x ^ sign), b) | sign);
+#endif
+}
+
+#endif

@@ -1,0 +1,65 @@
+"""The reference backend: every operation in plain NumPy, written to be read.
+
+It is the specification. Every other backend is tested against it; its own tests compare it with sums written out
+by hand and, where torch is installed, with torch. Sums run in float64 and are rounded once, at the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...errors import PyconvError
+from ...plan import DTYPES, AxisPlan, ConvPlan, Plan, PoolPlan, check_bytes
+from .activation import elementwise
+from .axis import along_axis
+from .conv import conv2d
+from .pool import max_pool2d
+
+__all__ = ["ReferenceBackend"]
+
+
+class ReferenceBackend:
+    """NumPy only; slow, exact, short."""
+
+    name = "reference"
+    api_version = 1
+    array_types = ("numpy",)
+
+    def supports(self, plan: Plan) -> str | None:
+        """None, unless an algorithm was named: it has none but the plain sum."""
+        if plan.dtype not in DTYPES:
+            return f"it computes in {' and '.join(DTYPES)}, not {plan.dtype}; pass input.astype(np.float32)"
+        if isinstance(plan, ConvPlan) and plan.algorithm not in ("auto", "direct", "measure"):
+            return f"it has no algorithm {plan.algorithm!r}"
+        if isinstance(plan, ConvPlan | PoolPlan):
+            channels = plan.in_channels if isinstance(plan, ConvPlan) else plan.channels
+            rows, columns = (size + sum(pad) for size, pad in zip(plan.in_size, plan.padding, strict=True))
+            try:
+                check_bytes(plan.op, (plan.batch, channels, rows, columns), 8, "the padded input in float64")
+            except PyconvError as error:
+                return str(error)
+        return None
+
+    def implementations(self, plan: Plan) -> list[tuple[str, str | None]]:
+        """One implementation an operation."""
+        return [("numpy", None)]
+
+    def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
+        """Weights are used as they are."""
+        return weight, bias
+
+    def run(self, plan: Plan, x: np.ndarray, prepared: Any = None, out: Any = None) -> Any:
+        """Run the plan on ``x``."""
+        if isinstance(plan, ConvPlan):
+            weight, bias = prepared
+            return conv2d(plan, x, weight, bias, out)
+        if isinstance(plan, PoolPlan):
+            return max_pool2d(plan, x, out)
+        if out is None:
+            out = np.empty(plan.out_shape, plan.dtype)
+        with np.errstate(all="ignore"):  # what is too large for float32 is inf, as on every backend
+            wide = x.astype(np.float64)
+            out[...] = along_axis(plan, wide) if isinstance(plan, AxisPlan) else elementwise(plan, wide, prepared[0])
+        return out

@@ -1,0 +1,24 @@
+"""The softmax family and glu, in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...plan import AxisPlan
+from .activation import sigmoid
+
+__all__ = ["along_axis"]
+
+
+def along_axis(plan: AxisPlan, x: np.ndarray) -> np.ndarray:
+    """The operation along the plan's axis; the largest element is subtracted first, so that exp is at most 1."""
+    if plan.op == "glu":
+        first, second = np.split(x, 2, axis=plan.axis)
+        return first * sigmoid(second)
+    if not x.size:
+        return x
+    x = -x if plan.op == "softmin" else x
+    axis = plan.axis if x.ndim else None
+    x = x - x.max(axis=axis, keepdims=True)
+    total = np.exp(x).sum(axis=axis, keepdims=True)
+    return x - np.log(total) if plan.op == "log_softmax" else np.exp(x) / total

@@ -1,0 +1,159 @@
+"""The table of the elementwise activations: one entry each, from which functions, layers and tests are made.
+
+To add one, add its entry here and its formula to the reference backend (see CONTRIBUTING).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any, NamedTuple
+
+from ..errors import ArgumentError, ShapeError
+
+__all__ = ["ACTIVATIONS", "Activation", "Parameter", "activation_parameters", "number"]
+
+
+class Parameter(NamedTuple):
+    """A number that an activation takes."""
+
+    name: str
+    default: float | None
+    """None: it must be given."""
+    meaning: str
+    rule: str = "any"
+    """'any', 'positive' (and finite), or 'not negative'."""
+
+
+class Activation(NamedTuple):
+    """An elementwise function with torch's names.
+
+    ``ulps``: the largest error that a backend may have in float32 and in float64, in units in the last place of the
+    result; 0 where every step rounds as the formula says. Below the normal numbers one unit of the smallest counts.
+    """
+
+    layer: str
+    """The layer's class name; '' if the function and the layer are written out by hand."""
+    formula: str
+    ulps: tuple[float, float] = (0, 0)
+    parameters: tuple[Parameter, ...] = ()
+    inplace: bool = False
+    """torch's function and layer take ``inplace``."""
+
+
+_ALPHA = Parameter("alpha", 1.0, "The limit at the left is -alpha.", "positive")
+_LAMBD = "Where it begins to differ from zero."
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": Activation("ReLU", "max(x, 0)", inplace=True),
+    "relu6": Activation("ReLU6", "min(max(x, 0), 6)", inplace=True),
+    "leaky_relu": Activation(
+        "LeakyReLU",
+        "x if x > 0 else negative_slope * x",
+        parameters=(Parameter("negative_slope", 0.01, "Slope at the left."),),
+        inplace=True,
+    ),
+    "elu": Activation("ELU", "x if x > 0 else alpha * (exp(x) - 1)", (2, 4), (_ALPHA,), inplace=True),
+    "selu": Activation(
+        "SELU", "1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * (exp(x) - 1))", (3, 4), inplace=True
+    ),
+    "celu": Activation("CELU", "x if x > 0 else alpha * (exp(x / alpha) - 1)", (3, 4), (_ALPHA,), inplace=True),
+    "gelu": Activation("", "x * (1 + erf(x / sqrt(2))) / 2", (6, 8)),
+    "gelu_tanh": Activation("", "x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2", (4, 6)),
+    "silu": Activation("SiLU", "x / (1 + exp(-x))", (3, 5), inplace=True),
+    "mish": Activation("Mish", "x * tanh(log(1 + exp(x)))", (4, 6), inplace=True),
+    "sigmoid": Activation("Sigmoid", "1 / (1 + exp(-x))", (2, 4)),
+    "logsigmoid": Activation("LogSigmoid", "-log(1 + exp(-x))", (3, 5)),
+    "tanh": Activation("Tanh", "(exp(2 * x) - 1) / (exp(2 * x) + 1)", (2, 4)),
+    "tanhshrink": Activation("Tanhshrink", "x - tanh(x)", (6, 8)),
+    "hardtanh": Activation(
+        "Hardtanh",
+        "min(max(x, min_val), max_val)",
+        parameters=(
+            Parameter("min_val", -1.0, "Smallest value."),
+            Parameter("max_val", 1.0, "Largest value, at least min_val."),
+        ),
+        inplace=True,
+    ),
+    "hardsigmoid": Activation("Hardsigmoid", "min(max(x + 3, 0), 6) / 6", (2, 2), inplace=True),
+    "hardswish": Activation("Hardswish", "x * min(max(x + 3, 0), 6) / 6", (2, 3), inplace=True),
+    "hardshrink": Activation(
+        "Hardshrink",
+        "x if abs(x) > lambd else 0",
+        parameters=(Parameter("lambd", 0.5, _LAMBD),),
+    ),
+    "softshrink": Activation(
+        "Softshrink",
+        "x - lambd if x > lambd else x + lambd if x < -lambd else 0",
+        parameters=(Parameter("lambd", 0.5, _LAMBD, "not negative"),),
+    ),
+    "softplus": Activation(
+        "Softplus",
+        "x if beta * x > threshold else log(1 + exp(beta * x)) / beta",
+        (4, 6),
+        (
+            Parameter("beta", 1.0, "Scale of the argument.", "positive"),
+            Parameter("threshold", 20.0, "Above it the function is x."),
+        ),
+    ),
+    "softsign": Activation("Softsign", "x / (1 + abs(x))", (2, 2)),
+    "threshold": Activation(
+        "Threshold",
+        "x if x > threshold else value",
+        parameters=(
+            Parameter("threshold", None, "Where it begins to be x."),
+            Parameter("value", None, "What it is up to there."),
+        ),
+        inplace=True,
+    ),
+}
+"""By the function's name."""
+
+
+def number(op: str, name: str, value: Any, rule: str = "any") -> float:
+    """``value`` as a float that keeps to a Parameter's rule; bool, str and complex are refused, NaN too."""
+    if isinstance(value, bool | str | bytes) or type(value).__name__ in ("bool_", "bool"):
+        raise ArgumentError(f"{op}: {name} must be a number, got {type(value).__name__} {value!r}")
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ArgumentError(f"{op}: {name} must be a number, got {type(value).__name__} {value!r}") from None
+    if found != found:
+        raise ShapeError(f"{op}: {name} must be a number, got {value!r}")
+    if rule == "positive" and not (found > 0 and isfinite(found)):
+        raise ShapeError(f"{op}: {name} must be positive and finite, got {value!r}")
+    if rule == "not negative" and found < 0:
+        raise ShapeError(f"{op}: {name} must not be negative, got {value!r}")
+    return found
+
+
+def activation_parameters(
+    who: str, op: str, given: tuple[Any, ...], named: Mapping[str, Any]
+) -> tuple[tuple[float, ...], bool]:
+    """The numbers that activation ``op`` is called with, checked and in the table's order; and its ``inplace``.
+
+    ``given`` by place, ``named`` by name, as for torch's function. ``who`` is named in errors.
+    """
+    entry = ACTIVATIONS[op]
+    names = [parameter.name for parameter in entry.parameters] + ["inplace"] * entry.inplace
+    if len(given) > len(names):
+        raise ArgumentError(f"{who}: takes at most {len(names)} parameters ({', '.join(names)}), got {len(given)}")
+    found = dict(zip(names, given, strict=False))
+    for name, value in named.items():
+        if name not in names:
+            raise ArgumentError(f"{who}: there is no parameter {name!r}; it has {', '.join(names) or 'none'}")
+        if name in found:
+            raise ArgumentError(f"{who}: {name} is given twice")
+        found[name] = value
+    inplace = found.pop("inplace", False)
+    if not isinstance(inplace, bool):
+        raise ArgumentError(f"{who}: inplace must be True or False, got {type(inplace).__name__} {inplace!r}")
+    values = []
+    for parameter in entry.parameters:
+        value = found.get(parameter.name, parameter.default)
+        if value is None:
+            raise ArgumentError(f"{who}: {parameter.name} must be given as a number")
+        values.append(number(who, parameter.name, value, parameter.rule))
+    if op == "hardtanh" and values[0] > values[1]:
+        raise ShapeError(f"{who}: min_val must be at most max_val, got {values[0]} and {values[1]}")
+    return tuple(values), inplace

@@ -1,0 +1,79 @@
+"""One case of the conformance kit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from .data import LAYOUTS, VALUES
+
+__all__ = ["Case", "Shape", "dtype_of"]
+
+Shape = tuple[int, ...]
+
+
+def dtype_of(name: str) -> np.dtype:
+    """The dtype called ``name``; bfloat16 is in the package ml_dtypes."""
+    if name == "bfloat16":
+        return np.dtype(import_module("ml_dtypes").bfloat16)
+    return np.dtype(name)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of a function of :mod:`pyconv.functional`, with data that is the same every time.
+
+    Attributes
+    ----------
+    name : str
+        Unique; also ``str(case)``, for ``pytest.mark.parametrize(..., ids=str)``.
+    op : str
+        Name of the function.
+    dtype : str
+        'float32' or 'float64'; of convolutions also 'float16' or 'bfloat16'.
+    shape, weight_shape : tuple of int
+        Of the input and, for ``conv2d``, of the weight.
+    bias : bool
+        Whether ``conv2d`` gets a bias.
+    parameters : mapping
+        The function's further arguments: stride, padding, ...
+    values, weight_values : str
+        What the arrays hold: a key of ``VALUES``.
+    layout, weight_layout : str
+        How they lie in memory: a key of ``LAYOUTS``; bias as weight.
+    out : str
+        '' for no ``out=``, 'contiguous', 'strided', or 'input' (in place).
+    """
+
+    name: str
+    op: str
+    dtype: str
+    shape: Shape
+    weight_shape: Shape = ()
+    bias: bool = True
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    values: str = "normal"
+    weight_values: str = "normal"
+    layout: str = "contiguous"
+    weight_layout: str = "contiguous"
+    out: str = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments to call the function with, made anew; without ``out`` and ``backend``."""
+        rng = np.random.default_rng(crc32(self.name.encode()))
+        dtype = dtype_of(self.dtype)
+        arrays = {"input": LAYOUTS[self.layout](VALUES[self.values](rng, self.shape, dtype))}
+        if self.weight_shape:
+            arrange, make = LAYOUTS[self.weight_layout], VALUES[self.weight_values]
+            arrays["weight"] = arrange(make(rng, self.weight_shape, dtype))
+            if self.bias:
+                arrays["bias"] = arrange(VALUES["normal"](rng, self.weight_shape[:1], dtype))
+        return {**arrays, **self.parameters}

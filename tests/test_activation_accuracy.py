@@ -1,0 +1,184 @@
+"""How far the compiled activations are from the truth, in units in the last place of the result.
+
+The kernels of float64 are first compared with values worked out to many digits; then they are the truth for those of
+float32, which are swept: a sample in every run, every float32 in the slow one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import pyconv.functional as F
+from pyconv.backends.cpu import isa
+from pyconv.plan import ACTIVATIONS
+
+ROUNDED = [op for op, entry in ACTIVATIONS.items() if entry.ulps[0]]
+
+
+@pytest.fixture(params=isa.names())
+def level(request):
+    """An instruction set, in use during the test."""
+    isa.use(request.param)
+    yield request.param
+    isa.use(None)
+
+
+def function(op):
+    """The function of an entry of the table, on the cpu backend."""
+    if op == "gelu_tanh":
+        return lambda x: F.gelu(x, "tanh", backend="cpu")
+    return lambda x: getattr(F, op)(x, backend="cpu")
+
+
+def units(got, exact, dtype):
+    """Errors in units of the exact result's last place; below the normal numbers in units of the smallest."""
+    limits = np.finfo(dtype)
+    size = np.abs(exact)
+    unit = np.spacing(np.maximum(size, float(limits.tiny)).astype(dtype)).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        error = np.abs(got.astype(np.float64) - exact) / unit
+    return np.where(size > float(limits.max), 0.0, error)  # beyond the largest number
+
+
+# At these arguments, to the last digit of float64: from mpmath 1.3 with 60 digits.
+POINTS = (-700.0, -30.0, -8.25, -2.5, -0.75, -1e-3, -1e-9, 1e-9, 1e-3, 0.4, 1.25, 6.0, 30.0)
+EXACT = {
+    "elu": """
+        -0x1.p+0 -0x1.ffffffffffcb5p-1 -0x1.ffddc19e14c82p-1 -0x1.d5f8f47ed617bp-1
+        -0x1.0e25f8a081941p-1 -0x1.0603521cac48cp-10 -0x1.12e0be801f1d9p-30 0x1.12e0be826d695p-30
+        0x1.0624dd2f1a9fcp-10 0x1.999999999999ap-2 0x1.4000000000000p+0 0x1.8000000000000p+2 0x1.e000000000000p+4
+    """,
+    "selu": """
+        -0x1.c212cc640f031p+0 -0x1.c212cc640ed4cp+0 -0x1.c1f4b24e22498p+0 -0x1.9d2110411c724p+0
+        -0x1.daf2956577dbdp-1 -0x1.cca513c33af43p-10 -0x1.e3433e21236b3p-30 0x1.20d0824cef642p-30
+        0x1.136f5983a6fd1p-10 0x1.ae5dfbddb4eb7p-2 0x1.50396cc53557fp+0 0x1.93781c1fd99cbp+2 0x1.f8562327d003ep+4
+    """,
+    "celu": """
+        -0x1.p+0 -0x1.ffffffffffcb5p-1 -0x1.ffddc19e14c82p-1 -0x1.d5f8f47ed617bp-1
+        -0x1.0e25f8a081941p-1 -0x1.0603521cac48cp-10 -0x1.12e0be801f1d9p-30 0x1.12e0be826d695p-30
+        0x1.0624dd2f1a9fcp-10 0x1.999999999999ap-2 0x1.4000000000000p+0 0x1.8000000000000p+2 0x1.e000000000000p+4
+    """,
+    "gelu": """
+        -0x0.0p+0 -0x1.601c52358b95dp-651 -0x1.78a57d1131dd6p-51 -0x1.fcb21edddc41dp-7
+        -0x1.5c19804106bbap-3 -0x1.05ef51a247ab0p-11 -0x1.12e0be7ebf6f8p-31 0x1.12e0be861b632p-31
+        0x1.065a68bbed948p-11 0x1.0c75f3687c65cp-2 0x1.1e312ba896bcdp+0 0x1.7ffffff9a4da6p+2 0x1.e000000000000p+4
+    """,
+    "gelu_tanh": """
+        -0x0.0p+0 -0x0.0p+0 -0x1.2fcab162c37d5p-74 -0x1.ee47fec535d83p-7
+        -0x1.5c3da3f4bfcf3p-3 -0x1.05ef51a24868bp-11 -0x1.12e0be7ebf6f8p-31 0x1.12e0be861b632p-31
+        0x1.065a68bbecd6dp-11 0x1.0c73fa43e2edbp-2 0x1.1e22849c0795ep+0 0x1.7fffffffe8cd2p+2 0x1.e000000000000p+4
+    """,
+    "silu": """
+        -0x1.7aa3cdf7f304ep-1001 -0x1.8b172b681b4f3p-39 -0x1.1a6fc3fefc857p-9 -0x1.8464d56e81a59p-3
+        -0x1.ecc811916943cp-3 -0x1.06034f40081d8p-11 -0x1.12e0be801f1d9p-31 0x1.12e0be84bbb51p-31
+        0x1.06466b1e2d220p-11 0x1.ea71e7023edeap-3 0x1.f178cf2b539bdp-1 0x1.7f0cee669c420p+2 0x1.dfffffffffceap+4
+    """,
+    "mish": """
+        -0x1.7aa3cdf7f304ep-1001 -0x1.8b172b681b638p-39 -0x1.1a7935481308ep-9 -0x1.93145fb8cfb99p-3
+        -0x1.1b216e3145753p-2 -0x1.3a67af5b39411p-11 -0x1.49da7e332950ap-31 0x1.49da7e391078ep-31
+        0x1.3abd9595f372ap-11 0x1.27f79ecd8b7b9p-2 0x1.21c240940761ap+0 0x1.7ffecc47ed6a7p+2 0x1.e000000000000p+4
+    """,
+    "sigmoid": """
+        0x1.14f2b0fb9307fp-1010 0x1.a56e0c2ac7cbfp-44 0x1.11e0be0e88435p-12 0x1.36b7112534847p-4
+        0x1.4885610b9b828p-2 0x1.ffbe76c90fd99p-2 0x1.fffffffbb47d0p-2 0x1.0000000225c18p-1
+        0x1.0020c49b78133p-1 0x1.32873061674b2p-1 0x1.8dfa3f55dc7cbp-1 0x1.febbe888d0580p-1 0x1.ffffffffffcb5p-1
+    """,
+    "logsigmoid": """
+        -0x1.5e00000000000p+9 -0x1.e00000000001ap+4 -0x1.080223d3ccffcp+3 -0x1.4a190f0e6368ap+1
+        -0x1.2309fa6f08bb8p+0 -0x1.6325bd58ad4aep-1 -0x1.62e42ff3ef21fp-1 -0x1.62e42feb581c0p-1
+        -0x1.62a2aaea15bd9p-1 -0x1.06a9ef66d05ffp-1 -0x1.01f9b27528a73p-2 -0x1.447e35674b30ep-9 -0x1.a56e0c2ac7e1ap-44
+    """,
+    "tanh": """
+        -0x1.p+0 -0x1.p+0 -0x1.fffffb6b5ecf3p-1 -0x1.f9258260a71c2p-1
+        -0x1.45323e552f228p-1 -0x1.0624d77516ce2p-10 -0x1.12e0be826d695p-30 0x1.12e0be826d695p-30
+        0x1.0624d77516ce2p-10 0x1.8511573c242d6p-2 0x1.b2523bb6b2deep-1 0x1.fffe63abe253cp-1 0x1.p+0
+    """,
+    "tanhshrink": """
+        -0x1.5d80000000000p+9 -0x1.d000000000000p+4 -0x1.d000009294262p+2 -0x1.836d3ecfac71fp+0
+        -0x1.d66e0d5686ebfp-4 -0x1.6e80f467abf06p-32 -0x1.a68cd9e985016p-92 0x1.a68cd9e985016p-92
+        0x1.6e80f467abf06p-32 0x1.488425d756c3ep-6 0x1.9b5b88929a424p-2 0x1.4000338a83b59p+2 0x1.d000000000000p+4
+    """,
+    "hardsigmoid": """
+        0x0.0p+0 0x0.0p+0 0x0.0p+0 0x1.5555555555555p-4
+        0x1.8000000000000p-2 0x1.ffd44f3078264p-2 0x1.fffffffd22fe0p-2 0x1.000000016e810p-1
+        0x1.0015d867c3ecep-1 0x1.2222222222222p-1 0x1.6aaaaaaaaaaabp-1 0x1.p+0 0x1.p+0
+    """,
+    "hardswish": """
+        0x0.0p+0 0x0.0p+0 0x0.0p+0 -0x1.aaaaaaaaaaaabp-3
+        -0x1.2000000000000p-2 -0x1.060e7e8f99ad3p-11 -0x1.12e0be80e3e18p-31 0x1.12e0be83f6f12p-31
+        0x1.063b3bce9b925p-11 0x1.d0369d0369d04p-3 0x1.c555555555555p-1 0x1.8000000000000p+2 0x1.e000000000000p+4
+    """,
+    "softplus": """
+        0x1.14f2b0fb9307fp-1010 0x1.a56e0c2ac7e1ap-44 0x1.11e9e67fdfe4dp-12 0x1.4321e1cc6d13fp-4
+        0x1.8c27e9bc22ee1p-2 0x1.62a2aaea15bd9p-1 0x1.62e42feb581c0p-1 0x1.62e42ff3ef21fp-1
+        0x1.6325bd58ad4aep-1 0x1.d376bc339d2ccp-1 0x1.807e6c9d4a29dp+0 0x1.80288fc6ace96p+2 0x1.e000000000000p+4
+    """,
+    "softsign": """
+        -0x1.ff45057a56ea7p-1 -0x1.ef7bdef7bdef8p-1 -0x1.c8a60dd67c8a6p-1 -0x1.6db6db6db6db7p-1
+        -0x1.b6db6db6db6dbp-2 -0x1.05e1d27a3ee9cp-10 -0x1.12e0be7dd0d1ep-30 0x1.12e0be7dd0d1ep-30
+        0x1.05e1d27a3ee9cp-10 0x1.2492492492492p-2 0x1.1c71c71c71c72p-1 0x1.b6db6db6db6dbp-1 0x1.ef7bdef7bdef8p-1
+    """,
+}
+
+
+@pytest.mark.parametrize("op", EXACT)
+def test_float64_at_points(level, op):
+    got = function(op)(np.array(POINTS))
+    error = units(got, np.array([float.fromhex(value) for value in EXACT[op].split()]), np.float64)
+    assert error.max() <= ACTIVATIONS[op].ulps[1], dict(zip(POINTS, error, strict=True))
+
+
+def test_every_rounded_function_has_points():
+    assert set(EXACT) == set(ROUNDED)
+
+
+def worst(op, bits):
+    """The largest error over the finite float32 with these bit patterns."""
+    x = bits.astype(np.uint32).view(np.float32)
+    x = x[np.isfinite(x)]
+    if not x.size:
+        return 0.0, 0.0
+    error = units(function(op)(x), function(op)(x.astype(np.float64)), np.float32)
+    place = int(error.argmax())
+    return float(error[place]), float(x[place])
+
+
+@pytest.mark.parametrize("op", ROUNDED)
+def test_sample_of_float32(level, op):
+    """Every 20011th float32: both signs, every exponent."""
+    found, at = worst(op, np.arange(0, 2**32, 20011, dtype=np.uint64))
+    assert found <= ACTIVATIONS[op].ulps[0], f"{op}({at!r})"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", ROUNDED)
+def test_every_float32(level, op):
+    """All of them; with -s it prints the largest error."""
+    step = 2**24
+    found, at = max(worst(op, np.arange(low, low + step, dtype=np.uint64)) for low in range(0, 2**32, step))
+    print(f"{level} {op}: {found:.3f} ulp at {at!r}")
+    assert found <= ACTIVATIONS[op].ulps[0]
+
+
+def test_denormals_stay_as_they_are(level):
+    values = np.float32([1e-42, -1e-42, 1e-45])
+    for op in ("tanh", "elu", "relu6", "softsign"):
+        np.testing.assert_array_equal(function(op)(np.abs(values)), np.abs(values))
+    np.testing.assert_array_equal(function("tanh")(values), values)
+    assert (function("sigmoid")(np.float32([-100, -103])) > 0).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("op", ["softmax", "log_softmax"])
+def test_long_sums_stay_exact(level, op, dtype):
+    """The error of a sum of a hundred thousand terms is no larger than that of one; float64 by its halves."""
+    x = np.random.default_rng(0).standard_normal((2, 100_000)).astype(dtype)
+    wide = x.astype(np.longdouble)
+    wide = wide - wide.max(axis=1, keepdims=True)
+    total = np.exp(wide).sum(axis=1, keepdims=True)
+    exact = np.exp(wide) / total if op == "softmax" else wide - np.log(total)
+    for axis, array in ((1, x), (0, np.ascontiguousarray(x.T))):
+        got = getattr(F, op)(array, axis, backend="cpu")
+        error = np.abs((got if axis else got.T) - exact) / np.spacing(np.abs(exact).astype(dtype))
+        assert float(error.max()) <= 4
