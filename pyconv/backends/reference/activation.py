@@ -32,10 +32,14 @@ def _elu(x: Array, alpha: float, scale: float = 1.0) -> Array:
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0) * scale))
 
 
+# (x - tanh(x)) / x**3 in powers of x**2
+_TANHSHRINK = (1 / 3, -2 / 15, 17 / 315, -62 / 2835, 1382 / 155925, -21844 / 6081075, 929569 / 638512875)
+
+
 def _tanhshrink(x: Array) -> Array:
     """X - tanh(x); for small x by the series of the difference, which cancels otherwise."""
     z = np.minimum(x * x, 0.01)
-    series = 1 / 3 - z * (2 / 15 - z * (17 / 315 - z * (62 / 2835 - z * (1382 / 155925 - z * (21844 / 6081075)))))
+    series = np.polynomial.polynomial.polyval(z, _TANHSHRINK)
     return np.where(np.abs(x) < 0.1, x * z * series, x - np.tanh(x))
 
 
