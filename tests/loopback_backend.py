@@ -18,7 +18,7 @@ class Loopback(ReferenceBackend):
     def prepare(self, plan, weight=None, bias=None):
         """Once for a layer: taps first, so that each tap's matrices lie together; one matrix a group."""
         if not isinstance(plan, ConvPlan):
-            return None
+            return super().prepare(plan, weight, bias)
         taps = np.moveaxis(weight.astype(plan.dtype), (2, 3), (0, 1))
         return taps.reshape(*plan.kernel, plan.groups, -1, taps.shape[-1]), 0 if bias is None else bias[:, None, None]
 

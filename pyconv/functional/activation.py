@@ -39,7 +39,7 @@ __all__ = [
     "softmin",
 ]
 
-_known = Known()  # gelu's calls
+_known = {op: Known() for op in ACTIVATIONS}
 
 _COMMON = """
     out : array, optional
@@ -121,7 +121,7 @@ def _accuracy(entry: Activation) -> str:
 
 def _function(op: str, entry: Activation) -> Callable[..., Any]:
     """The function of an entry of the table, with the signature and the documentation that follow from it."""
-    known = Known()
+    known = _known[op]
 
     def plan_call(input: Any, *given: Any, out: Any = None, **named: Any) -> Call:
         parameters, inplace = activation_parameters(op, op, given, named)
@@ -187,11 +187,11 @@ def gelu(input: Any, approximate: str = "none", *, out: Any = None, backend: str
     ShapeError, DTypeError, ArgumentError, OutputError, BackendError
         As :func:`conv2d`.
     """
-    key = ("gelu", approximate, backend)
-    result = _known.run(input, None, None, out, key)
+    key = (approximate, backend)
+    result = _known["gelu"].run(input, None, None, out, key)
     if result is not None:
         return result
-    return run(plan_call_activation(gelu_op("gelu", approximate), input, out), input, backend, _known, key)
+    return run(plan_call_activation(gelu_op("gelu", approximate), input, out), input, backend, _known["gelu"], key)
 
 
 @planned_by(lambda *, input, weight, out: plan_call_prelu(input, weight, out))

@@ -61,5 +61,5 @@ class ReferenceBackend:
             out = np.empty(plan.out_shape, plan.dtype)
         with np.errstate(all="ignore"):  # what is too large for float32 is inf, as on every backend
             wide = x.astype(np.float64)
-            out[...] = along_axis(plan, wide) if isinstance(plan, AxisPlan) else elementwise(plan, wide, prepared[0])
+            out[...] = along_axis(plan, wide) if isinstance(plan, AxisPlan) else elementwise(plan, wide, prepared)
         return out

@@ -72,10 +72,10 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
 """The formulas of the table in pyconv/plan/activations.py."""
 
 
-def elementwise(plan: ElementwisePlan, x: Array, weight: Any) -> Array:
+def elementwise(plan: ElementwisePlan, x: Array, prepared: Any) -> Array:
     """The activation of ``x``, whose parameters are rounded to the plan's dtype, as torch does it."""
     if plan.op == "prelu":
-        slopes = weight.astype(np.float64)
+        slopes = prepared[0].astype(np.float64)
         if plan.weights > 1:
             slopes = slopes.reshape(-1, *[1] * (x.ndim - 2))
         return np.where(x > 0, x, x * slopes)
