@@ -14,6 +14,7 @@ from helpers import output_of, refused
 import pyconv
 import pyconv.functional as F
 from pyconv import testing
+from pyconv.backends.cuda import elementwise
 from pyconv.errors import ArgumentError, BackendError, DeviceError, OutputError
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
@@ -36,7 +37,12 @@ def place(request, monkeypatch):
 
 
 LAYOUTS = ("contiguous", "channels_last", "transposed", "fortran")  # those that stay as they are on a device
-CASES = [case for case in testing.cases() if case.layout in LAYOUTS and case.weight_layout in LAYOUTS and not case.out]
+OPERATIONS = {"conv2d", "max_pool2d", *elementwise.ACTIVATIONS}
+CASES = [
+    case
+    for case in testing.cases()
+    if case.op in OPERATIONS and case.layout in LAYOUTS and case.weight_layout in LAYOUTS and not case.out
+]
 
 
 @pytest.mark.parametrize("case", CASES[::5], ids=str)

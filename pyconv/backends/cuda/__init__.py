@@ -96,6 +96,7 @@ class CudaBackend:
             return conv.run(self._room, plan, x, prepared, out)
         if isinstance(plan, PoolPlan):
             return pool.run(self._room, plan, x, out)
+        assert isinstance(plan, ElementwisePlan)  # supports() refuses the others
         return elementwise.run(self._room, plan, x, out)
 
     def describe(self) -> dict[str, str]:
