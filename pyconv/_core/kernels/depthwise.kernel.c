@@ -153,8 +153,8 @@ typedef void filter(const window *given, real bias, real *out, int64_t out_strid
     }
 
 FIXED(3, 1, 1) FIXED(3, 1, 4) FIXED(3, 2, 1) FIXED(3, 2, 2)
-FIXED(5, 1, 1) FIXED(5, 1, 4) FIXED(5, 2, 1) FIXED(5, 2, 2)
-FIXED(7, 1, 1) FIXED(7, 1, 4) FIXED(7, 2, 1) FIXED(7, 2, 2)
+FIXED(5, 2, 1) FIXED(5, 2, 2)
+FIXED(7, 2, 1) FIXED(7, 2, 2)
 ANY(1, 1, 1) ANY(1, 1, 2) ANY(1, 4, 1) ANY(1, 4, 2) ANY(2, 1, 1)
 
 /* How a plan is computed: blocks of rows x vectors, and the rest in blocks of one row. */
@@ -171,12 +171,8 @@ static method choose_method(const pc_depthwise *conv)
     if (square && size == 3) {
         return conv->stride_w == 1 ? (method){4, 1, fixed_3_1_4, fixed_3_1_1} : (method){2, 1, fixed_3_2_2, fixed_3_2_1};
     }
-    if (square && size == 5) {
-        return conv->stride_w == 1 ? (method){4, 1, fixed_5_1_4, fixed_5_1_1} : (method){2, 1, fixed_5_2_2, fixed_5_2_1};
-    }
-    if (square && size == 7) {
-        return conv->stride_w == 1 ? (method){4, 1, fixed_7_1_4, fixed_7_1_1} : (method){2, 1, fixed_7_2_2, fixed_7_2_1};
-    }
+    if (square && size == 5 && conv->stride_w == 2) return (method){2, 1, fixed_5_2_2, fixed_5_2_1};
+    if (square && size == 7 && conv->stride_w == 2) return (method){2, 1, fixed_7_2_2, fixed_7_2_1};
     if (conv->stride_w == 2) return (method){1, 1, any_2_1_1, any_2_1_1};
     const int two = conv->out_w > LANES;
     if (conv->stride_h == 1 && conv->dilation_h == 1 && conv->kernel_h >= ROWS) {

@@ -96,7 +96,8 @@ def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated.
 
     Two multiply-adds a cycle, of which 85 in a hundred are reached; about 50 cycles each time that a tile takes up its
-    sums and puts them down; and 120 to turn a vector of channels of as many pixels into rows (measured).
+    sums and puts them down; 120 to turn a vector of channels of as many pixels into rows; and up to 8 for each cache
+    line of input, where the channels of a part lie in more pages than the processor keeps at hand (measured).
     """
     lanes = runtime.lanes(level, _is_double(plan))
     pixels = plan.out_size[0] * plan.out_size[1]
@@ -107,7 +108,11 @@ def cycles(plan: ConvPlan, level: int) -> float:
     products = rows * columns * per_in * vectors / 2 / 0.85
     taking_up = 50 * blocks * rows * columns / runtime.block_pixels(level, _is_double(plan)) * ceil_div(per_in, _CHUNK)
     turning = 120 * ceil_div(pixels, lanes) * vectors
-    return plan.groups * (products + taking_up + turning)
+    width = plan.in_size[1] * (8 if _is_double(plan) else 4)
+    lines = blocks * per_in * plan.out_size[0] * plan.kernel[0] * ceil_div(width, 64)
+    pages = min(plan.in_size[0] * width / 4096, 1.0) * min(per_in, _CHUNK)
+    fetching = lines * 8 * max(pages - 64, 0) / 64
+    return plan.groups * (products + taking_up + turning + fetching)
 
 
 def cost(plan: ConvPlan) -> Cost:

@@ -20,6 +20,7 @@ _LEAST_ROWS = 16
 """Rows of a band: each band reads again what the kernel reaches of its neighbours."""
 
 
+_MOST_MULTIPLIER = 4
 _MOST_SCRATCH = 2**24
 _VECTOR_BYTES = 64  # of the widest instruction set
 _MOST_ROWS = 4  # output rows that are computed together
@@ -47,6 +48,8 @@ def refusal(plan: ConvPlan) -> str | None:
         return f"algorithm={plan.algorithm!r} was asked for"
     if plan.groups != plan.in_channels:
         return f"a group has {plan.in_channels // plan.groups} input channels, it takes one"
+    if plan.out_channels // plan.groups > _MOST_MULTIPLIER:
+        return f"more than {_MOST_MULTIPLIER} output channels of each input channel share their loads better elsewhere"
     if plan.layout != "nchw":
         return f"the input's layout is {plan.layout}, it takes nchw"
     if plan.stride[1] > 2:
