@@ -18,7 +18,7 @@ from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import direct, estimate, isa
 from .arrays import into_rows
-from .cut import BRIEF_FLOPS, ceil_div, shares, threads_for
+from .cut import BRIEF_FLOPS, ceil_div, is_double_plan, shares, threads_for
 
 __all__ = ["Cut", "Packed", "cost", "cut", "cycles", "label", "prepare", "prepare_key", "refusal", "run", "work"]
 
@@ -56,15 +56,14 @@ class Cut(NamedTuple):
     """Bytes of scratch memory a task needs."""
 
 
-def _is_double(plan: ConvPlan) -> bool:
-    return plan.dtype == "float64"
-
-
 def label(plan: ConvPlan) -> str:
     """The implementation's name, with its tile."""
     level = isa.current()
-    vectors, pixels = runtime.block_vectors(level, _is_double(plan)), runtime.block_pixels(level, _is_double(plan))
-    return f"channels_{pixels}x{vectors * runtime.lanes(level, _is_double(plan))}_{isa.name()}"
+    vectors, pixels = (
+        runtime.block_vectors(level, is_double_plan(plan)),
+        runtime.block_pixels(level, is_double_plan(plan)),
+    )
+    return f"channels_{pixels}x{vectors * runtime.lanes(level, is_double_plan(plan))}_{isa.name()}"
 
 
 def refusal(plan: ConvPlan) -> str | None:
@@ -99,16 +98,19 @@ def cycles(plan: ConvPlan, level: int) -> float:
     sums and puts them down; 120 to turn a vector of channels of as many pixels into rows; and up to 8 for each cache
     line of input, where the channels of a part lie in more pages than the processor keeps at hand (measured).
     """
-    lanes = runtime.lanes(level, _is_double(plan))
+    is_double = is_double_plan(plan)
+    lanes = runtime.lanes(level, is_double)
     pixels = plan.out_size[0] * plan.out_size[1]
     vectors = ceil_div(plan.out_channels // plan.groups, lanes)
-    blocks = ceil_div(vectors, runtime.block_vectors(level, _is_double(plan)))
+    blocks = ceil_div(vectors, runtime.block_vectors(level, is_double))
     per_in = plan.in_channels // plan.groups
     rows, columns = (float(np.diff(_inside(plan, axis)).sum()) for axis in (0, 1))
     products = rows * columns * per_in * vectors / 2 / 0.85
-    taking_up = 50 * blocks * rows * columns / runtime.block_pixels(level, _is_double(plan)) * ceil_div(per_in, _CHUNK)
+    taking_up = (
+        50 * blocks * rows * columns / runtime.block_pixels(level, is_double) * ceil_div(per_in, _CHUNK)
+    )
     turning = 120 * ceil_div(pixels, lanes) * vectors
-    width = plan.in_size[1] * (8 if _is_double(plan) else 4)
+    width = plan.in_size[1] * (8 if is_double else 4)
     lines = blocks * per_in * plan.out_size[0] * plan.kernel[0] * ceil_div(width, 64)
     pages = min(plan.in_size[0] * width / 4096, 1.0) * min(per_in, _CHUNK)
     fetching = lines * 8 * max(pages - 64, 0) / 64
@@ -148,7 +150,7 @@ def _tiles(plan: ConvPlan, pixels: int, band: int) -> tuple[np.ndarray, np.ndarr
 
 def cut(plan: ConvPlan, level: int, count: int) -> Cut:
     """Cut the plan into tasks for ``count`` threads; the result does not depend on how."""
-    is_double = _is_double(plan)
+    is_double = is_double_plan(plan)
     itemsize = 8 if is_double else 4
     lanes, block = runtime.lanes(level, is_double), runtime.block_vectors(level, is_double)
     vectors = ceil_div(plan.out_channels // plan.groups, lanes)
@@ -182,7 +184,7 @@ def cut(plan: ConvPlan, level: int, count: int) -> Cut:
 
 @lru_cache(maxsize=256)
 def _tasks(plan: ConvPlan, level: int, count: int) -> conv.ChannelsTasks:
-    return conv.ChannelsTasks(level, _is_double(plan), count, plan, cut(plan, level, count))
+    return conv.ChannelsTasks(level, is_double_plan(plan), count, plan, cut(plan, level, count))
 
 
 def prepare_key(plan: ConvPlan) -> Hashable:
@@ -195,7 +197,7 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Pack
 
     Then 0 * inf from the padding would be missing from the sums.
     """
-    level, is_double = isa.current(), _is_double(plan)
+    level, is_double = isa.current(), is_double_plan(plan)
     lanes = runtime.lanes(level, is_double)
     block = runtime.block_vectors(level, is_double) * lanes
     groups, per_out, per_in = plan.groups, plan.out_channels // plan.groups, plan.in_channels // plan.groups

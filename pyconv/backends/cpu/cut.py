@@ -9,7 +9,7 @@ from ..._core import runtime
 from ...plan import ConvPlan
 from . import isa, wake
 
-__all__ = ["BRIEF_FLOPS", "ceil_div", "shares", "threads_for"]
+__all__ = ["BRIEF_FLOPS", "ceil_div", "is_double_plan", "shares", "threads_for"]
 
 BRIEF_FLOPS = 200_000
 """Below this, a few microseconds, other Python threads are not let run meanwhile: the switch would cost as much."""
@@ -18,6 +18,11 @@ BRIEF_FLOPS = 200_000
 def ceil_div(a: int, b: int) -> int:
     """``a / b``, rounded up."""
     return -(-a // b)
+
+
+def is_double_plan(plan: ConvPlan) -> bool:
+    """Whether the kernels for float64 run it."""
+    return plan.dtype == "float64"
 
 
 @lru_cache(maxsize=8)

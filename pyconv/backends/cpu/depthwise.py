@@ -12,7 +12,7 @@ from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import estimate, isa
 from .arrays import into_rows
-from .cut import BRIEF_FLOPS, ceil_div, threads_for
+from .cut import BRIEF_FLOPS, ceil_div, is_double_plan, threads_for
 
 __all__ = ["Given", "cost", "label", "prepare", "prepare_key", "refusal", "run", "work"]
 
@@ -64,7 +64,7 @@ def _scratch(plan: ConvPlan) -> int:
 
     A mask is counted as a whole vector: where it is smaller, the rest is room for aligning what follows.
     """
-    vectors = plan.out_size[1] // runtime.lanes(isa.current(), plan.dtype == "float64") + 2
+    vectors = plan.out_size[1] // runtime.lanes(isa.current(), is_double_plan(plan)) + 2
     masks = vectors * plan.kernel[1] * plan.stride[1] * _VECTOR_BYTES
     return masks + plan.in_size[1] * 8 + _VECTOR_BYTES + (plan.kernel[0] + _MOST_ROWS) * 8
 
@@ -76,7 +76,7 @@ def _tasks(plan: ConvPlan, level: int, count: int) -> conv.DepthwiseTasks:
     if count > 1:
         parts = max(min(planes, 4 * count), 1)
         bands = min(ceil_div(4 * count, parts), max(plan.out_size[0] // _LEAST_ROWS, 1))
-    return conv.DepthwiseTasks(level, plan.dtype == "float64", count, plan, parts, bands, _scratch(plan))
+    return conv.DepthwiseTasks(level, is_double_plan(plan), count, plan, parts, bands, _scratch(plan))
 
 
 def cost(plan: ConvPlan) -> Cost:

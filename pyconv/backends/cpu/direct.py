@@ -13,7 +13,7 @@ from ...plan import ConvPlan, Cost
 from . import estimate, isa
 from .arrays import into, into_rows
 from .bands import LARGEST_BAND, Bands, bands, is_flat, packed_elements, packed_line, reads_in_place
-from .cut import BRIEF_FLOPS, threads_for
+from .cut import BRIEF_FLOPS, is_double_plan, threads_for
 from .tiles import Tiling, choose
 
 __all__ = ["Prepared", "cost", "cycles", "label", "pack", "prepare", "prepare_key", "refusal", "run", "work"]
@@ -28,12 +28,8 @@ class Prepared(NamedTuple):
     bias: np.ndarray
 
 
-def _is_double(plan: ConvPlan) -> bool:
-    return plan.dtype == "float64"
-
-
 def _tiling(plan: ConvPlan, level: int) -> Tiling:
-    return choose(plan.out_channels // plan.groups, packed_line(plan), level, _is_double(plan))
+    return choose(plan.out_channels // plan.groups, packed_line(plan), level, is_double_plan(plan))
 
 
 @lru_cache(maxsize=256)
@@ -43,7 +39,7 @@ def _cut(plan: ConvPlan, tiling: Tiling, count: int) -> Bands:
 
 @lru_cache(maxsize=256)
 def _tasks(plan: ConvPlan, tiling: Tiling, level: int, count: int) -> conv.DirectTasks:
-    return conv.DirectTasks(level, _is_double(plan), count, _cut(plan, tiling, count))
+    return conv.DirectTasks(level, is_double_plan(plan), count, _cut(plan, tiling, count))
 
 
 def label(plan: ConvPlan) -> str:
@@ -76,7 +72,7 @@ def cycles(plan: ConvPlan, level: int) -> float:
     if not reads_in_place(plan):
         packed = per_in * packed_elements(plan)
         in_vectors = plan.stride[1] <= 2 and plan.layout != "nhwc"
-        packing = 6 * packed / runtime.lanes(level, _is_double(plan)) if in_vectors else 2 * packed
+        packing = 6 * packed / runtime.lanes(level, is_double_plan(plan)) if in_vectors else 2 * packed
     return plan.groups * (tap * per_in * plan.kernel[0] * plan.kernel[1] + packing)
 
 

@@ -19,7 +19,7 @@ from ...plan import ConvPlan, Cost
 from . import channels, direct, estimate, isa
 from .arrays import into_rows
 from .cache import WORKING_SET
-from .cut import ceil_div, shares, threads_for
+from .cut import ceil_div, is_double_plan, shares, threads_for
 
 __all__ = ["Grid", "Transformed", "cost", "grid", "label", "prepare", "prepare_key", "refusal", "run", "work"]
 
@@ -99,7 +99,7 @@ def _cycles(plan: ConvPlan, level: int) -> float:
     (measured on Emerald Rapids); weights that do not stay in the cache come at 8 bytes a cycle. Transforming weights,
     unless they are kept, takes some 500 cycles for each pair of channels.
     """
-    is_double = plan.dtype == "float64"
+    is_double = is_double_plan(plan)
     lanes, itemsize = runtime.lanes(level, is_double), 8 if is_double else 4
     tiles_h, tiles_w = ceil_div(plan.out_size[0], _TILE), ceil_div(plan.out_size[1], _TILE)
     pairs, rate = plan.in_channels * plan.out_channels, 2 * lanes * 5 / 6
@@ -125,7 +125,7 @@ def cost(plan: ConvPlan) -> Cost:
 
 def grid(plan: ConvPlan, level: int, count: int) -> Grid:
     """Cut the plan's tiles into tasks for ``count`` threads; the result does not depend on how."""
-    is_double = plan.dtype == "float64"
+    is_double = is_double_plan(plan)
     lanes, itemsize = runtime.lanes(level, is_double), 8 if is_double else 4
     block_vectors = runtime.block_vectors(level, is_double)
     vectors = ceil_div(plan.out_channels, lanes)
@@ -169,7 +169,7 @@ def grid(plan: ConvPlan, level: int, count: int) -> Grid:
 
 @lru_cache(maxsize=256)
 def _tasks(plan: ConvPlan, level: int, count: int) -> conv.WinogradTasks:
-    return conv.WinogradTasks(level, plan.dtype == "float64", count, plan, grid(plan, level, count))
+    return conv.WinogradTasks(level, is_double_plan(plan), count, plan, grid(plan, level, count))
 
 
 def prepare_key(plan: ConvPlan) -> Hashable:
@@ -179,7 +179,7 @@ def prepare_key(plan: ConvPlan) -> Hashable:
 
 def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Transformed | None:
     """Transform the weights in float64; None if they are not finite or become so, which only direct sums show right."""
-    level, is_double = isa.current(), plan.dtype == "float64"
+    level, is_double = isa.current(), is_double_plan(plan)
     lanes = runtime.lanes(level, is_double)
     block = runtime.block_vectors(level, is_double) * lanes
     padded = ceil_div(plan.out_channels, lanes) * lanes
