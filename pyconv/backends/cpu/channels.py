@@ -106,9 +106,7 @@ def cycles(plan: ConvPlan, level: int) -> float:
     per_in = plan.in_channels // plan.groups
     rows, columns = (float(np.diff(_inside(plan, axis)).sum()) for axis in (0, 1))
     products = rows * columns * per_in * vectors / 2 / 0.85
-    taking_up = (
-        50 * blocks * rows * columns / runtime.block_pixels(level, is_double) * ceil_div(per_in, _CHUNK)
-    )
+    taking_up = 50 * blocks * rows * columns / runtime.block_pixels(level, is_double) * ceil_div(per_in, _CHUNK)
     turning = 120 * ceil_div(pixels, lanes) * vectors
     width = plan.in_size[1] * (8 if is_double else 4)
     lines = blocks * per_in * plan.out_size[0] * plan.kernel[0] * ceil_div(width, 64)
