@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import errors, functional, nn
+from .context import precision
 from .nn import *  # noqa: F403  # every layer: nn.__all__
 from .registry import backends, set_backend, use_backend
 from .report import Explanation, explain, show_config
@@ -20,6 +21,7 @@ __all__ = [
     "functional",
     "get_num_threads",
     "nn",
+    "precision",
     "set_backend",
     "set_num_threads",
     "show_config",

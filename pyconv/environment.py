@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from .errors import ConfigurationError
 
-__all__ = ["choice", "integer", "text"]
+__all__ = ["choice", "integer", "places", "text"]
 
 
 def text(name: str) -> str | None:
     """The stripped value of ``name``; None if it is unset or empty."""
-    return os.environ.get(name, "").strip() or None
+    environ = os.environ
+    values = getattr(environ, "_data", None)  # os.environ itself takes a microsecond to say that it is not there
+    if isinstance(values, dict) and environ.encodekey(name) not in values:
+        return None
+    return environ.get(name, "").strip() or None
+
+
+def places(*names: str) -> tuple[tuple[Any, ...], ...] | None:
+    """What has to stay the same for variables to: see ``places`` of :class:`pyconv.registry.Settings`."""
+    environ = os.environ
+    values = getattr(environ, "_data", None)
+    if not isinstance(values, dict):
+        return None  # somebody put another mapping there
+    keys = [environ.encodekey(name) for name in names]
+    read = [(values, key, values[key]) if key in values else (values, key) for key in keys]
+    return ((os.__dict__, "environ", environ), *read)
 
 
 def integer(name: str, low: int, high: int) -> int | None:

@@ -8,14 +8,14 @@ replaced silently; only automatic choice goes on to the next one.
 from __future__ import annotations
 
 import contextlib
-import os
 import warnings
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, cast
 
+from . import context, environment
 from .backends import API_VERSION, BUILTIN, BackendInfo
 from .errors import ArgumentError, BackendError, BackendWarning, ConfigurationError
 from .plan import Plan
@@ -79,9 +79,9 @@ class Backend(Protocol):
 
 
 class Settings(NamedTuple):
-    """The objects that decide which backend is chosen: while they are the same objects, the same one is chosen."""
+    """The objects that decide backend and precision: while they are the same objects, so are these."""
 
-    variable: ContextVar[Any] | None
+    variable: ContextVar[Any]
     value: Any
     """What ``variable`` has to hold."""
     places: tuple[tuple[Any, ...], ...]
@@ -100,7 +100,6 @@ class BackendStatus(NamedTuple):
 
 
 _interned: dict[tuple[str, ...], tuple[str, ...]] = {}  # equal names are the same object, for Settings
-_context: ContextVar[tuple[str, ...] | None] = ContextVar("pyconv_backend", default=None)
 _default: tuple[str, ...] | None = None
 
 
@@ -234,8 +233,7 @@ def _names(value: Any, origin: str) -> tuple[str, ...]:
     return _interned.setdefault(names, names)
 
 
-@contextlib.contextmanager
-def use_backend(name: str | None) -> Iterator[None]:
+def use_backend(name: str | None) -> contextlib.AbstractContextManager[None]:
     """Use a backend inside a ``with`` block, in this thread or task only.
 
     Parameters
@@ -249,11 +247,7 @@ def use_backend(name: str | None) -> Iterator[None]:
     ConfigurationError
         If there is no backend of that name.
     """
-    token = _context.set(None if name is None else _names(name, "use_backend"))
-    try:
-        yield
-    finally:
-        _context.reset(token)
+    return context.asking(backend=None if name is None else _names(name, "use_backend"))
 
 
 def set_backend(name: str | None) -> None:
@@ -278,38 +272,26 @@ def _from_environment(value: str) -> tuple[str, ...]:
     return _names(value, f"PYCONV_BACKEND={value!r}")
 
 
-def _environment() -> str:
-    """PYCONV_BACKEND's value, or nothing."""
-    environ = os.environ
-    values = getattr(environ, "_data", None)  # os.environ itself takes a microsecond to say that it is not there
-    if isinstance(values, dict) and environ.encodekey("PYCONV_BACKEND") not in values:
-        return ""
-    return environ.get("PYCONV_BACKEND", "").strip()
-
-
 def requested(argument: Any = None) -> tuple[str, ...] | None:
     """The names that were asked for, by order of precedence; None where the choice is automatic."""
     if argument is not None:
         return _names(argument, "backend=")
-    names = _context.get() or _default
+    names = context.asked.get().backend or _default
     if names is None:
-        value = _environment()
+        value = environment.text("PYCONV_BACKEND")
         names = _from_environment(value) if value else None
     return names
 
 
 def settings(argument: Any = None) -> Settings | None:
-    """What :func:`requested` goes by, to be compared without calling it; None if it cannot be."""
-    if argument is not None:
-        return Settings(None, None, ())  # it comes first
-    environ = os.environ
-    values = getattr(environ, "_data", None)
-    if not isinstance(values, dict):
-        return None  # somebody put another mapping there
-    key = environ.encodekey("PYCONV_BACKEND")
-    value = (values[key],) if key in values else ()
-    places = ((os.__dict__, "environ", environ), (values, key, *value), (globals(), "_default", _default))
-    return Settings(_context, _context.get(), places)
+    """What :func:`requested` and the precision go by, to be compared without asking them; None if it cannot be."""
+    names = ("PYCONV_PRECISION",) if argument is not None else ("PYCONV_PRECISION", "PYCONV_BACKEND")
+    places = environment.places(*names)
+    if places is None:
+        return None
+    if argument is None:
+        places = (*places, (globals(), "_default", _default))
+    return Settings(context.asked, context.asked.get(), places)
 
 
 def select(plan: Plan, kind: str, argument: Any = None) -> Backend:

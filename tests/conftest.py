@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-for _name in ("PYCONV_BACKEND", "PYCONV_MEASURED", "PYCONV_NUM_THREADS", "PYCONV_VERBOSE"):
+for _name in ("PYCONV_BACKEND", "PYCONV_MEASURED", "PYCONV_NUM_THREADS", "PYCONV_PRECISION", "PYCONV_VERBOSE"):
     os.environ.pop(_name, None)
 
 from helpers import ISAS  # noqa: E402 (loads the backends, so after the environment is as it should be)

@@ -96,11 +96,11 @@ def test_functions_know_their_calls():
     x, weight = normal(1, 3, 8, 8), normal(4, 3, 3, 3)
     warm(F.conv2d, x, weight, None, 2)
     known = F.conv._known
-    assert known.run(x, weight, None, None, (2, 0, 1, 1, "auto", None)) is not None
-    assert known.run(x, weight.copy(), None, None, (2, 0, 1, 1, "auto", None)) is not None
-    assert known.run(x, weight + 1, None, None, (2, 0, 1, 1, "auto", None)) is None
-    assert known.run(x, weight, normal(4), None, (2, 0, 1, 1, "auto", None)) is None
-    assert known.run(x, weight, None, None, (1, 0, 1, 1, "auto", None)) is None
+    assert known.run(x, weight, None, None, (2, 0, 1, 1, "auto", None, None)) is not None
+    assert known.run(x, weight.copy(), None, None, (2, 0, 1, 1, "auto", None, None)) is not None
+    assert known.run(x, weight + 1, None, None, (2, 0, 1, 1, "auto", None, None)) is None
+    assert known.run(x, weight, normal(4), None, (2, 0, 1, 1, "auto", None, None)) is None
+    assert known.run(x, weight, None, None, (1, 0, 1, 1, "auto", None, None)) is None
     warm(F.max_pool2d, x, 2)
     assert F.pool._known.run(x, None, None, None, (2, None, 0, 1, False, False, None)) is not None
     warm(F.tanh, x)

@@ -21,9 +21,10 @@ MAY_IMPORT = {
     "timing": set(),
     "backends.*": {"plan", "errors", "environment", "timing", "version", "_core"},
     "_core": set(),
-    "registry": {"backends", "plan", "errors", "environment"},
+    "context": {"plan", "errors", "environment"},
+    "registry": {"backends", "context", "plan", "errors", "environment"},
     "verbose": {"environment", "plan"},
-    "functional": {"registry", "plan", "errors", "verbose"},
+    "functional": {"registry", "context", "plan", "errors", "verbose"},
     "nn": {"functional", "registry", "plan", "errors"},
     "threads": {"backends.cpu"},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from ..context import requested_precision
 from ..plan import (
     Pads,
     Pair,
@@ -13,6 +14,7 @@ from ..plan import (
     as_batch,
     check_algorithm,
     check_padded,
+    check_precision,
     conv_parameters,
     dtype_name,
     layout_of,
@@ -37,10 +39,12 @@ def plan_call_conv2d(
     out: Any,
     algorithm: str,
     keeps_weights: bool = False,
+    precision: str | None = None,
 ) -> Call:
     """Check and plan a convolution; ``parameters`` come from :func:`pyconv.plan.conv_parameters`.
 
-    ``keeps_weights``: they will be prepared once for many calls.
+    ``keeps_weights``: they will be prepared once for many calls. ``precision``: None leaves it to context and
+    environment.
     """
     x = as_array("conv2d", "input", input)
     kind, dtype = array_kind(x), dtype_name("conv2d", "input", x, half=True)
@@ -60,6 +64,7 @@ def plan_call_conv2d(
         *parameters,
         check_algorithm("conv2d", algorithm),
         keeps_weights,
+        requested_precision(check_precision("conv2d", precision)),
     )
     inputs = (x, weight) if bias is None else (x, weight, bias)
     batched = input.ndim == 4
@@ -75,8 +80,9 @@ def pad2d(x: Any, padding: Pads | str, mode: str, kernel: Pair, dilation: Pair) 
     return namespace.pad(x, ((0, 0), (0, 0), *amounts), mode=_PAD_MODES[mode])
 
 
-def _plan(*, input: Any, weight: Any, bias: Any, out: Any, algorithm: Any, **parameters: Any) -> Call:
-    return plan_call_conv2d(input, weight, bias, conv_parameters("conv2d", **parameters), out, algorithm)
+def _plan(*, input: Any, weight: Any, bias: Any, out: Any, algorithm: Any, precision: Any, **parameters: Any) -> Call:
+    parameters = conv_parameters("conv2d", **parameters)
+    return plan_call_conv2d(input, weight, bias, parameters, out, algorithm, precision=precision)
 
 
 @planned_by(_plan)
@@ -92,6 +98,7 @@ def conv2d(
     out: Any = None,
     backend: str | None = None,
     algorithm: str = "auto",
+    precision: str | None = None,
 ) -> Any:
     """2-D convolution (cross-correlation, as in torch) over an image of several channels.
 
@@ -124,6 +131,8 @@ def conv2d(
         which takes a quarter of the multiplications and errs about twice as much. 'measure' runs each algorithm that
         can do it once for a shape, on numbers of its own, and stays with the quickest: so the last bits may differ from
         one machine, number of threads or run to another. ``PYCONV_MEASURED`` names a file that keeps what was found.
+    precision : {'fp32', 'tf32'}, optional
+        Of products of float32 arrays; see :func:`pyconv.precision`, which gives it where this does not.
 
     Returns
     -------
@@ -161,9 +170,10 @@ def conv2d(
     array([[[[10., 18.],
              [42., 50.]]]], dtype=float32)
     """
-    given = (stride, padding, dilation, groups, algorithm, backend)
+    given = (stride, padding, dilation, groups, algorithm, precision, backend)
     result = _known.run(input, weight, bias, out, given)
     if result is not None:
         return result
     parameters = conv_parameters("conv2d", stride, padding, dilation, groups)
-    return run(plan_call_conv2d(input, weight, bias, parameters, out, algorithm), input, backend, _known, given)
+    call = plan_call_conv2d(input, weight, bias, parameters, out, algorithm, precision=precision)
+    return run(call, input, backend, _known, given)

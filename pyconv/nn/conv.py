@@ -17,6 +17,7 @@ from ..plan import (
     check_algorithm,
     check_bytes,
     check_flag,
+    check_precision,
     conv_parameters,
     index,
     pair,
@@ -58,6 +59,8 @@ class Conv2d(Module):
         A backend's name, or a comma list; see :func:`pyconv.backends`.
     algorithm : {'auto', 'direct', 'winograd', 'measure'}, default 'auto'
         As in :func:`pyconv.functional.conv2d`.
+    precision : {'fp32', 'tf32'}, optional
+        Of products of float32 arrays; see :func:`pyconv.precision`, which gives it where this does not.
     rng : numpy.random.Generator or int, optional
         Source or seed of the initial parameters.
 
@@ -107,6 +110,7 @@ class Conv2d(Module):
         dtype: Any = None,
         backend: str | None = None,
         algorithm: str = "auto",
+        precision: str | None = None,
         rng: Any = None,
     ) -> None:
         self.in_channels = index("Conv2d", "in_channels", in_channels, 1)
@@ -125,6 +129,7 @@ class Conv2d(Module):
             raise ShapeError(f"Conv2d: padding_mode must be one of {', '.join(PADDING_MODES)}, got {padding_mode!r}")
         self.padding_mode = padding_mode
         self.algorithm = check_algorithm("Conv2d", algorithm)
+        self.precision = check_precision("Conv2d", precision)
         self.backend = backend
         self._dtype = dtype_of("Conv2d", dtype)
         has_bias = check_flag("Conv2d", "bias", bias)
@@ -174,7 +179,7 @@ class Conv2d(Module):
         parameters = self._parameters
         if self.padding_mode != "zeros":
             input, parameters = self._pad(input)
-        return plan_call_conv2d(input, self._weight, self._bias, parameters, out, self.algorithm, True)
+        return plan_call_conv2d(input, self._weight, self._bias, parameters, out, self.algorithm, True, self.precision)
 
     def _pad(self, input: Any) -> tuple[Any, Any]:
         """The input with its padding written out, and the parameters without it."""

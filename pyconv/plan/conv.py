@@ -13,9 +13,11 @@ from .hashing import HashedOnce
 __all__ = [
     "ALGORITHMS",
     "PADDING_MODES",
+    "PRECISIONS",
     "ConvPlan",
     "check_algorithm",
     "check_padded",
+    "check_precision",
     "conv_parameters",
     "padding_amounts",
     "plan_conv2d",
@@ -24,6 +26,10 @@ __all__ = [
 ALGORITHMS = ("auto", "direct", "winograd", "measure")
 """What ``algorithm=`` may be: ``auto`` lets the backend choose, ``direct`` keeps to the plain sum of products,
 ``winograd`` asks for F(4x4, 3x3) and is refused where that cannot be used, ``measure`` for the quickest by trial."""
+
+PRECISIONS = ("fp32", "tf32")
+"""What ``precision=`` may be: ``fp32`` is the precision of float32 sums, ``tf32`` lets a backend with tensor cores
+round every factor to TF32's 11 bits first."""
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -57,6 +63,8 @@ class ConvPlan(HashedOnce):
     algorithm: str
     keeps_weights: bool
     """The weights are prepared once and used again, as a layer does: then preparing them costs nothing."""
+    precision: str = "fp32"
+    """One of PRECISIONS; 'fp32' for all dtypes but float32."""
 
     @property
     def out_shape(self) -> tuple[int, int, int, int]:
@@ -94,6 +102,15 @@ def check_algorithm(op: str, algorithm: Any) -> str:
     if algorithm not in ALGORITHMS:
         raise ShapeError(f"{op}: algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
     return algorithm
+
+
+def check_precision(op: str, precision: Any) -> str | None:
+    """``precision`` if it is one of PRECISIONS, or None, which leaves it to context and environment."""
+    if precision is not None and not isinstance(precision, str):
+        raise ArgumentError(f"{op}: precision must be a str or None, got {type(precision).__name__} {precision!r}")
+    if precision is not None and precision not in PRECISIONS:
+        raise ShapeError(f"{op}: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    return precision
 
 
 def _same(kernel: int, dilation: int) -> Pair:
@@ -147,11 +164,13 @@ def plan_conv2d(
     groups: int,
     algorithm: str,
     keeps_weights: bool,
+    precision: str = "fp32",
 ) -> ConvPlan:
     """Check the shapes of a convolution and work out its output.
 
     Shapes are (N, C, H, W) and (out_channels, in_channels / groups, kernel height, kernel width); the other
-    parameters come from :func:`conv_parameters` and :func:`check_algorithm`. Formula: torch.nn.Conv2d's documentation.
+    parameters come from :func:`conv_parameters`, :func:`check_algorithm` and :func:`check_precision`. Formula:
+    torch.nn.Conv2d's documentation.
     """
     batch, channels, *in_size = input_shape
     if len(weight_shape) != 4:
@@ -202,6 +221,7 @@ def plan_conv2d(
         has_bias=bias_shape is not None,
         algorithm=algorithm,
         keeps_weights=keeps_weights,
+        precision=precision if dtype == "float32" else "fp32",
     )
 
 

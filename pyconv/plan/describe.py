@@ -36,6 +36,8 @@ def describe(plan: ConvPlan | PoolPlan | ElementwisePlan | AxisPlan) -> str:
         parts.append(f"d{_by(plan.dilation)}")
     if isinstance(plan, ConvPlan) and plan.groups != 1:
         parts.append(f"g{plan.groups}")
+    if isinstance(plan, ConvPlan) and plan.precision != "fp32":
+        parts.append(plan.precision)
     if plan.layout != "nchw":
         parts.append(plan.layout)
     return " ".join(parts)

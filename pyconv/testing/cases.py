@@ -64,6 +64,9 @@ _CONV_SHAPES: dict[str, tuple[Shape, Shape, dict[str, Any]]] = {
     "batch3": ((3, 3, 6, 7), (4, 3, 3, 3), {"padding": 1}),
     "unbatched": ((3, 6, 7), (4, 3, 3, 3), {"padding": 1}),
     "direct": ((1, 16, 12, 13), (16, 16, 3, 3), {"padding": 1, "algorithm": "direct"}),
+    "tf32": ((2, 16, 12, 13), (24, 16, 3, 3), {"padding": 1, "precision": "tf32"}),
+    "tf32_stem": ((1, 3, 23, 25), (16, 3, 7, 7), {"stride": 2, "padding": 3, "precision": "tf32"}),
+    "tf32_kernel_1x1": ((1, 67, 8, 9), (53, 67, 1, 1), {"precision": "tf32"}),
     "measure": ((1, 16, 12, 13), (16, 16, 3, 3), {"padding": 1, "algorithm": "measure"}),
 }
 

@@ -17,6 +17,7 @@ __all__ = ["ConformanceError", "Report", "check", "check_backend"]
 
 _SENTINEL = -12345.0  # around an out= array; no case computes it
 _HALF_UNITS = {"float16": (2**-10, 2**-24), "bfloat16": (2**-7, 2**-133)}  # eps, smallest subnormal number
+_TF32 = 2**-11  # what rounding to TF32 changes of a number, at most
 _KEEPS_ORDER = {*ACTIVATIONS, *AXIS_OPS, "prelu"}
 """What may give its result the input's order of axes."""
 
@@ -198,6 +199,8 @@ def _check_conv(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str
     terms = plain["weight"][0].size
     limits = np.finfo("float32" if case.dtype in HALF_DTYPES else case.dtype)
     allowed = (4 + 4 * np.sqrt(terms)) * float(limits.eps) * sums + float(limits.tiny) * (weights + terms)
+    if case.dtype == "float32" and case.parameters.get("precision") == "tf32":
+        allowed = allowed + (2 * _TF32 + _TF32**2) * sums  # both factors of a product are rounded
     if case.dtype in HALF_DTYPES:
         got, wanted = got.astype(np.float64), wanted.astype(np.float64)
         unit, smallest = _HALF_UNITS[case.dtype]

@@ -69,7 +69,7 @@ def _look_up(plan: ConvPlan, candidates: Mapping[str, ModuleType]) -> dict[str, 
         return dict.fromkeys(candidates, 0.0)
     where = environment.text(VARIABLE)
     path = Path(where).expanduser() if where else None
-    machine, name = _machine(), repr(replace(plan, has_bias=True))  # a bias changes nothing
+    machine, name = _machine(), repr(replace(plan, has_bias=True, precision="fp32"))  # they change nothing
     kept = _read(path) if path else None
     found = (kept or {}).get(machine, {}).get(name, {})
     if found.keys() != candidates.keys():
