@@ -35,7 +35,14 @@ def _instruction_sets() -> list[str]:
 ISAS = _instruction_sets()
 """The instruction sets that this machine has, in ascending order; the fixture ``level`` goes through them."""
 
-SETTINGS = ("PYCONV_BACKEND", "PYCONV_MEASURED", "PYCONV_NUM_THREADS", "PYCONV_PRECISION", "PYCONV_VERBOSE", "OMP_NUM_THREADS")
+SETTINGS = (
+    "PYCONV_BACKEND",
+    "PYCONV_MEASURED",
+    "PYCONV_NUM_THREADS",
+    "PYCONV_PRECISION",
+    "PYCONV_VERBOSE",
+    "OMP_NUM_THREADS",
+)
 
 
 def run_python(code: str, *paths: Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -81,8 +81,8 @@ def pad2d(x: Any, padding: Pads | str, mode: str, kernel: Pair, dilation: Pair) 
 
 
 def _plan(*, input: Any, weight: Any, bias: Any, out: Any, algorithm: Any, precision: Any, **parameters: Any) -> Call:
-    parameters = conv_parameters("conv2d", **parameters)
-    return plan_call_conv2d(input, weight, bias, parameters, out, algorithm, precision=precision)
+    checked = conv_parameters("conv2d", **parameters)
+    return plan_call_conv2d(input, weight, bias, checked, out, algorithm, precision=precision)
 
 
 @planned_by(_plan)
