@@ -21,6 +21,7 @@ def run_glu(isa: int, x: np.ndarray, out: np.ndarray, threads: int, chunk: int) 
 def run_softmax(
     isa: int, x: np.ndarray, out: np.ndarray, negative: bool, logarithm: bool, threads: int, chunk: int
 ) -> None: ...
+def run_affine(work: AffineWork, x: np.ndarray, out: np.ndarray) -> None: ...
 
 class ElementwiseWork(Work):
     def __init__(
@@ -33,4 +34,18 @@ class ElementwiseWork(Work):
         chunk: int,
         brief: bool,
         parameters: Sequence[float] = (),
+    ) -> None: ...
+
+class AffineWork(Work):
+    def __init__(
+        self,
+        isa: int,
+        is_double: bool,
+        scale: np.ndarray,
+        shift: np.ndarray,
+        inner: int,
+        size: int,
+        threads: int,
+        chunk: int,
+        brief: bool,
     ) -> None: ...

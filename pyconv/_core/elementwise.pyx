@@ -7,8 +7,8 @@ from libc.stdint cimport int64_t
 cimport numpy as cnp
 
 from .calls cimport Work
-from .kernels cimport pc_axis, pc_kernels
-from .runtime cimport kernels, note_parallel
+from .kernels cimport pc_affine, pc_axis, pc_kernels
+from .runtime cimport check_packed, kernels, note_parallel
 
 from .runtime import check
 
@@ -186,3 +186,55 @@ def run_softmax(int isa, cnp.ndarray x, cnp.ndarray out, bint negative, bint log
                 table.softmax(&axis, i * chunk, min((i + 1) * chunk, lines), x_data, out_data)
         else:
             table.softmax(&axis, 0, lines, x_data, out_data)
+
+
+cdef class AffineWork(Work):
+    """``x * scale + shift``, over so many numbers that lie as (..., channels, inner); see ElementwiseWork."""
+
+    cdef const pc_kernels *table
+    cdef pc_affine affine
+    cdef object arrays  # what affine points into
+    cdef int threads
+    cdef int64_t size, itemsize, chunk
+    cdef bint brief
+
+    def __init__(self, int isa, bint is_double, cnp.ndarray scale, cnp.ndarray shift, int64_t inner, int64_t size,
+                 int threads, int64_t chunk, bint brief):
+        check(isa)
+        cdef int number = cnp.NPY_DOUBLE if is_double else cnp.NPY_FLOAT
+        check_packed(scale, number)
+        check_packed(shift, number)
+        if cnp.PyArray_SIZE(scale) < 1 or cnp.PyArray_SIZE(scale) != cnp.PyArray_SIZE(shift) or inner < 1 or chunk < 1:
+            raise ValueError("there must be as many scales as shifts, and at least one")
+        self.table = kernels(isa, is_double)
+        self.arrays = (scale, shift)
+        self.affine.channels, self.affine.inner = cnp.PyArray_SIZE(scale), inner
+        self.affine.scale, self.affine.shift = cnp.PyArray_DATA(scale), cnp.PyArray_DATA(shift)
+        self.size, self.itemsize, self.chunk, self.brief = size, 8 if is_double else 4, chunk, brief
+        self.threads = threads if size > chunk else 1
+
+    cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1:
+        if self.threads > 1:
+            with nogil:
+                self.parallel(x, out)
+        elif self.brief:
+            self.table.affine(&self.affine, 0, self.size, x, out)
+        else:
+            with nogil:
+                self.table.affine(&self.affine, 0, self.size, x, out)
+        return 0
+
+    cdef void parallel(self, const char *x, char *out) noexcept nogil:
+        cdef int64_t i, chunk = self.chunk, chunks = (self.size + chunk - 1) // chunk
+        note_parallel()
+        for i in prange(chunks, schedule="static", num_threads=self.threads):
+            self.table.affine(&self.affine, i * chunk, min((i + 1) * chunk, self.size), x, out)
+
+
+def run_affine(AffineWork work, cnp.ndarray x, cnp.ndarray out):
+    """Run it on two arrays that are dense and in one order of axes; ``out`` may be ``x``."""
+    for array in (x, out):
+        check_packed(array, cnp.NPY_DOUBLE if work.itemsize == 8 else cnp.NPY_FLOAT)
+        if cnp.PyArray_SIZE(array) != work.size:
+            raise ValueError("the arrays must have as many elements as the work")
+    work.run(<const char *>cnp.PyArray_DATA(x), NULL, <char *>cnp.PyArray_DATA(out), NULL)

@@ -93,6 +93,11 @@ cdef extern from "kernels/kernels.h" nogil:
         int negative
         int logarithm
 
+    ctypedef struct pc_affine:
+        int64_t channels, inner
+        const void *scale
+        const void *shift
+
     ctypedef struct pc_kernels:
         int64_t lanes
         const pc_tile *tiles
@@ -112,6 +117,7 @@ cdef extern from "kernels/kernels.h" nogil:
         void (*prelu)(const void *, const void *, void *, int64_t) noexcept nogil
         void (*softmax)(const pc_axis *, int64_t, int64_t, const void *, void *) noexcept nogil
         void (*glu)(const void *, const void *, void *, int64_t) noexcept nogil
+        void (*affine)(const pc_affine *, int64_t, int64_t, const void *, void *) noexcept nogil
         double (*multiply_add_loop)(int64_t) noexcept nogil
 
     int pc_isa_count()

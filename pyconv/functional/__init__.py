@@ -4,12 +4,14 @@ from ..plan import ACTIVATIONS
 from . import activation
 from .activation import gelu, glu, log_softmax, prelu, softmax, softmin
 from .conv import conv2d
+from .norm import batch_norm
 from .pool import max_pool2d
 
 _FROM_TABLE = [op for op, entry in ACTIVATIONS.items() if entry.layer]
 globals().update({op: getattr(activation, op) for op in _FROM_TABLE})
 
 __all__ = [
+    "batch_norm",
     "conv2d",
     "gelu",
     "glu",

@@ -21,7 +21,7 @@ from .conv import (
 )
 from .cost import Cost, Traffic, traffic
 from .describe import describe
-from .elementwise import ElementwisePlan, plan_elementwise, plan_prelu
+from .elementwise import ElementwisePlan, plan_batch_norm, plan_elementwise, plan_prelu
 from .pool import PoolPlan, plan_max_pool2d, pool_parameters
 
 Plan = ConvPlan | PoolPlan | ElementwisePlan | AxisPlan
@@ -67,6 +67,7 @@ __all__ = [
     "pads",
     "pair",
     "plan_axis",
+    "plan_batch_norm",
     "plan_conv2d",
     "plan_elementwise",
     "plan_max_pool2d",

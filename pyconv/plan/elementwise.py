@@ -1,4 +1,4 @@
-"""The plan of an activation: one function applied to every element."""
+"""The plan of an activation or a batch normalisation: one function applied to every element."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .activations import ACTIVATIONS
 from .arguments import check_bytes
 from .hashing import HashedOnce
 
-__all__ = ["ElementwisePlan", "plan_elementwise", "plan_prelu"]
+__all__ = ["ElementwisePlan", "plan_batch_norm", "plan_elementwise", "plan_prelu"]
 
 
 @dataclass(frozen=True, slots=True)
 class ElementwisePlan(HashedOnce):
-    """One activation over an array of any shape; ``op`` is its name, a key of ACTIVATIONS or 'prelu'."""
+    """One function over an array of any shape; ``op`` is its name, a key of ACTIVATIONS, 'prelu' or 'batch_norm'."""
 
     __hash__ = HashedOnce.__hash__
 
@@ -25,7 +25,8 @@ class ElementwisePlan(HashedOnce):
     parameters: tuple[float, ...] = ()
     """In the order of the activation's entry in ACTIVATIONS."""
     weights: int = 0
-    """Length of the array of slopes that prelu takes: 1, or the input's second dimension."""
+    """Length of the arrays that go with the channels: prelu's slopes (1, or the input's second dimension), the scales
+    and shifts of batch_norm (the input's second dimension)."""
 
 
 @lru_cache(maxsize=1024)
@@ -50,3 +51,22 @@ def plan_prelu(shape: tuple[int, ...], weight_shape: tuple[int, ...], dtype: str
         )
     check_bytes("prelu", shape, int(dtype.removeprefix("float")) // 8)
     return ElementwisePlan(op="prelu", dtype=dtype, out_shape=shape, weights=weight_shape[0] if weight_shape else 1)
+
+
+@lru_cache(maxsize=1024)
+def plan_batch_norm(
+    shape: tuple[int, ...], statistics: tuple[tuple[str, tuple[int, ...]], ...], dtype: str
+) -> ElementwisePlan:
+    """The plan of a batch normalisation of an array (N, C, ...) by arrays of ``statistics``: their names and shapes."""
+    if len(shape) < 2:
+        raise ShapeError(
+            f"batch_norm: input must be (N, C, ...), with the channels as its second dimension; got shape {shape}"
+        )
+    for name, found in statistics:
+        if found != (shape[1],):
+            raise ShapeError(
+                f"batch_norm: {name} must have shape (C,) = ({shape[1]},), one number for each channel of an input of "
+                f"shape {shape}; got {found}"
+            )
+    check_bytes("batch_norm", shape, int(dtype.removeprefix("float")) // 8)
+    return ElementwisePlan(op="batch_norm", dtype=dtype, out_shape=shape, weights=shape[1])

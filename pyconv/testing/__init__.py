@@ -24,6 +24,7 @@ What is compared how:
 - ``conv2d``: ``|error| <= (4 + 4 sqrt(n)) * eps * sum of |input| |weight|`` over the ``n`` products of each output;
   numbers below the smallest normal one may be flushed to zero. NaN and infinities must be where the reference has
   them.
+- ``batch_norm``: ``|error| <= 2 * eps * (|x * scale| + |shift|)``.
 - ``max_pool2d``: equal. Indices too, except in windows that have no element in the plane, where any valid index will
   do.
 - activations: equal, or within the units in the last place that :data:`pyconv.plan.ACTIVATIONS` and

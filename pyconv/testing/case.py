@@ -37,9 +37,11 @@ class Case:
     dtype : str
         'float32' or 'float64'; of convolutions also 'float16' or 'bfloat16'.
     shape, weight_shape : tuple of int
-        Of the input and, for ``conv2d``, of the weight.
+        Of the input and, for operations that have one, of the weight.
     bias : bool
-        Whether ``conv2d`` gets a bias.
+        Whether ``conv2d`` and ``batch_norm`` get a bias.
+    channels : int
+        How many running means and variances ``batch_norm`` gets.
     parameters : mapping
         The function's further arguments: stride, padding, ...
     values, weight_values : str
@@ -56,6 +58,7 @@ class Case:
     shape: Shape
     weight_shape: Shape = ()
     bias: bool = True
+    channels: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
     values: str = "normal"
     weight_values: str = "normal"
@@ -76,4 +79,8 @@ class Case:
             arrays["weight"] = arrange(make(rng, self.weight_shape, dtype))
             if self.bias:
                 arrays["bias"] = arrange(VALUES["normal"](rng, self.weight_shape[:1], dtype))
+        if self.channels:
+            statistics = VALUES["normal"](rng, (2, self.channels), dtype)
+            arrays["running_mean"] = LAYOUTS[self.weight_layout](statistics[0])
+            arrays["running_var"] = LAYOUTS[self.weight_layout](np.square(statistics[1]))
         return {**arrays, **self.parameters}

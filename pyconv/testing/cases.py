@@ -9,6 +9,7 @@ from ..plan import DTYPES
 from .activation_cases import activation_cases
 from .case import Case, Shape
 from .data import LAYOUTS
+from .norm_cases import norm_cases
 
 __all__ = ["cases", "conv_case"]
 
@@ -178,4 +179,5 @@ def cases() -> list[Case]:
         found += _conv(dtype)
         found += _pool(dtype)
         found += activation_cases(dtype)
+        found += norm_cases(dtype)
     return found

@@ -18,7 +18,7 @@ __all__ = ["ConformanceError", "Report", "check", "check_backend"]
 _SENTINEL = -12345.0  # around an out= array; no case computes it
 _HALF_UNITS = {"float16": (2**-10, 2**-24), "bfloat16": (2**-7, 2**-133)}  # eps, smallest subnormal number
 _TF32 = 2**-11  # what rounding to TF32 changes of a number, at most
-_KEEPS_ORDER = {*ACTIVATIONS, *AXIS_OPS, "prelu"}
+_KEEPS_ORDER = {*ACTIVATIONS, *AXIS_OPS, "prelu", "batch_norm"}
 """What may give its result the input's order of axes."""
 
 
@@ -95,6 +95,8 @@ def check(case: Case, backend: str) -> str | None:
         _check_indices(case, got[1], wanted[1], plain)
     elif case.op == "conv2d":
         _check_conv(case, got, wanted, plain)
+    elif case.op == "batch_norm":
+        _check_norm(case, got, wanted, plain)
     elif case.op in _KEEPS_ORDER and not is_exact(case.op):
         _check_ulps(case, got, wanted, plain["input"])
     else:
@@ -206,6 +208,18 @@ def _check_conv(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str
         unit, smallest = _HALF_UNITS[case.dtype]
         allowed = allowed + np.maximum(unit * np.abs(wanted), smallest)  # half a unit for each of the two roundings
     _check_error(case, got, wanted, allowed, "(4 + 4 sqrt(n)) * eps * sum of |input| |weight|")
+
+
+def _check_norm(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str, Any]) -> None:
+    """Scale and shift are rounded once each, the product and the sum too."""
+    wide = {name: _magnitude(value) for name, value in plain.items()}
+    wide["running_mean"] = -wide["running_mean"]  # so that no term takes from another
+    limits = np.finfo(case.dtype)
+    with np.errstate(all="ignore"):
+        sums = functional.batch_norm(**wide, backend="reference")
+        weights = functional.batch_norm(**{**wide, "input": np.ones_like(wide["input"])}, backend="reference")
+        allowed = 2 * float(limits.eps) * sums + float(limits.tiny) * (2 + weights)
+    _check_error(case, got, wanted, allowed, "2 eps * (|x scale| + |shift|)")
 
 
 def _check_ulps(case: Case, got: np.ndarray, wanted: np.ndarray, x: np.ndarray) -> None:

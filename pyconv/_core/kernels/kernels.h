@@ -129,6 +129,12 @@ typedef struct {
     int logarithm; /* the logarithm of the result */
 } pc_axis;
 
+/* A multiply-add with numbers of its own for each channel; elements lie as [..][channel][inner]. */
+typedef struct {
+    int64_t channels, inner;
+    const void *scale, *shift; /* of every channel */
+} pc_affine;
+
 typedef struct {
     int64_t lanes;          /* elements of a vector */
     const pc_tile *tiles;
@@ -150,6 +156,7 @@ typedef struct {
     /* lines begin .. end of one outer index; out may be x */
     void (*softmax)(const pc_axis *axis, int64_t begin, int64_t end, const void *x, void *out);
     void (*glu)(const void *x, const void *gate, void *out, int64_t count); /* x * sigmoid(gate) */
+    void (*affine)(const pc_affine *affine, int64_t begin, int64_t end, const void *x, void *out); /* out may be x */
     double (*multiply_add_loop)(int64_t rounds);                   /* returns the flops it did; measures the peak */
 } pc_kernels;
 

@@ -16,6 +16,7 @@ extern const pc_activation PC_NAME(activations)[];
 void PC_NAME(prelu)(const void *, const void *, void *, int64_t);
 void PC_NAME(softmax)(const pc_axis *, int64_t, int64_t, const void *, void *);
 void PC_NAME(glu)(const void *, const void *, void *, int64_t);
+void PC_NAME(affine)(const pc_affine *, int64_t, int64_t, const void *, void *);
 double PC_NAME(multiply_add_loop)(int64_t);
 
 const pc_kernels PC_NAME(kernels) = {
@@ -35,5 +36,6 @@ const pc_kernels PC_NAME(kernels) = {
     .prelu = PC_NAME(prelu),
     .softmax = PC_NAME(softmax),
     .glu = PC_NAME(glu),
+    .affine = PC_NAME(affine),
     .multiply_add_loop = PC_NAME(multiply_add_loop),
 };

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from ... import environment
-from ...plan import DTYPES, ConvPlan, Cost, Plan, PoolPlan
+from ...plan import DTYPES, ConvPlan, Cost, ElementwisePlan, Plan, PoolPlan
 
 __all__ = ["CpuBackend", "unusable"]
 
@@ -29,15 +29,17 @@ class CpuBackend:
     array_types = ("numpy",)
 
     def __init__(self) -> None:
-        from . import conv, elementwise, isa, known, pool, threads
+        from . import conv, elementwise, isa, known, norm, pool, threads
 
-        self._conv, self._pool, self._elementwise = conv, pool, elementwise
+        self._conv, self._pool, self._elementwise, self._norm = conv, pool, elementwise, norm
         self._isa, self._threads, self.known_calls = isa, threads, known.KnownCalls
         isa.current()  # a bad PYCONV_CPU_ISA is an error now, not in the middle of an operation
 
     def _module(self, plan: Plan) -> ModuleType:
         if isinstance(plan, ConvPlan):
             return self._conv
+        if plan.op == "batch_norm":
+            return self._norm
         return self._pool if isinstance(plan, PoolPlan) else self._elementwise
 
     def implementations(self, plan: Plan) -> list[tuple[str, str | None]]:
@@ -64,14 +66,18 @@ class CpuBackend:
         return self._conv.prepare_key(plan) if isinstance(plan, ConvPlan) else None
 
     def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
-        """Packed weights for a convolution, slopes for prelu; nothing for the rest."""
+        """Packed weights for a convolution, slopes for prelu, scales and shifts of channels; nothing for the rest."""
         if isinstance(plan, ConvPlan):
             return self._conv.prepare(plan, weight, bias)
+        if isinstance(plan, ElementwisePlan) and plan.op == "batch_norm":
+            return self._norm.prepare(plan, weight, bias)
         return None if isinstance(plan, PoolPlan) else self._elementwise.prepare(plan, weight)
 
     def prepare_with(self, implementation: str, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
-        """Weights of a convolution prepared so that ``run`` uses the implementation of this name."""
-        return self._conv.prepare_with(implementation, plan, weight, bias) if isinstance(plan, ConvPlan) else None
+        """Weights prepared so that ``run`` uses the implementation of this name."""
+        if isinstance(plan, ConvPlan):
+            return self._conv.prepare_with(implementation, plan, weight, bias)
+        return self.prepare(plan, weight, bias)  # the others have one that takes weights
 
     def run(self, plan: Plan, x: Any, prepared: Any = None, out: Any = None) -> Any:
         """Run the plan on ``x``."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._core import calls
 from ...plan import ConvPlan, ElementwisePlan, Plan, PoolPlan
-from . import conv, elementwise, isa, pool, threads
+from . import conv, elementwise, isa, norm, pool, threads
 
 __all__ = ["KnownCalls"]
 
@@ -16,6 +16,8 @@ __all__ = ["KnownCalls"]
 def _work(plan: Plan, prepared: Any, x: np.ndarray, result: np.ndarray) -> calls.Work | None:
     if isinstance(plan, ConvPlan):
         return conv.work(plan, prepared)
+    if isinstance(plan, ElementwisePlan) and plan.op == "batch_norm":
+        return norm.work(plan, prepared, x, result)
     return pool.work(plan) if isinstance(plan, PoolPlan) else elementwise.work(plan, x, result)
 
 

@@ -1,4 +1,4 @@
-"""The elementwise activations, in float64."""
+"""The elementwise activations and batch normalisation, in float64."""
 
 from __future__ import annotations
 
@@ -74,6 +74,9 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
 
 def elementwise(plan: ElementwisePlan, x: Array, prepared: Any) -> Array:
     """The activation of ``x``, whose parameters are rounded to the plan's dtype, as torch does it."""
+    if plan.op == "batch_norm":
+        scale, shift = (part.reshape(-1, *[1] * (x.ndim - 2)) for part in prepared)
+        return x * scale + shift
     if plan.op == "prelu":
         slopes = prepared[0].astype(np.float64)
         if plan.weights > 1:
