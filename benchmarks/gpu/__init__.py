@@ -1,0 +1,1 @@
+"""The benchmark on a GPU: pyconv on CuPy arrays beside torch's cuDNN. ``python -m benchmarks.gpu``."""

@@ -1,0 +1,91 @@
+"""What the device can do at most, measured before anything else: copying, multiply-adds, matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyconv.backends.cuda.kernel import Kernel, Launch, struct
+
+from . import peers
+
+__all__ = ["Probe", "ceilings", "probes"]
+
+_FFMA = struct(out="u8", factor="f4", rounds="i4")
+_THREADS = 256
+_TRIES = 8
+
+
+class Probe(Kernel):
+    """A kernel whose source lies here, built and run as the package's are."""
+
+    @property
+    def file(self) -> str:
+        """The source's path, which the loader takes as it takes a name."""
+        return str(Path(__file__).with_name(f"{self.name}.cu"))
+
+
+def probes() -> list[Probe]:
+    """The kernels, for compilers without a GPU."""
+    return [_ffma_kernel()]
+
+
+def _ffma_kernel() -> Probe:
+    return Probe(*vars(Kernel.of("ffma", "float32", _FFMA)).values())
+
+
+def ceilings(torch: Any, device: Any) -> dict[str, str | float]:
+    """By name, with the unit in it; in words where something could not be measured."""
+    found: dict[str, str | float] = {}
+    parts: dict[str, Callable[[], float]] = {
+        "copy GB/s": lambda: _copy(device),
+        "FFMA TFLOP/s": lambda: _ffma(device),
+    }
+    for name in ("fp32", "tf32", "bf16"):
+        parts[f"cuBLAS {name} TFLOP/s"] = lambda name=name: _product(torch, device, name)  # type: ignore[misc]
+    for name, measure in parts.items():
+        try:
+            found[name] = measure()
+        except Exception as error:  # whatever is missing, the rest is measured
+            found[name] = f"not measured ({type(error).__name__}: {error})"[:200]
+    return found
+
+
+def _best(device: Any, work: Callable[[], Any]) -> float:
+    """Microseconds of the quickest of several tries, after one that does not count."""
+    times = [device.microseconds(work) for _ in range(2 if device.tiny else _TRIES + 1)]
+    return min(times[1:])
+
+
+def _copy(device: Any) -> float:
+    """GB/s read and written by a copy of 1 GiB."""
+    source = device.xp.zeros(2**10 if device.tiny else 2**28, np.float32)
+    target = device.xp.empty_like(source)
+    return 2 * source.nbytes / _best(device, lambda: device.xp.copyto(target, source)) / 1000
+
+
+def _ffma(device: Any) -> float:
+    blocks, rounds = device.multiprocessors * 8, 2 if device.tiny else 2000
+    out = device.room.empty((blocks * _THREADS,), np.dtype(np.float32))
+    packed = np.zeros(1, _FFMA)
+    packed["out"], packed["factor"], packed["rounds"] = device.room.address(out), 0.5, rounds
+    launch = Launch(_ffma_kernel(), blocks, _THREADS)
+    took = _best(device, lambda: device.room.launch(launch, packed))
+    return 2 * 16 * 8 * rounds * blocks * _THREADS / took / 1e6
+
+
+def _product(torch: Any, device: Any, precision: str) -> float:
+    """TFLOP/s of a square matrix product: torch's cuBLAS, or CuPy's in float32."""
+    size = 16 if device.tiny else 8192
+    if torch is None:
+        if precision != "fp32":
+            raise RuntimeError("torch is not there")
+        a = device.plain(device.numbers((size, size), 1))
+        return 2 * size**3 / _best(device, lambda: device.xp.matmul(a, a)) / 1e6
+    numbers = device.to_torch(torch, device.numbers((size, size), 1))
+    a = numbers.to(torch.bfloat16) if precision == "bf16" else numbers
+    with peers.precision(torch, precision):
+        return 2 * size**3 / _best(device, lambda: torch.matmul(a, a)) / 1e6

@@ -1,0 +1,106 @@
+"""A report as Markdown: header, ceilings, classes, rows, host time, and what failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import host
+from .classes import outcomes, ratio
+from .measure import BOUNDS
+
+__all__ = ["failures", "markdown"]
+
+
+def failures(report: dict[str, Any]) -> list[str]:
+    """A line for every result of pyconv that is wrong, failed, or not the same bits when computed again."""
+    lines = []
+    for row in report["rows"]:
+        for name, found in row["results"].items():
+            where = f"FAIL {row['name']}: {name}"
+            if found["status"] == "failed":
+                lines.append(f"{where}: {found['reason']}")
+            elif found["status"] == "wrong":
+                lines.append(f"{where}: error {found['error']:.1e}, more than {_bound(row):.1e}")
+            elif found["status"] == "ok" and not found["bitwise"]:
+                lines.append(f"{where}: computed again it gives other bits")
+    return [line for line in lines if ": pyconv " in line] + [line for line in lines if ": pyconv " not in line]
+
+
+def _bound(row: dict[str, Any]) -> float:
+    return 0.0 if row["kind"] == "pool" else BOUNDS["op" if row["kind"] == "activation" else row["precision"]]
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The whole of it."""
+    lines = ["# On a GPU", ""]
+    lines += [f"- {key}: {value}" for key, value in report["machine"].items()]
+    lines += [f"- {note}" for note in report["notes"]]
+    lines += ["", "## What the device can do", "", "| measured first | |", "| --- | ---: |"]
+    lines += [f"| {key} | {_number(value)} |" for key, value in report["ceilings"].items()]
+    lines += ["", "## Classes", "", "Geometric means of the peer's time over pyconv's, kernel time.", ""]
+    lines += ["| class | wanted | got | ratios | |", "| --- | ---: | ---: | ---: | --- |"]
+    for outcome in outcomes(report):
+        got = "not measured" if outcome.value is None else f"{outcome.value:.2f}"
+        verdict = {None: "", True: "reached", False: "missed"}[outcome.reached]
+        lines.append(f"| {outcome.name} | {outcome.wanted} | {got} | {outcome.count} | {verdict} |")
+    for title, kinds in (("Convolutions", ("dense", "depthwise")), ("Pooling and activations", ("pool", "activation"))):
+        lines += ["", f"## {title}", "", *_rows([row for row in report["rows"] if row["kind"] in kinds])]
+    lines += ["", "## Host time of a warm call", ""]
+    host_time = report.get("host", {})
+    lines += [f"not measured ({host_time['failed']})" if "failed" in host_time else host.table(host_time)]
+    lines += ["", "## Failures", "", *(failures(report) or ["none"])]
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _rows(rows: list[dict[str, Any]]) -> list[str]:
+    """Each of pyconv's entries beside the peers in the same layout."""
+    lines = [
+        "Microseconds of a call: median (10th to 90th percentile). × is the quickest right peer's time over pyconv's.",
+        "",
+        "| layer | what | ran | pyconv | TFLOP/s | GB/s | peer | × | peer, channels-last | × | user | × | error | "
+        "the peer's |",
+        "| --- | --- | --- |" + " ---: |" * 11,
+    ]
+    for row in rows:
+        for name, found in row["results"].items():
+            if name.startswith("pyconv "):
+                lines.append("| " + " | ".join(_cells(row, name, found)) + " |")
+    return lines
+
+
+def _cells(row: dict[str, Any], name: str, found: dict[str, Any]) -> list[str]:
+    _, what, layout = name.split(" ")
+    time = found.get("median_us") if found["status"] == "ok" else None
+    cells = [row["name"], f"{what} {layout}", found.get("ran", ""), _cell(found)]
+    cells.append(f"{row['flops'] / time / 1e6:.1f}" if time and row["flops"] else "")
+    cells.append(f"{row['bytes'] / time / 1e3:.0f}" if time else "")
+    for order in (layout, "nhwc") if layout == "nchw" else (None, layout):
+        peers = [f"torch {what} {order}", f"torch fused {what} {order}"]
+        best = min((_time(row, peer), peer) for peer in peers)[1] if order else ""
+        cells += [_cell(row["results"].get(best, {})), _times(ratio(row, name, peers))]
+    cells.append(f"{found['user_us']:.1f}" if "user_us" in found else "")
+    cells.append(_times(ratio(row, name, [f"torch {what} {layout}"], "user_us") if "user_us" in found else None))
+    error = row["results"].get(f"torch {what} {layout}", {}).get("error")
+    cells += [f"{each:.1e}" if each is not None else "" for each in (found.get("error"), error)]
+    return cells
+
+
+def _time(row: dict[str, Any], name: str) -> float:
+    found = row["results"].get(name, {})
+    return found.get("median_us", float("inf")) if found.get("status") == "ok" else float("inf")
+
+
+def _times(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _cell(found: dict[str, Any]) -> str:
+    if not found:
+        return ""
+    if found["status"] != "ok" or "median_us" not in found:
+        return "FAIL" if found["status"] in ("failed", "wrong") else found["status"]
+    return f"{found['median_us']:.1f} ({found['p10_us']:.1f}–{found['p90_us']:.1f})"
