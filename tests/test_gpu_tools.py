@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from stand_in import missing
 from pyconv.backends.cuda import elementwise
 from pyconv.backends.cuda.configurations import configurations
 
+OTHERS = ("depthwise", "pool", "activation")
+
 
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))
 def test_make_gpu_is_rehearsed(tmp_path):
@@ -28,10 +31,16 @@ def test_make_gpu_is_rehearsed(tmp_path):
         assert line in done.stdout
     [results] = tmp_path.glob("gpu-*.json")
     report = json.loads(results.read_text())
-    assert len(report["rows"]) == 5
-    assert {row["results"]["pyconv"]["status"] for row in report["rows"]} == {"ok"}
+    kinds = [(row["kind"], row["precision"]) for row in report["rows"]]
+    assert set(kinds) == {*product(["dense"], ["fp32", "tf32", "bf16"]), *product(OTHERS, ["fp32"])}
+    own = {name: found for row in report["rows"] for name, found in row["results"].items() if name.startswith("pyconv")}
+    whats = [f"{what} {layout}" for what in ("conv", "conv+bias+relu") for layout in ("nchw", "nhwc")]
+    assert set(own) == {f"pyconv {what}" for what in (*whats, "op nchw")}
+    assert all(found["status"] == "missing" or (found["bitwise"] and found["ran"]) for found in own.values())
+    assert all(isinstance(value, float) for name, value in report["ceilings"].items() if "cuBLAS" not in name)
     table = results.with_suffix(".md").read_text()
     assert all(row["name"] in table for row in report["rows"])
+    assert "## Failures\n\nnone" in table
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ class Run:
         try:
             results = measure(row, self.torch, self.device)
         except Exception as error:
-            results = {"pyconv row": {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]}}
+            results = {"pyconv whole row": {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]}}
         layer = row.layer
         self.report["rows"].append(
             {
@@ -105,20 +105,23 @@ def main(words: list[str] | None = None) -> int:
     rows = [row for row in chosen(device.tiny) if options.only in row.name or options.only == row.kind]
     if not rows:
         parser.error(f"no row's name contains {options.only!r}")
-    with device.current(), device.torch_stream(torch) if torch else nullcontext():
-        with torch.inference_mode() if torch else nullcontext():
-            run = Run(device, torch, about, files)
-            half = half_dtype(device)[0]
-            if half != "bf16":
-                run.note("CuPy's arrays hold no bfloat16 here: rows called bf16 are of float16, in both libraries")
-            run.begin()
-            for number, row in enumerate(rows):
-                if perf_counter() - begin > options.seconds:
-                    run.note(f"the time was up: the last {len(rows) - number} of {len(rows)} rows were left out")
-                    break
-                run.row(row)
-                if number % 10 == 0:
-                    run.write()
+    run = Run(device, torch, about, files)
+    with (
+        device.current(),
+        device.torch_stream(torch) if torch else nullcontext(),
+        torch.inference_mode() if torch else nullcontext(),
+    ):
+        half = half_dtype(device)[0]
+        if half != "bf16":
+            run.note("CuPy's arrays hold no bfloat16 here: rows called bf16 are of float16, in both libraries")
+        run.begin()
+        for number, row in enumerate(rows):
+            if perf_counter() - begin > options.seconds:
+                run.note(f"the time was up: the last {len(rows) - number} of {len(rows)} rows were left out")
+                break
+            run.row(row)
+            if number % 10 == 0:
+                run.write()
     run.note(f"took {perf_counter() - begin:.0f} s")
     run.write()
     failed = failures(run.report)

@@ -34,7 +34,7 @@ def probes() -> list[Probe]:
 
 
 def _ffma_kernel() -> Probe:
-    return Probe(*vars(Kernel.of("ffma", "float32", _FFMA)).values())
+    return Probe(*vars(Kernel.of("multiply_adds", "float32", _FFMA)).values())
 
 
 def ceilings(torch: Any, device: Any) -> dict[str, str | float]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from inspect import signature
 from typing import Any
 
 import numpy as np
 
 import pyconv
 import pyconv.functional as F
-from pyconv.errors import BackendError
 from pyconv.plan import conv_parameters
 
 from ..layers import Layer
@@ -59,13 +57,9 @@ def _ran(call: Any) -> str:
     return next(name for name, reason in backend.implementations(call.plan) if reason is None)  # type: ignore[attr-defined]
 
 
-def _precision(row: Row, takes: Any) -> dict[str, str]:
-    """The argument that asks for the row's precision; BackendError where there is none and it is not float32's."""
-    if row.precision != "tf32":
-        return {}
-    if "precision" not in signature(takes).parameters:
-        raise BackendError("this pyconv has no precision=")
-    return {"precision": "tf32"}
+def _precision(row: Row) -> dict[str, str]:
+    """The argument that asks for the row's precision, whatever the environment says."""
+    return {} if row.precision == "bf16" else {"precision": row.precision}
 
 
 def _conv(name: str, row: Row, numbers: Numbers, device: Any, layout: str, relu: bool) -> Entry:
@@ -78,7 +72,7 @@ def _conv(name: str, row: Row, numbers: Numbers, device: Any, layout: str, relu:
         return device.xp.asarray(array).astype(half) if not device.tiny else device.room.array(array.host.astype(half))
 
     parameters = conv_parameters("conv2d", layer.stride, layer.padding, layer.dilation, layer.groups)
-    more = _precision(row, F.conv.plan_call_conv2d)
+    more = _precision(row)
     bias = ready(numbers.bias) if relu else None
     calls = []
     for given, kernels in zip(numbers.x, numbers.weight, strict=True):
@@ -107,7 +101,7 @@ def _user(row: Row, numbers: Numbers, device: Any) -> Callable[[], Any]:
     layer = row.layer
     conv = pyconv.Conv2d(
         layer.shape[1], layer.out_channels, layer.kernel, layer.stride, layer.padding, layer.dilation, layer.groups,
-        **_precision(row, pyconv.Conv2d),  # type: ignore[arg-type]
+        **_precision(row),  # type: ignore[arg-type]
     )  # fmt: skip
     conv.weight = _host(device, numbers.weight[0])
     conv.bias = _host(device, numbers.bias)

@@ -53,7 +53,7 @@ class Rehearsal:
         return self.room.array(np.ascontiguousarray(array.host.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2))
 
     def plain(self, array: Any) -> Any:
-        return array.host
+        return getattr(array, "host", array)
 
     def to_torch(self, torch: Any, array: Any) -> Any:
         return torch.from_numpy(array.host)

@@ -14,7 +14,7 @@ struct Arguments {
 };
 static_assert(sizeof(Arguments) == ARGUMENTS_BYTES, "the struct in Python is another one");
 
-extern "C" __global__ void __launch_bounds__(THREADS) ffma(const Arguments a)
+extern "C" __global__ void __launch_bounds__(THREADS) multiply_adds(const Arguments a)
 {
     float sum[SUMS];
 #pragma unroll
