@@ -38,7 +38,7 @@ def spread(xp: Any, base: Any, shape: tuple[int, ...], seed: int) -> Any:
 
 
 class Device:
-    """A GPU. Everything runs on one stream, which ``current`` and ``torch_stream`` make CuPy's and torch's current one."""
+    """A GPU. Everything runs on one stream: ``current`` and ``torch_stream`` make it CuPy's and torch's."""
 
     tiny = False
     torch_device = "cuda"
