@@ -24,11 +24,11 @@ def level(request):
     isa.use(None)
 
 
-def function(op):
-    """The function of an entry of the table, on the cpu backend."""
+def function(op, backend="cpu"):
+    """The function of an entry of the table, on a backend."""
     if op == "gelu_tanh":
-        return lambda x: F.gelu(x, "tanh", backend="cpu")
-    return lambda x: getattr(F, op)(x, backend="cpu")
+        return lambda x: F.gelu(x, "tanh", backend=backend)
+    return lambda x: getattr(F, op)(x, backend=backend)
 
 
 def units(got, exact, dtype):

@@ -14,7 +14,7 @@ from helpers import output_of, refused
 import pyconv
 import pyconv.functional as F
 from pyconv import testing
-from pyconv.backends.cuda import elementwise
+from pyconv.backends.cuda import activation
 from pyconv.errors import ArgumentError, BackendError, DeviceError, OutputError
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
@@ -37,7 +37,7 @@ def place(request, monkeypatch):
 
 
 LAYOUTS = ("contiguous", "channels_last", "transposed", "fortran")  # those that stay as they are on a device
-OPERATIONS = {"conv2d", "max_pool2d", *elementwise.ACTIVATIONS}
+OPERATIONS = {"conv2d", "max_pool2d", *activation.ACTIVATIONS}
 CASES = [
     case
     for case in testing.cases()

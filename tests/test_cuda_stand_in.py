@@ -12,14 +12,15 @@ from zlib import crc32
 import numpy as np
 import pytest
 from helpers import ROOT
+from test_activation_accuracy import EXACT, POINTS, ROUNDED, function, units
 
 import pyconv.functional as F
 from pyconv import testing
-from pyconv.backends.cuda import CudaBackend, conv, dense, elementwise, kernel, pool
+from pyconv.backends.cuda import CudaBackend, activation, channels, conv, dense, elementwise, kernel, pool
 from pyconv.backends.cuda.configurations import configurations
 from pyconv.backends.cuda.tile import TILES
 from pyconv.errors import DeviceError
-from pyconv.plan import plan_elementwise
+from pyconv.plan import ACTIVATIONS, plan_elementwise
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
 from places import stand_in_for_cuda
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 CASES = [*testing.cases(), *testing.half_cases()]
 ROOM = StandIn(seed=1) if missing() is None else None  # one, so that its libraries are loaded once
-CORE = {"conv2d", "max_pool2d", "relu", "sigmoid", "tanh"}  # what it must have; further operations may come later
+CORE = {"conv2d", "max_pool2d", "prelu", *ACTIVATIONS}  # what it must have; further operations may come later
 READ_ANEW = kernel._source.__wrapped__
 
 
@@ -70,17 +71,17 @@ def test_the_cases_meet_every_kernel():
 @pytest.fixture
 def choices():
     """Nothing of what was chosen for a plan is remembered, before and after."""
-    cached = (
+    caches = (
         dense.tile,
         dense.packing,
         conv._chosen,
         *(m.launch for m in (conv.gemm, conv.pointwise, conv.depthwise, pool)),
     )
-    for function in cached:
-        function.cache_clear()
+    for cache in caches:
+        cache.cache_clear()
     yield
-    for function in cached:
-        function.cache_clear()
+    for cache in caches:
+        cache.cache_clear()
 
 
 TILED = [(dtype, tile) for dtype in kernel.DTYPES for tile in TILES[dtype]]
@@ -125,35 +126,31 @@ def test_numbers_of_64_bits(room, monkeypatch, choices):
     assert used.count("long long") > 10
 
 
-@pytest.mark.parametrize("activation", elementwise.ACTIVATIONS)
+@pytest.mark.parametrize("epilogue", activation.EXAMPLES, ids=lambda epilogue: epilogue.activation)
 @pytest.mark.parametrize("shape", [(6, 4, 3, 3), (4, 1, 3, 3), (5, 4, 1, 1)], ids=str)
-def test_activation_in_the_epilogue(room, activation, shape):
+def test_activation_in_the_epilogue(room, epilogue, shape):
     """The same bits as the convolution and then the activation."""
     x = np.random.default_rng(1).standard_normal((2, 4, 6, 6)).astype("f4")
     weight, bias = np.ones(shape, "f4"), np.linspace(-1, 1, shape[0], dtype="f4")
     backend = CudaBackend(room)
     call = F.conv.plan_call_conv2d(x, weight, bias, ((1, 1), ((1, 1), (1, 1)), (1, 1), 4 // shape[1]), None, "auto")
     prepared = backend.prepare(call.plan, weight, bias)
-    fused = conv.run(room, call.plan, room.upload(x), prepared, None, activation)
+    fused = conv.run(room, call.plan, room.upload(x), prepared, None, epilogue)
     apart = backend.run(call.plan, x, prepared)
-    wanted = backend.run(plan_elementwise(activation, apart.shape, "float32"), apart)
+    wanted = backend.run(plan_elementwise(epilogue.activation, apart.shape, "float32", epilogue.parameters), apart)
     np.testing.assert_array_equal(fused.host, wanted)
 
 
-@pytest.mark.parametrize(("op", "ulps"), [("sigmoid", 1.5), ("tanh", 1.5)])
-def test_error_of_activations(room, op, ulps):
-    """In units in the last place, over floats of every magnitude; 1.39 and 1.09 were measured."""
-    bits = np.arange(0, 2**32, 20_011, dtype=np.uint64).astype(np.uint32)
-    for x in (bits.view(np.float32), np.random.default_rng(0).uniform(-40, 40, 100_000)):
-        x = x[~np.isnan(x)]
-        wide = x.astype(np.longdouble)
-        with np.errstate(all="ignore"):
-            small = np.exp(-np.abs(wide))
-            wanted = np.tanh(wide) if op == "tanh" else np.where(wide < 0, small, 1) / (1 + small)
-            got = getattr(F, op)(x, backend="cuda")
-            error = np.abs(got - wanted) / np.spacing(np.abs(wanted).astype(x.dtype))
-        assert np.nanmax(error) < ulps
-        assert got.dtype == x.dtype
+@pytest.mark.parametrize("op", ROUNDED)
+def test_error_of_activations(room, op):
+    """Over floats of every magnitude, as every backend is held to; float64 at points that are known to many digits."""
+    single, double = ACTIVATIONS[op].ulps
+    bits = np.arange(0, 2**32, 80_021, dtype=np.uint64).astype(np.uint32)
+    x = bits.view(np.float32)
+    x = x[np.isfinite(x)]
+    assert units(function(op, "cuda")(x), function(op)(x.astype(np.float64)), np.float32).max() <= single
+    exact = np.array([float.fromhex(value) for value in EXACT[op].split()])
+    assert units(function(op, "cuda")(np.array(POINTS)), exact, np.float64).max() <= double
 
 
 def test_one_result_whatever_the_order_of_threads():
@@ -166,6 +163,9 @@ def test_one_result_whatever_the_order_of_threads():
             prepared = backend.prepare(call.plan, call.weight, call.bias)
             results.append(backend.run(call.plan, call.x, prepared))
         np.testing.assert_array_equal(*results)
+
+
+OWN_ARGUMENTS = kernel.struct(x="u8", out="u8", size="i8")
 
 
 def own_kernel(monkeypatch, tmp_path, body: str) -> kernel.Kernel:
@@ -181,12 +181,12 @@ extern "C" __global__ void own(const Arguments a)
     (tmp_path / "common.cuh").write_text((kernel.KERNELS / "common.cuh").read_text())
     monkeypatch.setattr(kernel, "KERNELS", tmp_path)
     monkeypatch.setattr(kernel, "_source", READ_ANEW)
-    return kernel.Kernel.of("own", "float32", elementwise._ARGUMENTS, BODY=crc32(body.encode()))
+    return kernel.Kernel.of("own", "float32", OWN_ARGUMENTS, BODY=crc32(body.encode()))
 
 
 def run_own(own: kernel.Kernel, size: int = 64) -> np.ndarray:
     x, out = ROOM.array(np.arange(size, dtype="f4")), ROOM.empty((64,), np.dtype("f4"))
-    arguments = np.zeros(1, elementwise._ARGUMENTS)
+    arguments = np.zeros(1, OWN_ARGUMENTS)
     arguments["x"], arguments["out"], arguments["size"] = ROOM.address(x), ROOM.address(out), size
     ROOM.launch(kernel.Launch(own, 1, 64), arguments)
     return out.host
@@ -249,6 +249,7 @@ def test_structs_are_those_of_the_kernels():
         conv.depthwise,
         pool,
         elementwise,
+        channels,
         sys.modules["pyconv.backends.cuda.weights"],
     ):
         name = next(iter(module.kernels())).name

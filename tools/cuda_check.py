@@ -22,7 +22,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pyconv.backends.cuda.configurations import configurations
-from pyconv.backends.cuda.kernel import Kernel
+from pyconv.backends.cuda.kernel import OPTIONS, Kernel
 
 ARCHITECTURES = ("sm_80", "sm_86", "sm_89", "sm_90")
 
@@ -46,6 +46,7 @@ LIMITS = {
     "conv_depthwise": Limit(96, 0, spills=32),  # in a few variants ptxas gives up some bytes for more threads
     "max_pool": Limit(64, 0),
     "elementwise": Limit(64, 0),
+    "channels": Limit(64, 0),
     "pack": Limit(64, 0),
 }
 
@@ -87,7 +88,7 @@ def compile_kernel(kernel: Kernel, architecture: str) -> tuple[bool, str]:
     assert library is not None
     program = ctypes.c_void_p()
     library.nvrtcCreateProgram(ctypes.byref(program), kernel.source.encode(), kernel.file.encode(), 0, None, None)
-    options = [f"--gpu-architecture={architecture}", "--std=c++17", "-ftz=true", *kernel.options, "--ptxas-options=-v"]
+    options = [f"--gpu-architecture={architecture}", *OPTIONS, "-ftz=true", *kernel.options, "--ptxas-options=-v"]
     status = library.nvrtcCompileProgram(
         program, len(options), (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
     )

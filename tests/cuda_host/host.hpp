@@ -104,6 +104,32 @@ static __attribute__((noinline)) float multiply_unflushed(float a, float b)
     return product;
 }
 
+static __attribute__((noinline)) float add_unflushed(float a, float b)
+{
+    unsigned before = flush_subnormals(false);
+    volatile float left = a, right = b;
+    volatile float sum = left + right;
+    restore_subnormals(before);
+    return sum;
+}
+
+static __attribute__((noinline)) float multiply_add_unflushed(float a, float b, float c)
+{
+    unsigned before = flush_subnormals(false);
+    volatile float left = a, right = b, more = c;
+    volatile float sum = std::fmaf(left, right, more);
+    restore_subnormals(before);
+    return sum;
+}
+
+static inline bool below(float a, float b)
+{
+    int left = __float_as_int(a), right = __float_as_int(b);
+    if ((left & 0x7fffffff) > 0x7f800000 || (right & 0x7fffffff) > 0x7f800000)
+        return false;
+    return (left < 0 ? -(left & 0x7fffffff) : left) < (right < 0 ? -(right & 0x7fffffff) : right);
+}
+
 static __attribute__((noinline)) float float_of_half(unsigned short half)
 {
     int exponent = half >> 10 & 31, fraction = half & 1023;

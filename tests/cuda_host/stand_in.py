@@ -154,8 +154,10 @@ class StandIn:
     def empty_like(self, array: Array) -> Array:
         return self._like(array.host, np.nan)
 
-    def copy(self, array: Array) -> Array:
-        return self._like(array.host, array.host)
+    def copy(self, array: Array, dtype: str | None = None) -> Array:
+        with np.errstate(over="ignore"):
+            host = array.host if dtype is None else array.host.astype(dtype)
+        return self._like(host, host)
 
     def move(self, array: Array) -> Array:
         return self.copy(array)

@@ -1,19 +1,20 @@
 """The CUDA backend: kernels in ``kernels/*.cu``, built by CuPy when they are first used, on CuPy's memory and streams.
 
-A plan decides everything before anything runs: :mod:`conv`, :mod:`pool` and :mod:`elementwise` turn it into a kernel
+A plan decides everything before anything runs: :mod:`conv`, :mod:`pool`, :mod:`elementwise` and :mod:`channels` turn it into a kernel
 with its macros, a grid and one struct of arguments. :mod:`device` alone talks to the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ...errors import DeviceError
 from ...plan import HALF_DTYPES, ConvPlan, ElementwisePlan, Plan, PoolPlan
-from . import conv, elementwise, pool
+from . import channels, conv, elementwise, pool
 
 __all__ = ["CudaBackend", "unusable"]
 
@@ -23,6 +24,10 @@ def unusable() -> str | None:
     from .device import unusable as reason
 
     return reason()
+
+
+def _elementwise(plan: ElementwisePlan) -> ModuleType:
+    return channels if plan.op in channels.FUNCTIONS else elementwise
 
 
 class CudaBackend:
@@ -52,7 +57,7 @@ class CudaBackend:
         if isinstance(plan, PoolPlan):
             return pool.implementations(plan)
         if isinstance(plan, ElementwisePlan):
-            return elementwise.implementations(plan)
+            return _elementwise(plan).implementations(plan)
         return [("none", f"there is no CUDA kernel for {plan.op}")]
 
     def supports(self, plan: Plan) -> str | None:
@@ -71,9 +76,13 @@ class CudaBackend:
         return conv.prepare_key(plan) if isinstance(plan, ConvPlan) else None
 
     def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
-        """Packed weights for a convolution, on the weight's device or, from NumPy, the current one."""
+        """Packed weights, or numbers for each channel: on the weight's device or, from NumPy, the current one."""
         self._room.check_process()
-        return conv.prepare(self._room, plan, weight, bias) if isinstance(plan, ConvPlan) else None
+        if isinstance(plan, ConvPlan):
+            return conv.prepare(self._room, plan, weight, bias)
+        if isinstance(plan, ElementwisePlan) and plan.op in channels.FUNCTIONS:
+            return channels.prepare(self._room, plan, weight, bias)
+        return None
 
     def run(self, plan: Plan, x: Any, prepared: Any = None, out: Any = None) -> Any:
         """Run the plan on ``x``: a CuPy array on the current stream of its device, or a NumPy array and back."""
@@ -97,7 +106,7 @@ class CudaBackend:
         if isinstance(plan, PoolPlan):
             return pool.run(self._room, plan, x, out)
         assert isinstance(plan, ElementwisePlan)  # supports() refuses the others
-        return elementwise.run(self._room, plan, x, out)
+        return _elementwise(plan).run(self._room, plan, x, prepared, out)
 
     def describe(self) -> dict[str, str]:
         """What show_config says of this backend."""

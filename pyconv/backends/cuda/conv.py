@@ -1,7 +1,7 @@
 """Convolution: the ordered list of implementations. The first that does not refuse a plan runs it.
 
-An implementation is a module with ``label(plan)``, ``refusal(plan)``, ``packing(plan)``, ``launch(plan, activation)``
-and ``arguments(plan, x, addresses)``.
+An implementation is a module with ``label(plan)``, ``refusal(plan)``, ``packing(plan)``, ``launch(plan, epilogue)``
+and ``arguments(plan, x, addresses, epilogue)``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Any
 
 from ...plan import ConvPlan
 from . import depthwise, gemm, pointwise
+from .activation import NONE, Epilogue
 from .dense import Addresses
-from .weights import Prepared
+from .kept import Kept, keep
+from .weights import pack
 
 __all__ = ["IMPLEMENTATIONS", "implementations", "prepare", "prepare_key", "run"]
 
@@ -42,24 +44,26 @@ def prepare_key(plan: ConvPlan) -> Hashable:
     return _chosen(plan).packing(plan), plan.dtype, plan.has_bias
 
 
-def prepare(room: Any, plan: ConvPlan, weight: Any, bias: Any) -> Prepared:
+def prepare(room: Any, plan: ConvPlan, weight: Any, bias: Any) -> Kept:
     """Pack the weights."""
-    return Prepared(room, plan, _chosen(plan).packing(plan), weight, bias)
+    packing = _chosen(plan).packing(plan)
+    once = not plan.keeps_weights
+    return keep(room, plan.op, None, weight, bias, lambda source: pack(room, packing, plan.dtype, source), once)
 
 
-def run(room: Any, plan: ConvPlan, x: Any, prepared: Prepared, out: Any, activation: str = "identity") -> Any:
+def run(room: Any, plan: ConvPlan, x: Any, prepared: Kept, out: Any, epilogue: Epilogue = NONE) -> Any:
     """Convolve ``x``, which lies on the current device, into ``out`` or a new array.
 
-    ``activation`` is applied to the sums before they are written: a name of activation.cuh.
+    ``epilogue`` is applied to the sums before they are written.
     """
     chosen = _chosen(plan)
     weights = prepared.on(room.current_device())
-    launch = chosen.launch(plan, activation)
+    launch = chosen.launch(plan, epilogue)
     x = room.readable(x)
     result = out if room.writable(out) else room.empty(plan.out_shape, x.dtype)
     bias = 0 if weights.bias is None else room.address(weights.bias)
     at = Addresses(room.address(x), room.address(weights.weights), bias, room.address(result))
-    room.launch(launch, chosen.arguments(plan, x, at))
+    room.launch(launch, chosen.arguments(plan, x, at, epilogue))
     if out is None or result is out:
         return result
     room.assign(out, result)

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ...plan import ConvPlan
+from .activation import PARAMETERS, Epilogue, parameters
 from .kernel import struct
 from .plans import INT_LIMIT, itemsize
 from .tile import STEP, Tile, choose
@@ -14,8 +15,9 @@ from .weights import Packing
 __all__ = ["OUTPUT", "Addresses", "aligned", "fill", "grid", "packing", "plane", "refusal", "tile", "vector"]
 
 OUTPUT = struct(
-    out="u8", bias="u8", pixels="i8", plane="i8", channels="i4", groups="i4", whole_vectors="i4", tiles_m="i4"
-)
+    out="u8", bias="u8", pixels="i8", plane="i8", channels="i4", groups="i4", whole_vectors="i4", tiles_m="i4",
+    parameters=PARAMETERS,
+)  # fmt: skip
 """The struct Output of gemm_tile.cuh."""
 
 _FILLING = 1.25
@@ -86,7 +88,7 @@ def grid(plan: ConvPlan) -> int:
     return tiles_m * -(-plan.batch * plane(plan) // tile(plan).pixels) * plan.groups
 
 
-def fill(plan: ConvPlan, arguments: Any, at: Addresses) -> None:
+def fill(plan: ConvPlan, arguments: Any, at: Addresses, epilogue: Epilogue) -> None:
     """Set what the kernels' structs have in common."""
     order, output, pixels = packing(plan), arguments["output"], plane(plan)
     arguments["x"], arguments["weights"], output["bias"], output["out"] = at
@@ -94,6 +96,7 @@ def fill(plan: ConvPlan, arguments: Any, at: Addresses) -> None:
     output["channels"], output["groups"] = order.channels, plan.groups
     output["whole_vectors"] = pixels % vector(plan) == 0 and aligned(plan, at.out)
     output["tiles_m"] = order.padded_channels // tile(plan).channels
+    output["parameters"] = parameters(epilogue.parameters, plan.dtype)
     arguments["in_channels"] = order.in_channels
     arguments["steps"], arguments["padded_channels"] = order.rows // STEP, order.padded_channels
 

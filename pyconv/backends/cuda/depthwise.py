@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...plan import ConvPlan
+from .activation import EXAMPLES, NONE, PARAMETERS, Epilogue, parameters
 from .dense import Addresses
-from .elementwise import ACTIVATIONS
 from .kernel import DTYPES, INDEX_TYPES, Kernel, Launch, struct
 from .plans import INT_LIMIT, fitting_index, strides_of, too_wide
 from .weights import Packing
@@ -21,7 +21,7 @@ __all__ = ["arguments", "kernels", "label", "launch", "packing", "refusal"]
 _ARGUMENTS = struct(
     x="u8", weights="u8", bias="u8", out="u8", x_strides=("i8", 4), work="i8",
     out_channels="i4", multiplier="i4", in_size=("i4", 2), out_size=("i4", 2), kernel=("i4", 2), stride=("i4", 2),
-    dilation=("i4", 2), start=("i4", 2),
+    dilation=("i4", 2), start=("i4", 2), parameters=PARAMETERS,
 )  # fmt: skip
 _THREADS = 128
 _OUTPUTS = 4  # of a thread, along a row
@@ -75,29 +75,29 @@ def packing(plan: ConvPlan) -> Packing:
 
 
 @lru_cache(maxsize=1024)
-def launch(plan: ConvPlan, activation: str = "identity") -> Launch:
+def launch(plan: ConvPlan, epilogue: Epilogue = NONE) -> Launch:
     """Kernel, grid and block."""
-    kernel = _kernel(plan.dtype, *_window(plan), fitting_index(plan), activation)
+    kernel = _kernel(plan.dtype, *_window(plan), fitting_index(plan), epilogue)
     return Launch(kernel, -(-_work(plan) // _THREADS), _THREADS)
 
 
 def kernels() -> Iterator[Kernel]:
-    """Every kernel that a plan may ask for; with another activation than none, an example."""
+    """Every kernel that a plan may ask for; with an epilogue, examples."""
     for dtype, index in product(DTYPES, INDEX_TYPES):
         yield _kernel(dtype, 0, 0, index)
         for size, stride in product(SIZES, STRIDES):
             yield _kernel(dtype, size, stride, index)
-    for activation in ACTIVATIONS:
-        yield _kernel("float32", 3, 1, "int", activation)
+    for epilogue in EXAMPLES:
+        yield _kernel("float32", 3, 1, "int", epilogue)
 
 
-def _kernel(dtype: str, size: int, stride: int, index: str, activation: str = "identity") -> Kernel:
+def _kernel(dtype: str, size: int, stride: int, index: str, epilogue: Epilogue = NONE) -> Kernel:
     return Kernel.of(
-        "conv_depthwise", dtype, _ARGUMENTS, INDEX=index, ACTIVATION=f"{activation}_of", KERNEL=size, STRIDE=stride
+        "conv_depthwise", dtype, _ARGUMENTS, INDEX=index, ACTIVATION=epilogue.macro, KERNEL=size, STRIDE=stride
     )
 
 
-def arguments(plan: ConvPlan, x: Any, at: Addresses) -> np.ndarray:
+def arguments(plan: ConvPlan, x: Any, at: Addresses, epilogue: Epilogue = NONE) -> np.ndarray:
     """The kernel's struct."""
     packed = np.zeros(1, _ARGUMENTS)
     packed["x"], packed["weights"], packed["bias"], packed["out"] = at
@@ -106,4 +106,5 @@ def arguments(plan: ConvPlan, x: Any, at: Addresses) -> np.ndarray:
     packed["in_size"], packed["out_size"] = plan.in_size, plan.out_size
     packed["kernel"], packed["stride"], packed["dilation"] = plan.kernel, plan.stride, plan.dilation
     packed["start"] = plan.padding[0][0], plan.padding[1][0]
+    packed["parameters"] = parameters(epilogue.parameters, plan.dtype)
     return packed

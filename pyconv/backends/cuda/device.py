@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import BackendError, DeviceError
-from .kernel import Kernel, Launch
+from .kernel import OPTIONS, Kernel, Launch
 
 __all__ = ["CupyRoom", "Mark", "unusable"]
 
@@ -109,9 +109,9 @@ class CupyRoom:
         """New memory in the order of axes of ``array``, which is dense."""
         return self._cupy.empty_like(array)
 
-    def copy(self, array: Any) -> Any:
-        """A dense copy."""
-        return array.copy(order="K")
+    def copy(self, array: Any, dtype: str | None = None) -> Any:
+        """A dense copy, in another dtype if one is given."""
+        return array.copy(order="K") if dtype is None else array.astype(dtype, order="K")
 
     def move(self, array: Any) -> Any:
         """A copy on the current device of an array that lies on another."""
@@ -165,7 +165,7 @@ class CupyRoom:
         key = (self.current_device(), kernel)
         found = self._compiled.get(key)
         if found is None:
-            options = ("--std=c++17", *kernel.options)
+            options = (*OPTIONS, *kernel.options)
             module = self._cupy.RawModule(code=kernel.source, options=options, backend="nvrtc")
             try:
                 found = module.get_function(kernel.name)

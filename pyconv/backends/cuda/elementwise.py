@@ -11,16 +11,13 @@ from typing import Any
 import numpy as np
 
 from ...plan import ElementwisePlan
+from .activation import ACTIVATIONS, PARAMETERS, Epilogue, parameters
 from .kernel import DTYPES, Kernel, Launch, struct
+from .memory import launch_over, over_memory
 
-__all__ = ["ACTIVATIONS", "implementations", "kernels", "launch", "run"]
+__all__ = ["implementations", "kernels", "launch", "run"]
 
-_ARGUMENTS = struct(x="u8", out="u8", size="i8")
-_THREADS = 256
-_VECTOR = {"float64": 2, "float32": 4}
-
-ACTIVATIONS = ("relu", "sigmoid", "tanh")
-"""Those with a function ``<name>_of`` in activation.cuh."""
+_ARGUMENTS = struct(x="u8", out="u8", size="i8", parameters=PARAMETERS)
 
 
 def implementations(plan: ElementwisePlan) -> list[tuple[str, str | None]]:
@@ -32,10 +29,8 @@ def implementations(plan: ElementwisePlan) -> list[tuple[str, str | None]]:
 
 @lru_cache(maxsize=1024)
 def launch(plan: ElementwisePlan) -> Launch:
-    """Kernel, grid and block: a thread a vector, and one more for what is left at both ends."""
-    size = math.prod(plan.out_shape)
-    threads = size // _VECTOR[plan.dtype] + 1 if size else 0
-    return Launch(_kernel(plan.op, plan.dtype), -(-threads // _THREADS), _THREADS)
+    """Kernel, grid and block."""
+    return launch_over(_kernel(plan.op, plan.dtype), plan.dtype, math.prod(plan.out_shape))
 
 
 def kernels() -> Iterator[Kernel]:
@@ -45,34 +40,13 @@ def kernels() -> Iterator[Kernel]:
 
 
 def _kernel(op: str, dtype: str) -> Kernel:
-    return Kernel.of("elementwise", dtype, _ARGUMENTS, ACTIVATION=f"{op}_of")
+    return Kernel.of("elementwise", dtype, _ARGUMENTS, ACTIVATION=Epilogue(op).macro)
 
 
-def run(room: Any, plan: ElementwisePlan, x: Any, out: Any) -> Any:
-    """Run the plan on ``x``, which lies on the current device; memory with gaps is copied first."""
-    x = room.readable(x)
-    if not _dense(x):
-        x = result = room.copy(x)
-    elif out is not None and out.strides == x.strides and room.readable(out) is out:
-        result = out
-    else:
-        result = room.empty_like(x)
-    packed = np.zeros(1, _ARGUMENTS)
-    packed["x"], packed["out"], packed["size"] = room.address(x), room.address(result), math.prod(plan.out_shape)
-    room.launch(launch(plan), packed)
-    if out is None or result is out:
-        return result
-    room.assign(out, result)
-    return out
+def run(room: Any, plan: ElementwisePlan, x: Any, prepared: Any, out: Any) -> Any:
+    """Run the plan on ``x``, which lies on the current device."""
 
+    def fill(packed: np.ndarray, x: Any) -> None:
+        packed["parameters"] = parameters(plan.parameters, plan.dtype)
 
-def _dense(x: Any) -> bool:
-    """Whether the elements fill one run of memory from its first address on, in any order of axes."""
-    expected = x.dtype.itemsize
-    for stride, length in sorted(
-        (stride, length) for stride, length in zip(x.strides, x.shape, strict=True) if length > 1
-    ):
-        if stride != expected:
-            return False
-        expected *= length
-    return True
+    return over_memory(room, launch(plan), _ARGUMENTS, x, out, fill)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...plan import ConvPlan
 from . import dense
-from .elementwise import ACTIVATIONS
+from .activation import EXAMPLES, NONE, Epilogue
 from .kernel import DTYPES, INDEX_TYPES, Kernel, Launch, struct
 from .plans import fitting_index, strides_of, too_wide
 from .tile import TILES, Tile
@@ -44,33 +44,33 @@ def packing(plan: ConvPlan) -> Packing:
 
 
 @lru_cache(maxsize=1024)
-def launch(plan: ConvPlan, activation: str = "identity") -> Launch:
+def launch(plan: ConvPlan, epilogue: Epilogue = NONE) -> Launch:
     """Kernel, grid and block."""
     tile = dense.tile(plan)
-    kernel = _kernel(plan.dtype, tile, dense.packing(plan).taps_outside, fitting_index(plan), activation)
+    kernel = _kernel(plan.dtype, tile, dense.packing(plan).taps_outside, fitting_index(plan), epilogue)
     return Launch(kernel, dense.grid(plan), tile.threads)
 
 
 def kernels() -> Iterator[Kernel]:
-    """Every kernel that a plan may ask for; with another activation than none, an example."""
+    """Every kernel that a plan may ask for; with an epilogue, examples."""
     for dtype, index, taps_outside in product(DTYPES, INDEX_TYPES, (False, True)):
         for tile in TILES[dtype]:
             yield _kernel(dtype, tile, taps_outside, index)
-    for activation in ACTIVATIONS:
-        yield _kernel("float32", TILES["float32"][0], True, "int", activation)
+    for epilogue in EXAMPLES:
+        yield _kernel("float32", TILES["float32"][0], True, "int", epilogue)
 
 
-def _kernel(dtype: str, tile: Tile, taps_outside: bool, index: str, activation: str = "identity") -> Kernel:
+def _kernel(dtype: str, tile: Tile, taps_outside: bool, index: str, epilogue: Epilogue = NONE) -> Kernel:
     return Kernel.of(
-        "conv_gemm", dtype, _ARGUMENTS, INDEX=index, ACTIVATION=f"{activation}_of", TAPS_OUTSIDE=int(taps_outside),
+        "conv_gemm", dtype, _ARGUMENTS, INDEX=index, ACTIVATION=epilogue.macro, TAPS_OUTSIDE=int(taps_outside),
         **tile.macros,
     )  # fmt: skip
 
 
-def arguments(plan: ConvPlan, x: Any, at: dense.Addresses) -> np.ndarray:
+def arguments(plan: ConvPlan, x: Any, at: dense.Addresses, epilogue: Epilogue = NONE) -> np.ndarray:
     """The kernel's struct."""
     packed = np.zeros(1, _ARGUMENTS)
-    dense.fill(plan, packed, at)
+    dense.fill(plan, packed, at, epilogue)
     packed["x_strides"] = strides_of(x)
     packed["in_size"], packed["out_width"] = plan.in_size, plan.out_size[1]
     packed["kernel"], packed["stride"], packed["dilation"] = plan.kernel, plan.stride, plan.dilation

@@ -15,12 +15,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DTYPES", "INDEX_TYPES", "KERNELS", "Kernel", "Launch", "struct"]
+__all__ = ["DTYPES", "INDEX_TYPES", "KERNELS", "OPTIONS", "Kernel", "Launch", "accumulator", "struct"]
 
 KERNELS = Path(__file__).parent / "kernels"
 
 INDEX_TYPES = ("int", "long long")
 """C types of offsets inside one image."""
+
+OPTIONS = ("--std=c++17", "--fmad=false")
+"""What all kernels are compiled with beside their macros. Sums of products are contracted where the source says so and
+nowhere else: then the host build computes the same bits."""
 
 _MOST_BLOCKS = 2**31 - 1  # of a grid, along x
 _MACROS = {"float32": "FLOAT32", "float64": "FLOAT64", "float16": "FLOAT16", "bfloat16": "BFLOAT16"}
@@ -102,6 +106,11 @@ def _lines(file: str, included: set[str]) -> Iterator[str]:
         if header[1] not in included:
             yield from _lines(header[1], included)
         yield f'#line {number + 1} "{file}"'
+
+
+def accumulator(dtype: str) -> str:
+    """The type that sums of ``dtype`` are kept in."""
+    return "float64" if dtype == "float64" else "float32"
 
 
 def struct(**fields: Any) -> np.dtype:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...plan import ConvPlan
 from . import dense
-from .elementwise import ACTIVATIONS
+from .activation import EXAMPLES, NONE, Epilogue
 from .kernel import DTYPES, INDEX_TYPES, Kernel, Launch, struct
 from .plans import fitting_index, strides_of
 from .tile import TILES, Tile
@@ -50,29 +50,29 @@ def packing(plan: ConvPlan) -> Packing:
 
 
 @lru_cache(maxsize=1024)
-def launch(plan: ConvPlan, activation: str = "identity") -> Launch:
+def launch(plan: ConvPlan, epilogue: Epilogue = NONE) -> Launch:
     """Kernel, grid and block."""
     tile = dense.tile(plan)
-    return Launch(_kernel(plan.dtype, tile, fitting_index(plan), activation), dense.grid(plan), tile.threads)
+    return Launch(_kernel(plan.dtype, tile, fitting_index(plan), epilogue), dense.grid(plan), tile.threads)
 
 
 def kernels() -> Iterator[Kernel]:
-    """Every kernel that a plan may ask for; with another activation than none, an example."""
+    """Every kernel that a plan may ask for; with an epilogue, examples."""
     for dtype, index in product(DTYPES, INDEX_TYPES):
         for tile in TILES[dtype]:
             yield _kernel(dtype, tile, index)
-    for activation in ACTIVATIONS:
-        yield _kernel("float32", TILES["float32"][0], "int", activation)
+    for epilogue in EXAMPLES:
+        yield _kernel("float32", TILES["float32"][0], "int", epilogue)
 
 
-def _kernel(dtype: str, tile: Tile, index: str, activation: str = "identity") -> Kernel:
-    return Kernel.of("conv_pointwise", dtype, _ARGUMENTS, INDEX=index, ACTIVATION=f"{activation}_of", **tile.macros)
+def _kernel(dtype: str, tile: Tile, index: str, epilogue: Epilogue = NONE) -> Kernel:
+    return Kernel.of("conv_pointwise", dtype, _ARGUMENTS, INDEX=index, ACTIVATION=epilogue.macro, **tile.macros)
 
 
-def arguments(plan: ConvPlan, x: Any, at: dense.Addresses) -> np.ndarray:
+def arguments(plan: ConvPlan, x: Any, at: dense.Addresses, epilogue: Epilogue = NONE) -> np.ndarray:
     """The kernel's struct."""
     packed = np.zeros(1, _ARGUMENTS)
-    dense.fill(plan, packed, at)
+    dense.fill(plan, packed, at, epilogue)
     packed["x_strides"] = strides_of(x)[:2]
     packed["aligned"] = dense.aligned(plan, at.x)
     return packed

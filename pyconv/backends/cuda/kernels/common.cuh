@@ -19,6 +19,27 @@ static __device__ __forceinline__ float multiply_unflushed(float a, float b)
     return product;
 }
 
+static __device__ __forceinline__ float add_unflushed(float a, float b)
+{
+    float sum;
+    asm("add.rn.f32 %0, %1, %2;" : "=f"(sum) : "f"(a), "f"(b));
+    return sum;
+}
+
+static __device__ __forceinline__ float multiply_add_unflushed(float a, float b, float c)
+{
+    float sum;
+    asm("fma.rn.f32 %0, %1, %2, %3;" : "=f"(sum) : "f"(a), "f"(b), "f"(c));
+    return sum;
+}
+
+static __device__ __forceinline__ bool below(float a, float b)  // a < b
+{
+    int found;
+    asm("{ .reg .pred p; setp.lt.f32 p, %1, %2; selp.s32 %0, 1, 0, p; }" : "=r"(found) : "f"(a), "f"(b));
+    return found;
+}
+
 static __device__ __forceinline__ float float_of_half(unsigned short half)
 {
     float value;
@@ -53,6 +74,27 @@ static __device__ __forceinline__ float multiply_add(float a, float b, float c)
 static __device__ __forceinline__ double multiply_add(double a, double b, double c)
 {
     return fma(a, b, c);
+}
+
+// double is never flushed
+static __device__ __forceinline__ double multiply_unflushed(double a, double b)
+{
+    return a * b;
+}
+
+static __device__ __forceinline__ double add_unflushed(double a, double b)
+{
+    return a + b;
+}
+
+static __device__ __forceinline__ double multiply_add_unflushed(double a, double b, double c)
+{
+    return fma(a, b, c);
+}
+
+static __device__ __forceinline__ bool below(double a, double b)
+{
+    return a < b;
 }
 
 static __device__ __forceinline__ accumulator widen(element value)

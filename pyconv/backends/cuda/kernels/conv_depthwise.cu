@@ -24,6 +24,7 @@ struct Arguments {
     int stride_height, stride_width;
     int dilation_height, dilation_width;
     int top, left;
+    Parameter parameters[2];  // of the activation
 };
 static_assert(sizeof(Arguments) == ARGUMENTS_BYTES, "the struct in Python is another one");
 
@@ -90,5 +91,5 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_depthwise(const Argum
 #pragma unroll
     for (int o = 0; o < OUTPUTS; o++)
         if (column + o < a.out_width)
-            to[o] = narrow(ACTIVATION(sum[o] + bias));
+            to[o] = narrow(activated(sum[o] + bias, a.parameters));
 }

@@ -143,6 +143,7 @@ struct Output {
     int groups;
     int whole_vectors;        // every vector of pixels lies in one image, aligned
     int tiles_m;
+    Parameter parameters[2];  // of the activation
 };
 
 // Adds the bias, applies the activation and writes the tile; `first` is its first pixel, `begin` its first channel
@@ -170,7 +171,7 @@ static __device__ __forceinline__ void write_tile(const Output &to, int group, i
             Elements values;
 #pragma unroll
             for (int j = 0; j < VECTOR; j++)
-                values.part[j] = narrow(ACTIVATION(sum[i][v * VECTOR + j] + bias[i]));
+                values.part[j] = narrow(activated(sum[i][v * VECTOR + j] + bias[i], to.parameters));
             if (to.whole_vectors) {
                 *(Elements *)(at + channel * to.plane) = values;
                 continue;

@@ -1,0 +1,56 @@
+"""What the kernels that go once over memory without gaps have in common (memory.cuh)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .kernel import Kernel, Launch
+
+__all__ = ["in_memory_order", "launch_over", "over_memory"]
+
+_THREADS = 256
+_VECTOR = {"float64": 2, "float32": 4}
+
+
+def launch_over(kernel: Kernel, dtype: str, size: int) -> Launch:
+    """Grid and block for ``size`` elements: a thread a vector, and one more for what is left at both ends."""
+    threads = size // _VECTOR[dtype] + 1 if size else 0
+    return Launch(kernel, -(-threads // _THREADS), _THREADS)
+
+
+def over_memory(
+    room: Any, launch: Launch, fields: np.dtype, x: Any, out: Any, fill: Callable[[np.ndarray, Any], None]
+) -> Any:
+    """Run a kernel whose struct begins with x, out and size; memory with gaps is copied first.
+
+    ``fill`` sets what else the struct holds, for an array that lies in memory as the kernel sees it.
+    """
+    x = room.readable(x)
+    if in_memory_order(x) is None:
+        x = result = room.copy(x)
+    elif out is not None and out.strides == x.strides and room.readable(out) is out:
+        result = out
+    else:
+        result = room.empty_like(x)
+    packed = np.zeros(1, fields)
+    packed["x"], packed["out"], packed["size"] = room.address(x), room.address(result), x.size
+    fill(packed, x)
+    room.launch(launch, packed)
+    if out is None or result is out:
+        return result
+    room.assign(out, result)
+    return out
+
+
+def in_memory_order(x: Any) -> tuple[int, ...] | None:
+    """The axes as they lie in memory, the slowest first, if the elements fill one run of memory; else None."""
+    order = sorted(range(len(x.shape)), key=lambda axis: (-x.strides[axis], -x.shape[axis], axis))
+    expected = x.dtype.itemsize
+    for axis in reversed(order):
+        if x.shape[axis] > 1 and x.strides[axis] != expected:
+            return None
+        expected *= x.shape[axis]
+    return tuple(order)
