@@ -1,7 +1,7 @@
 """The CUDA backend: kernels in ``kernels/*.cu``, built by CuPy when they are first used, on CuPy's memory and streams.
 
-A plan decides everything before anything runs: :mod:`conv`, :mod:`pool`, :mod:`elementwise` and :mod:`channels` turn it into a kernel
-with its macros, a grid and one struct of arguments. :mod:`device` alone talks to the device.
+A plan decides everything before anything runs: a module for each kind of operation turns it into a kernel with its
+macros, a grid and one struct of arguments. :mod:`device` alone talks to the device.
 """
 
 from __future__ import annotations

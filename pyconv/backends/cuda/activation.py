@@ -21,7 +21,7 @@ PARAMETERS = ("u8", 2)
 
 @lru_cache(maxsize=1024)
 def parameters(values: tuple[float, ...], dtype: str) -> np.ndarray:
-    """The field's value: numbers of the type that sums are kept in, each in 8 bytes. It is shared: leave it as it is."""
+    """The field's value: numbers of the type that sums are kept in, each in 8 bytes. Not to be written to."""
     kind = np.dtype(accumulator(dtype))
     places = np.zeros((2, 8 // kind.itemsize), kind)
     with np.errstate(over="ignore"):  # what is too large is infinite, as on every backend

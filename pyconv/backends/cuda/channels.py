@@ -1,4 +1,4 @@
-"""Functions with numbers of their own for each channel, the input's second axis: one kernel, over memory in any order."""
+"""Functions with numbers of their own for each channel: one kernel, over memory in any order."""
 
 from __future__ import annotations
 
