@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 CASES = [*testing.cases(), *testing.half_cases()]
 ROOM = StandIn(seed=1) if missing() is None else None  # one, so that its libraries are loaded once
-CORE = {"conv2d", "max_pool2d", "prelu", *ACTIVATIONS}  # what it must have; further operations may come later
+CORE = {"conv2d", "max_pool2d", "prelu", "batch_norm", *ACTIVATIONS}  # others may come later
 READ_ANEW = kernel._source.__wrapped__
 
 

@@ -135,5 +135,5 @@ def test_a_kernel_under_the_compiler():
     broken = type(kernel)("elementwise", (*kernel.defines[:-1], ("ACTIVATION", "nonsense_of")))
     compiled, log = tool.compile_kernel(broken, "sm_90")
     assert not compiled
-    assert "elementwise.cu(" in log
+    assert "activation.cuh(" in log
     assert "nonsense_of" in log

@@ -82,10 +82,11 @@ def _conv(name: str, row: Row, numbers: Numbers, device: Any, layout: str, relu:
         calls.append((call, backend, backend.prepare(call.plan, call.weight, call.bias)))
     if relu:
         from pyconv.backends.cuda import conv as kernels_of
+        from pyconv.backends.cuda.activation import Epilogue
 
         def run(i: int) -> Any:
             call, _, prepared = calls[i]
-            return kernels_of.run(device.room, call.plan, call.x, prepared, None, "relu")
+            return kernels_of.run(device.room, call.plan, call.x, prepared, None, Epilogue("relu"))
     else:
 
         def run(i: int) -> Any:
