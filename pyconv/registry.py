@@ -69,12 +69,15 @@ class Backend(Protocol):
         """None if it can run the plan, else the reason why not."""
 
     def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
-        """Pack or transform the weights, once; the result is handed to ``run`` unchanged, and never modified."""
+        """Pack or transform the weights, once; the result is handed to ``run`` unchanged, and never modified.
+
+        The indices of a max unpooling are its ``weight``.
+        """
 
     def run(self, plan: Plan, x: Any, prepared: Any, out: Any = None) -> Any:
         """Compute. ``x`` may have any strides, byte order or alignment. Fill ``out`` if it is given; return the result.
 
-        A max pooling plan with ``return_indices`` returns (values, int64 indices).
+        A pooling plan with ``return_indices`` returns (values, int64 indices).
         """
 
 

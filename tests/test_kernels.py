@@ -180,9 +180,11 @@ def test_order_of_implementations():
             found = pyconv.report.explanation(F.conv2d, images, weight, backend="cpu", **more)
             assert found.steps[0].implementation == wanted
         found = pyconv.report.explanation(F.max_pool2d, x, 2, backend="cpu")
-        names = ["cpu:channels_baseline", "cpu:separable_baseline", "cpu:windows_baseline"]
-        assert [name for name, _ in found.steps[0].candidates] == names
+        names = ["whole", "channels", "separable", "windows"]
+        assert [name for name, _ in found.steps[0].candidates] == [f"cpu:{name}_baseline" for name in names]
         assert found.steps[0].implementation == "separable_baseline"
+        found = pyconv.report.explanation(F.adaptive_avg_pool2d, x, 1, backend="cpu")
+        assert found.steps[0].implementation == "whole_baseline"
         found = pyconv.report.explanation(F.max_pool2d, x, 2, return_indices=True, backend="cpu")
         assert found.steps[0].implementation == "windows_baseline"
         last = np.moveaxis(normal(1, 8, 8, 64), -1, 1)
@@ -340,4 +342,4 @@ def test_pooling_of_mostly_padding_takes_no_line():
     assert found.steps[0].implementation == f"windows_{isa.name()}"
     got = F.max_pool2d(x, kernel, 100_000, padding, backend="cpu")
     np.testing.assert_array_equal(got, F.max_pool2d(x, kernel, 100_000, padding, backend="reference"))
-    assert pool.implementations(found.steps[0].plan)[1][1] is not None
+    assert pool.implementations(found.steps[0].plan)[2][1] is not None

@@ -73,13 +73,37 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t tile_pitch
         int64_t plane_pitch
 
+    ctypedef struct pc_pool_axis:
+        int64_t in_ "in"
+        int64_t out
+        int64_t kernel, stride, dilation
+        int64_t before, after
+        int64_t count_padding
+        int64_t adaptive
+
     ctypedef struct pc_pool:
         int64_t channels
-        int64_t in_h, in_w, out_h, out_w
-        int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
-        int64_t rows
-        int64_t block
+        pc_pool_axis h, w
+        int64_t rows, per_plane
+        int64_t block, blocks
+        int64_t planes, units
         int64_t line
+        int64_t squares
+        double divisor
+        double area
+
+    ctypedef struct pc_pool_arrays:
+        const void *x
+        int64_t x_strides[4]
+        void *out
+        int64_t out_strides[4]
+        int64_t *indices
+
+    ctypedef void (*pc_pool_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *) noexcept nogil
+
+    ctypedef struct pc_unpool:
+        int64_t channels, in_h, in_w
+        int64_t plane
 
     ctypedef struct pc_tile:
         int64_t channels, vectors
@@ -107,12 +131,10 @@ cdef extern from "kernels/kernels.h" nogil:
         pc_conv_task channels_task
         pc_conv_task depthwise_task
         pc_conv_task winograd_task
-        void (*max_pool_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t, int64_t,
-                              void *) noexcept nogil
-        void (*max_pool_channels_task)(const pc_pool *, const void *, int64_t, int64_t, int64_t, void *, int64_t,
-                                       int64_t, void *) noexcept nogil
-        void (*max_pool_indices_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t *, int64_t,
-                                      int64_t) noexcept nogil
+        pc_pool_task max_pool_task
+        pc_pool_task max_pool_indices_task
+        pc_pool_task sum_pool_task
+        void (*max_unpool_task)(const pc_unpool *, const pc_pool_arrays *, int64_t) noexcept nogil
         const pc_activation *activations
         void (*prelu)(const void *, const void *, void *, int64_t) noexcept nogil
         void (*softmax)(const pc_axis *, int64_t, int64_t, const void *, void *) noexcept nogil

@@ -5,17 +5,24 @@ import numpy as np
 from .calls import Work
 
 class PoolTasks:
-    per_plane: int
-    blocks: int
     count: int
-    together: int
     threads: int
     scratch_bytes: int
     def __init__(
-        self, isa: int, is_double: bool, threads: int, plan: Any, rows: int, block: int, line: int, together: int
+        self,
+        isa: int,
+        is_double: bool,
+        threads: int,
+        plan: Any,
+        rows: int,
+        block: int,
+        planes: int,
+        line: int,
+        flat: bool,
     ) -> None: ...
 
 def run(tasks: PoolTasks, x: np.ndarray, out: np.ndarray, indices: np.ndarray | None = None) -> None: ...
+def unpool(isa: int, threads: int, x: np.ndarray, indices: np.ndarray, out: np.ndarray) -> None: ...
 
 class PoolWork(Work):
     def __init__(self, tasks: PoolTasks, brief: bool) -> None: ...

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Driver of max pooling: runs of output rows over threads."""
+"""Driver of pooling: runs of output rows, or planes, over threads."""
 
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t
@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t
 cimport numpy as cnp
 
 from .calls cimport Work
-from .kernels cimport pc_kernels, pc_pool
+from .kernels cimport pc_kernels, pc_pool, pc_pool_arrays, pc_pool_axis, pc_pool_task, pc_unpool
 from .runtime cimport check_array, kernels, note_parallel, scratch
 
 from .runtime import check
@@ -15,114 +15,123 @@ from .runtime import check
 cnp.import_array()
 
 
+cdef void fill_axis(pc_pool_axis *axis, plan, int place):
+    axis.in_, axis.out = plan.in_size[place], plan.out_size[place]
+    axis.kernel, axis.stride, axis.dilation = plan.kernel[place], plan.stride[place], plan.dilation[place]
+    axis.before, axis.after = plan.padding[place]
+    axis.count_padding, axis.adaptive = plan.count_include_pad, plan.adaptive
+
+
 cdef class PoolTasks:
-    """A max pooling cut into tasks, for one plan, instruction set and number of threads."""
+    """A pooling cut into tasks, for one plan, instruction set and number of threads.
+
+    A task is ``rows`` output rows of ``block`` channels, or all rows of ``planes`` such blocks. ``line`` is how many
+    elements of scratch it needs, ``flat`` whether a plane, which is pooled whole, is taken as one row.
+    """
 
     cdef pc_pool pool
-    cdef const pc_kernels *table
+    cdef pc_pool_task kernel
     cdef int type_number
-    cdef readonly int64_t per_plane, blocks, count, together
+    cdef bint with_indices
+    cdef readonly int64_t count
     cdef readonly int threads
     cdef readonly size_t scratch_bytes
 
-    def __init__(self, int isa, bint is_double, int threads, plan, int64_t rows, int64_t block, int64_t line,
-                 int64_t together):
+    def __init__(self, int isa, bint is_double, int threads, plan, int64_t rows, int64_t block, int64_t planes,
+                 int64_t line, bint flat):
         check(isa)
-        self.table = kernels(isa, is_double)
+        cdef const pc_kernels *table = kernels(isa, is_double)
+        cdef pc_pool *p = &self.pool
+        self.with_indices = plan.return_indices
+        if "max" in plan.op:
+            self.kernel = table.max_pool_indices_task if self.with_indices else table.max_pool_task
+        else:
+            self.kernel = table.sum_pool_task
         self.type_number = cnp.NPY_DOUBLE if is_double else cnp.NPY_FLOAT
         self.threads = threads
-        cdef pc_pool *p = &self.pool
         p.channels = plan.channels
-        p.in_h, p.in_w = plan.in_size
-        p.out_h, p.out_w = plan.out_size
-        p.kernel_h, p.kernel_w = plan.kernel
-        p.stride_h, p.stride_w = plan.stride
-        p.pad_top, p.pad_left = plan.padding[0][0], plan.padding[1][0]
-        p.dilation_h, p.dilation_w = plan.dilation
-        p.rows, p.block, p.line = rows, block, line
-        self.per_plane = (p.out_h + rows - 1) // rows
-        self.blocks = (p.channels + block - 1) // block
-        self.count = self.per_plane * self.blocks * plan.batch
-        self.together = together  # tasks that a thread takes at a time: small planes are not worth more
+        fill_axis(&p.h, plan, 0)
+        fill_axis(&p.w, plan, 1)
+        p.squares, p.divisor, p.area = plan.norm == 2, plan.divisor, plan.area
+        if flat:
+            p.w.in_ = p.w.kernel = p.h.in_ * p.w.in_
+            p.h.in_ = p.h.kernel = 1
+        p.rows, p.block, p.planes, p.line = rows, block, planes, line
+        p.per_plane = (p.h.out + rows - 1) // rows
+        p.blocks = (p.channels + block - 1) // block
+        p.units = p.blocks * plan.batch
+        self.count = (p.units + planes - 1) // planes * p.per_plane
         self.scratch_bytes = line * (8 if is_double else 4)
 
 
-cdef int task(PoolTasks tasks, int64_t i, const char *x, const int64_t *strides, int64_t itemsize, char *out,
-              int64_t *indices) noexcept nogil:
-    cdef const pc_pool *pool = &tasks.pool
-    cdef int64_t first = i % tasks.per_plane * pool.rows
-    cdef int64_t end = min(first + pool.rows, pool.out_h)
-    cdef int64_t image = i // tasks.per_plane // tasks.blocks
-    cdef int64_t channel = i // tasks.per_plane % tasks.blocks * pool.block
-    cdef int64_t place = (image * pool.channels + channel) * pool.out_h * pool.out_w
+cdef int task(PoolTasks tasks, int64_t i, const pc_pool_arrays *arrays) noexcept nogil:
     cdef void *memory = NULL
-    x += (image * strides[0] + channel * strides[1]) * itemsize
-    out += place * itemsize
-    if indices != NULL:
-        tasks.table.max_pool_indices_task(pool, x, strides[2], strides[3], out, indices + place, first, end)
-        return 0
     if tasks.scratch_bytes:
         memory = scratch(tasks.scratch_bytes)
         if memory == NULL:
             return 1
-    if pool.block > 1:
-        tasks.table.max_pool_channels_task(
-            pool, x, strides[2], strides[3], min(pool.block, pool.channels - channel), out, first, end, memory
-        )
-    else:
-        tasks.table.max_pool_task(pool, x, strides[2], strides[3], out, first, end, memory)
+    tasks.kernel(&tasks.pool, arrays, i, memory)
     return 0
 
 
-cdef int serial(PoolTasks tasks, const char *x, const int64_t *strides, int64_t itemsize, char *out,
-                int64_t *indices) noexcept nogil:
+cdef int serial(PoolTasks tasks, const pc_pool_arrays *arrays) noexcept nogil:
     cdef int64_t i
     cdef int failed = 0
     for i in range(tasks.count):
-        failed += task(tasks, i, x, strides, itemsize, out, indices)
+        failed += task(tasks, i, arrays)
     return failed
 
 
-cdef int parallel(PoolTasks tasks, int threads, const char *x, const int64_t *strides, int64_t itemsize, char *out,
-                  int64_t *indices) noexcept nogil:
-    cdef int64_t i, together = tasks.together
+cdef int parallel(PoolTasks tasks, int threads, const pc_pool_arrays *arrays) noexcept nogil:
+    cdef int64_t i
     cdef int failed = 0
     note_parallel()
-    for i in prange(tasks.count, schedule="dynamic", chunksize=together, num_threads=threads):
-        failed += task(tasks, i, x, strides, itemsize, out, indices)
+    for i in prange(tasks.count, schedule="dynamic", num_threads=threads):
+        failed += task(tasks, i, arrays)
     return failed
 
 
-cdef int run_tasks(PoolTasks tasks, bint brief, const char *x, const int64_t *strides, char *out,
-                   int64_t *indices) except -1:
-    cdef int threads = <int>min(tasks.threads, (tasks.count + tasks.together - 1) // tasks.together), failed
-    cdef int64_t itemsize = 8 if tasks.type_number == cnp.NPY_DOUBLE else 4
+cdef int run_tasks(PoolTasks tasks, bint brief, const pc_pool_arrays *arrays) except -1:
+    cdef int threads = <int>min(tasks.threads, tasks.count), failed
     if threads > 1:
         with nogil:
-            failed = parallel(tasks, threads, x, strides, itemsize, out, indices)
+            failed = parallel(tasks, threads, arrays)
     elif brief:
-        failed = serial(tasks, x, strides, itemsize, out, indices)
+        failed = serial(tasks, arrays)
     else:
         with nogil:
-            failed = serial(tasks, x, strides, itemsize, out, indices)
+            failed = serial(tasks, arrays)
     if failed:
-        raise MemoryError(f"max_pool2d: no memory for {tasks.scratch_bytes:,} bytes of scratch on each thread")
+        raise MemoryError(f"pooling: no memory for {tasks.scratch_bytes:,} bytes of scratch on each thread")
     return 0
 
 
+cdef int64_t *index_data(cnp.ndarray indices) except? NULL:
+    if cnp.PyArray_TYPE(indices) != cnp.NPY_INT64 or not cnp.PyArray_IS_C_CONTIGUOUS(indices):
+        raise TypeError("indices must be a contiguous int64 array")
+    return <int64_t *>cnp.PyArray_DATA(indices)
+
+
 def run(PoolTasks tasks, cnp.ndarray x, cnp.ndarray out, cnp.ndarray indices=None):
-    """Run all tasks. ``x`` has any strides; ``out`` and ``indices`` are contiguous."""
-    cdef int64_t[4] strides
-    check_array(out, tasks.type_number, strides)
-    check_array(x, tasks.type_number, strides)
-    if tasks.pool.block > 1 and strides[1] != 1:
+    """Run all tasks.
+
+    ``x`` has any strides; each row of ``out`` is contiguous, or its channels are neighbours in memory where the tasks'
+    are; ``indices`` are contiguous.
+    """
+    cdef pc_pool_arrays arrays
+    if cnp.PyArray_SIZE(out) == 0:
+        return
+    check_array(out, tasks.type_number, arrays.out_strides)
+    check_array(x, tasks.type_number, arrays.x_strides)
+    if tasks.pool.block > 1 and arrays.x_strides[1] != 1:
         raise ValueError("the channels must be neighbours in memory")
-    cdef int64_t *index_data = NULL
-    if indices is not None:
-        if cnp.PyArray_TYPE(indices) != cnp.NPY_INT64 or not cnp.PyArray_IS_C_CONTIGUOUS(indices):
-            raise TypeError("indices must be a contiguous int64 array")
-        index_data = <int64_t *>cnp.PyArray_DATA(indices)
-    run_tasks(tasks, False, <const char *>cnp.PyArray_DATA(x), strides, <char *>cnp.PyArray_DATA(out), index_data)
+    if arrays.out_strides[3] != 1 and tasks.pool.w.out > 1 and (tasks.pool.block == 1 or arrays.out_strides[1] != 1):
+        raise ValueError("the rows of out must be contiguous")
+    if tasks.with_indices != (indices is not None):
+        raise ValueError("indices go with a plan that returns them")
+    arrays.indices = NULL if indices is None else index_data(indices)
+    arrays.x, arrays.out = cnp.PyArray_DATA(x), cnp.PyArray_DATA(out)
+    run_tasks(tasks, False, &arrays)
 
 
 cdef class PoolWork(Work):
@@ -135,4 +144,39 @@ cdef class PoolWork(Work):
         self.tasks, self.brief = tasks, brief
 
     cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1:
-        return run_tasks(self.tasks, self.brief, x, x_strides, out, NULL)
+        cdef pc_pool_arrays arrays
+        cdef int axis
+        arrays.x, arrays.out, arrays.indices = x, out, NULL
+        for axis in range(4):
+            arrays.x_strides[axis], arrays.out_strides[axis] = x_strides[axis], out_strides[axis]
+        return run_tasks(self.tasks, self.brief, &arrays)
+
+
+def unpool(int isa, int threads, cnp.ndarray x, cnp.ndarray indices, cnp.ndarray out):
+    """Planes of zeros with the elements of ``x``, which has any strides, at the places that ``indices`` say.
+
+    ``indices`` lie inside the planes; they and ``out`` are contiguous.
+    """
+    check(isa)
+    cdef pc_unpool plan
+    cdef pc_pool_arrays arrays
+    cdef int type_number = cnp.PyArray_TYPE(out)
+    cdef const pc_kernels *table = kernels(isa, type_number == cnp.NPY_DOUBLE)
+    if type_number not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) or not cnp.PyArray_IS_C_CONTIGUOUS(out):
+        raise TypeError("out must be contiguous and of float32 or float64")
+    check_array(out, type_number, arrays.out_strides)
+    check_array(x, type_number, arrays.x_strides)
+    arrays.indices = index_data(indices)
+    arrays.x, arrays.out = cnp.PyArray_DATA(x), cnp.PyArray_DATA(out)
+    plan.channels, plan.in_h, plan.in_w = x.shape[1], x.shape[2], x.shape[3]
+    plan.plane = out.shape[2] * out.shape[3]
+    cdef int64_t i, count = x.shape[0] * plan.channels
+    if threads == 1:
+        with nogil:
+            for i in range(count):
+                table.max_unpool_task(&plan, &arrays, i)
+        return
+    with nogil:
+        note_parallel()
+        for i in prange(count, schedule="static", num_threads=threads):
+            table.max_unpool_task(&plan, &arrays, i)

@@ -3,20 +3,26 @@
 from ..plan import ACTIVATIONS
 from . import activation
 from .activation import gelu, glu, log_softmax, prelu, softmax, softmin
+from .adaptive_pool import adaptive_avg_pool2d, adaptive_max_pool2d
 from .conv import conv2d
 from .norm import batch_norm
-from .pool import max_pool2d
+from .pool import avg_pool2d, lp_pool2d, max_pool2d, max_unpool2d
 
 _FROM_TABLE = [op for op, entry in ACTIVATIONS.items() if entry.layer]
 globals().update({op: getattr(activation, op) for op in _FROM_TABLE})
 
 __all__ = [
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
+    "avg_pool2d",
     "batch_norm",
     "conv2d",
     "gelu",
     "glu",
     "log_softmax",
+    "lp_pool2d",
     "max_pool2d",
+    "max_unpool2d",
     "prelu",
     "softmax",
     "softmin",

@@ -1,31 +1,53 @@
-"""Pooling as functions."""
+"""Pooling over windows of one size as functions; and the way back."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from ..plan import Pads, Pair, array_kind, as_array, as_batch, dtype_name, layout_of, plan_max_pool2d, pool_parameters
+from ..errors import ArgumentError
+from ..plan import (
+    Plan,
+    array_kind,
+    as_array,
+    as_batch,
+    avg_pool_parameters,
+    check_out,
+    check_places,
+    dtype_name,
+    layout_of,
+    lp_pool_parameters,
+    plan_avg_pool2d,
+    plan_lp_pool2d,
+    plan_max_pool2d,
+    plan_max_unpool2d,
+    pool_parameters,
+    unpool_output,
+    unpool_parameters,
+)
 from .call import Call, checked_out, planned_by, run
 from .known import Known
 
-__all__ = ["max_pool2d", "plan_call_max_pool2d"]
+__all__ = ["avg_pool2d", "lp_pool2d", "max_pool2d", "max_unpool2d", "plan_call_pool2d"]
 
 _known = Known()
+_known_avg = Known()
+_known_lp = Known()
 
 
-def plan_call_max_pool2d(input: Any, parameters: tuple[Pair, Pair, Pads, Pair, bool, bool], out: Any) -> Call:
-    """Check and plan a max pooling; ``parameters`` come from :func:`pyconv.plan.pool_parameters`."""
-    x = as_array("max_pool2d", "input", input)
-    kind, dtype = array_kind(x), dtype_name("max_pool2d", "input", x)
-    x = as_batch("max_pool2d", x)
-    plan = plan_max_pool2d(tuple(x.shape), dtype, x.dtype.itemsize, layout_of(x), *parameters)
+def plan_call_pool2d(op: str, make: Callable[..., Plan], input: Any, parameters: tuple[Any, ...], out: Any) -> Call:
+    """Check and plan a pooling by ``make``, one of plan's functions, with ``parameters`` as that wants them."""
+    x = as_array(op, "input", input)
+    kind, dtype = array_kind(x), dtype_name(op, "input", x)
+    x = as_batch(op, x)
+    plan = make(tuple(x.shape), dtype, x.dtype.itemsize, layout_of(x), *parameters)
     batched = input.ndim == 4
-    target = checked_out("max_pool2d", out, kind, plan.out_shape, dtype, (x,), batched)
+    target = checked_out(op, out, kind, plan.out_shape, dtype, (x,), batched)
     return Call(plan, x, kind, out=target, squeeze=not batched, given=out)
 
 
 def _plan(*, input: Any, out: Any, **parameters: Any) -> Call:
-    return plan_call_max_pool2d(input, pool_parameters("max_pool2d", **parameters), out)
+    return plan_call_pool2d("max_pool2d", plan_max_pool2d, input, pool_parameters("max_pool2d", **parameters), out)
 
 
 @planned_by(_plan)
@@ -94,4 +116,237 @@ def max_pool2d(
     if result is not None:
         return result
     parameters = pool_parameters("max_pool2d", kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-    return run(plan_call_max_pool2d(input, parameters, out), input, backend, _known, given)
+    call = plan_call_pool2d("max_pool2d", plan_max_pool2d, input, parameters, out)
+    return run(call, input, backend, _known, given)
+
+
+def _plan_avg(*, input: Any, out: Any, **parameters: Any) -> Call:
+    return plan_call_pool2d("avg_pool2d", plan_avg_pool2d, input, avg_pool_parameters("avg_pool2d", **parameters), out)
+
+
+@planned_by(_plan_avg)
+def avg_pool2d(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+    *,
+    out: Any = None,
+    backend: str | None = None,
+) -> Any:
+    """2-D average pooling: the mean of every window.
+
+    Parameters
+    ----------
+    input : array, shape (N, C, H, W) or (C, H, W)
+        float32 or float64; any strides.
+    kernel_size : int or (int, int)
+        The window's (height, width), in pixels.
+    stride : int or (int, int), optional
+        Step of the window; by default the kernel size.
+    padding : int, (int, int) or ((top, bottom), (left, right)), default 0
+        Zeros added around the input, in pixels. As an int or a pair at most half of the window (torch's rule), in
+        the long form anything below the window (ONNX's rule).
+    ceil_mode : bool, default False
+        Round the output size up; windows that would start in the padding at the end are left out.
+    count_include_pad : bool, default True
+        Divide by the number of a window's elements with those in the padding, or without them. What a window of
+        ceil mode holds beyond the padding is never counted.
+    divisor_override : int, optional
+        Divide every sum by this number, which is not 0.
+    out : array, optional
+        Written and returned; it must have the result's shape and dtype and share no memory with the input.
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+
+    Returns
+    -------
+    array, shape (N, C, H_out, W_out), or without N as the input
+        ``H_out = (H + top + bottom - kernel height) // stride + 1``, rounded up in ceil mode.
+
+    Raises
+    ------
+    ShapeError, DTypeError, ArgumentError, OutputError, TooLargeError, BackendError
+        As :func:`conv2d`.
+
+    Notes
+    -----
+    Formula: torch.nn.AvgPool2d's documentation.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv.functional as F
+    >>> x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    >>> F.avg_pool2d(x, 2)
+    array([[[[ 2.5,  4.5],
+             [10.5, 12.5]]]], dtype=float32)
+    """
+    given = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, backend)
+    result = _known_avg.run(input, None, None, out, given)
+    if result is not None:
+        return result
+    parameters = avg_pool_parameters("avg_pool2d", *given[:-1])
+    call = plan_call_pool2d("avg_pool2d", plan_avg_pool2d, input, parameters, out)
+    return run(call, input, backend, _known_avg, given)
+
+
+def _plan_lp(*, input: Any, out: Any, **parameters: Any) -> Call:
+    return plan_call_pool2d("lp_pool2d", plan_lp_pool2d, input, lp_pool_parameters("lp_pool2d", **parameters), out)
+
+
+@planned_by(_plan_lp)
+def lp_pool2d(
+    input: Any,
+    norm_type: float,
+    kernel_size: Any,
+    stride: Any = None,
+    ceil_mode: bool = False,
+    *,
+    out: Any = None,
+    backend: str | None = None,
+) -> Any:
+    """2-D power-average pooling: the p-th root of the sum of every window's p-th powers.
+
+    Parameters
+    ----------
+    input : array, shape (N, C, H, W) or (C, H, W)
+        float32 or float64; any strides.
+    norm_type : float
+        p, finite and not 0. The powers are those of the elements, not of their magnitudes: for an odd p negative ones
+        count negative, and where their sum is negative the root is NaN, as it is in torch.
+    kernel_size : int or (int, int)
+        The window's (height, width), in pixels.
+    stride : int or (int, int), optional
+        Step of the window; by default the kernel size.
+    ceil_mode : bool, default False
+        Round the output size up. The sum of a window that reaches past the input counts as much as a whole one's: it
+        is multiplied by ``kernel height * kernel width`` over the number of its elements.
+    out : array, optional
+        Written and returned; it must have the result's shape and dtype and share no memory with the input.
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+
+    Returns
+    -------
+    array, shape (N, C, H_out, W_out), or without N as the input
+        ``H_out = (H - kernel height) // stride + 1``, rounded up in ceil mode. Powers and their sums may be kept in
+        the input's dtype: where they leave its range, so does the result.
+
+    Raises
+    ------
+    ShapeError, DTypeError, ArgumentError, OutputError, TooLargeError, BackendError
+        As :func:`conv2d`.
+
+    Notes
+    -----
+    Formula: torch.nn.LPPool2d's documentation.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv.functional as F
+    >>> x = np.array([[[[3, 0, 5], [0, 4, 12]]]], np.float32)
+    >>> F.lp_pool2d(x, 2, 2, 1)
+    array([[[[ 5.      , 13.601471]]]], dtype=float32)
+    """
+    given = (norm_type, kernel_size, stride, ceil_mode, backend)
+    result = _known_lp.run(input, None, None, out, given)
+    if result is not None:
+        return result
+    parameters = lp_pool_parameters("lp_pool2d", *given[:-1])
+    call = plan_call_pool2d("lp_pool2d", plan_lp_pool2d, input, parameters, out)
+    return run(call, input, backend, _known_lp, given)
+
+
+def _plan_unpool(
+    *, input: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any, out: Any
+) -> Call:
+    op = "max_unpool2d"
+    parameters = (*unpool_parameters(op, kernel_size, stride, padding), unpool_output(op, output_size))
+    places = as_array(op, "indices", indices)
+    x = as_array(op, "input", input)
+    if array_kind(places) != array_kind(x):
+        raise ArgumentError(f"{op}: indices must be a {array_kind(x)} array like the input")
+    shape = tuple(places.shape) if x.ndim == 4 else (1, *places.shape)
+
+    def make(input_shape: tuple[int, ...], dtype: str, itemsize: int, layout: str, *parameters: Any) -> Plan:
+        plan = plan_max_unpool2d(input_shape, shape, dtype, itemsize, layout, *parameters)
+        check_places(op, places, plan.out_size)
+        return plan
+
+    call = plan_call_pool2d(op, make, input, parameters, out)
+    if call.out is not None:
+        check_out(op, call.out, call.kind, call.plan.out_shape, call.plan.dtype, (places,), in_place=False)
+    return call._replace(weight=places.reshape(call.x.shape))
+
+
+@planned_by(_plan_unpool)
+def max_unpool2d(
+    input: Any,
+    indices: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
+    *,
+    out: Any = None,
+    backend: str | None = None,
+) -> Any:
+    """Put the maxima of a max pooling back to where they were found, with zeros everywhere else.
+
+    Parameters
+    ----------
+    input : array, shape (N, C, H, W) or (C, H, W)
+        float32 or float64; any strides.
+    indices : int64 array of the same shape
+        ``y * W_out + x`` of each element in its output plane: what ``max_pool2d(..., return_indices=True)`` returns.
+        Of elements with the same index one stays; in a max pooling's result they are equal.
+    kernel_size : int or (int, int)
+        The pooling's window, (height, width), in pixels.
+    stride : int or (int, int), optional
+        The pooling's step; by default the kernel size.
+    padding : int, (int, int) or ((top, bottom), (left, right)), default 0
+        The pooling's padding.
+    output_size : (int, int) or a shape that ends in them, optional
+        (H_out, W_out): the size of the pooling's input, where the formula gives another.
+    out : array, optional
+        Written and returned; it must have the result's shape and dtype and share no memory with the input.
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+
+    Returns
+    -------
+    array, shape (N, C, H_out, W_out), or without N as the input
+        ``H_out = (H - 1) * stride - top - bottom + kernel height``, or as ``output_size`` says, which may differ from
+        that by less than the stride.
+
+    Raises
+    ------
+    ShapeError, DTypeError, ArgumentError, OutputError, TooLargeError, BackendError
+        As :func:`conv2d`; ShapeError too if an index lies outside of its plane.
+
+    Notes
+    -----
+    Formula: torch.nn.MaxUnpool2d's documentation.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv.functional as F
+    >>> x = np.array([[[[1, 9, 2, 0], [3, 4, 8, 5]]]], np.float32)
+    >>> values, indices = F.max_pool2d(x, 2, return_indices=True)
+    >>> F.max_unpool2d(values, indices, 2)
+    array([[[[0., 9., 0., 0.],
+             [0., 0., 8., 0.]]]], dtype=float32)
+    """
+    call = _plan_unpool(
+        input=input,
+        indices=indices,
+        kernel_size=kernel_size,
+        stride=stride,
+        padding=padding,
+        output_size=output_size,
+        out=out,
+    )
+    return run(call, input, backend, Known(), ())

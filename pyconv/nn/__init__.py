@@ -5,9 +5,20 @@ from .container import Sequential
 from .conv import Conv2d
 from .module import Module
 from .norm import BatchNorm2d
-from .pooling import MaxPool2d
+from .pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, LPPool2d, MaxPool2d, MaxUnpool2d
 
 globals().update({name: getattr(activation, name) for name in activation.__all__})
 
-__all__ = ["BatchNorm2d", "Conv2d", "MaxPool2d", "Module", "Sequential"]
+__all__ = [
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Conv2d",
+    "LPPool2d",
+    "MaxPool2d",
+    "MaxUnpool2d",
+    "Module",
+    "Sequential",
+]
 __all__ += activation.__all__

@@ -22,9 +22,20 @@ from .conv import (
 from .cost import Cost, Traffic, traffic
 from .describe import describe
 from .elementwise import ElementwisePlan, plan_batch_norm, plan_elementwise, plan_prelu
-from .pool import PoolPlan, plan_max_pool2d, pool_parameters
+from .pool import (
+    PoolPlan,
+    adaptive_parameters,
+    avg_pool_parameters,
+    lp_pool_parameters,
+    plan_adaptive_pool2d,
+    plan_avg_pool2d,
+    plan_lp_pool2d,
+    plan_max_pool2d,
+    pool_parameters,
+)
+from .unpool import UnpoolPlan, check_places, plan_max_unpool2d, unpool_output, unpool_parameters
 
-Plan = ConvPlan | PoolPlan | ElementwisePlan | AxisPlan
+Plan = ConvPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan
 
 __all__ = [
     "ACTIVATIONS",
@@ -46,34 +57,45 @@ __all__ = [
     "Plan",
     "PoolPlan",
     "Traffic",
+    "UnpoolPlan",
     "activation_parameters",
+    "adaptive_parameters",
     "array_kind",
     "as_array",
     "as_batch",
+    "avg_pool_parameters",
     "axis_of",
     "check_algorithm",
     "check_bytes",
     "check_flag",
     "check_out",
     "check_padded",
+    "check_places",
     "check_precision",
     "conv_parameters",
     "describe",
     "dtype_name",
     "index",
     "layout_of",
+    "lp_pool_parameters",
     "number",
     "padding_amounts",
     "pads",
     "pair",
+    "plan_adaptive_pool2d",
+    "plan_avg_pool2d",
     "plan_axis",
     "plan_batch_norm",
     "plan_conv2d",
     "plan_elementwise",
+    "plan_lp_pool2d",
     "plan_max_pool2d",
+    "plan_max_unpool2d",
     "plan_prelu",
     "pool_parameters",
     "same_dtype",
     "span",
     "traffic",
+    "unpool_output",
+    "unpool_parameters",
 ]

@@ -9,6 +9,7 @@ from .axis import AxisPlan
 from .conv import ConvPlan
 from .elementwise import ElementwisePlan
 from .pool import PoolPlan
+from .unpool import UnpoolPlan
 
 __all__ = ["Cost", "Traffic", "traffic"]
 
@@ -38,7 +39,7 @@ class Traffic(NamedTuple):
         return self.input + self.weights + self.output
 
 
-def traffic(plan: ConvPlan | PoolPlan | ElementwisePlan | AxisPlan) -> Traffic:
+def traffic(plan: ConvPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan) -> Traffic:
     """What has to be read and written at least: input, weights and bias as they are given, and the values put out."""
     itemsize = 8 if plan.dtype == "float64" else 4
     output = prod(plan.out_shape)
@@ -47,5 +48,8 @@ def traffic(plan: ConvPlan | PoolPlan | ElementwisePlan | AxisPlan) -> Traffic:
     if isinstance(plan, ElementwisePlan):
         return Traffic(output * itemsize, 0, output * itemsize)
     channels = plan.in_channels if isinstance(plan, ConvPlan) else plan.channels
+    if isinstance(plan, UnpoolPlan):  # the indices count as its weights
+        elements = plan.batch * plan.channels * prod(plan.in_size)
+        return Traffic(elements * itemsize, elements * 8, output * itemsize)
     weights = prod(plan.weight_shape) + plan.has_bias * plan.out_channels if isinstance(plan, ConvPlan) else 0
     return Traffic(plan.batch * channels * prod(plan.in_size) * itemsize, weights * itemsize, output * itemsize)

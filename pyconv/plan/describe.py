@@ -6,6 +6,7 @@ from .axis import AxisPlan
 from .conv import ConvPlan
 from .elementwise import ElementwisePlan
 from .pool import PoolPlan
+from .unpool import UnpoolPlan
 
 __all__ = ["describe"]
 
@@ -14,11 +15,11 @@ def _by(sizes: tuple[int, ...]) -> str:
     return "x".join(map(str, sizes)) or "0-d"
 
 
-def describe(plan: ConvPlan | PoolPlan | ElementwisePlan | AxisPlan) -> str:
+def describe(plan: ConvPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan) -> str:
     """dtype, input and output shape, and every parameter that is not torch's default.
 
     ``'float32 1x3x32x32 -> 1x8x32x32 k3x3 p1/1/1/1'``: k kernel, s stride, p padding (top/bottom/left/right),
-    d dilation, g groups.
+    d dilation, g groups; adaptive poolings have none of these.
     """
     if isinstance(plan, AxisPlan):
         return f"{plan.dtype} {_by(plan.in_shape)} axis {plan.axis}"
@@ -27,17 +28,34 @@ def describe(plan: ConvPlan | PoolPlan | ElementwisePlan | AxisPlan) -> str:
         return f"{plan.dtype} {_by(plan.out_shape)}{numbers}" + (f" weights {plan.weights}" if plan.weights else "")
     channels = plan.in_channels if isinstance(plan, ConvPlan) else plan.channels
     source = _by((plan.batch, channels, *plan.in_size))
-    parts = [f"{plan.dtype} {source} -> {_by(plan.out_shape)} k{_by(plan.kernel)}"]
+    parts = [f"{plan.dtype} {source} -> {_by(plan.out_shape)}"]
+    if not (isinstance(plan, UnpoolPlan) or (isinstance(plan, PoolPlan) and plan.adaptive)):
+        parts += _window(plan)
+    if isinstance(plan, ConvPlan) and plan.groups != 1:
+        parts.append(f"g{plan.groups}")
+    if isinstance(plan, ConvPlan) and plan.precision != "fp32":
+        parts.append(plan.precision)
+    if isinstance(plan, PoolPlan):
+        parts += _of_sums(plan)
+    if plan.layout != "nchw":
+        parts.append(plan.layout)
+    return " ".join(parts)
+
+
+def _window(plan: ConvPlan | PoolPlan) -> list[str]:
+    parts = [f"k{_by(plan.kernel)}"]
     if plan.stride != (1, 1):
         parts.append(f"s{_by(plan.stride)}")
     if plan.padding != ((0, 0), (0, 0)):
         parts.append("p" + "/".join(str(n) for side in plan.padding for n in side))
     if plan.dilation != (1, 1):
         parts.append(f"d{_by(plan.dilation)}")
-    if isinstance(plan, ConvPlan) and plan.groups != 1:
-        parts.append(f"g{plan.groups}")
-    if isinstance(plan, ConvPlan) and plan.precision != "fp32":
-        parts.append(plan.precision)
-    if plan.layout != "nchw":
-        parts.append(plan.layout)
-    return " ".join(parts)
+    return parts
+
+
+def _of_sums(plan: PoolPlan) -> list[str]:
+    parts = [f"norm {plan.norm:g}"] if plan.norm else []
+    parts += [f"divisor {plan.divisor}"] if plan.divisor else []
+    if not plan.count_include_pad and plan.padding != ((0, 0), (0, 0)):
+        parts.append("padding not counted")
+    return parts

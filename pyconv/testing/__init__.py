@@ -25,8 +25,9 @@ What is compared how:
   numbers below the smallest normal one may be flushed to zero. NaN and infinities must be where the reference has
   them.
 - ``batch_norm``: ``|error| <= 2 * eps * (|x * scale| + |shift|)``.
-- ``max_pool2d``: equal. Indices too, except in windows that have no element in the plane, where any valid index will
-  do.
+- ``avg_pool2d``, ``adaptive_avg_pool2d``, ``lp_pool2d``: as ``conv2d``, ``n`` being the elements of a window.
+- ``max_pool2d``, ``adaptive_max_pool2d``, ``max_unpool2d``: equal. Indices too, except in windows that have no element
+  in the plane, where any valid index will do.
 - activations: equal, or within the units in the last place that :data:`pyconv.plan.ACTIVATIONS` and
   ``pyconv/testing/bounds.py`` list, beside the error of the reference's own arithmetic; ``tanh`` keeps the sign of
   zero.

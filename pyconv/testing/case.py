@@ -10,7 +10,7 @@ from zlib import crc32
 
 import numpy as np
 
-from .data import LAYOUTS, VALUES
+from .data import LAYOUTS, VALUES, places
 
 __all__ = ["Case", "Shape", "dtype_of"]
 
@@ -47,9 +47,11 @@ class Case:
     values, weight_values : str
         What the arrays hold: a key of ``VALUES``.
     layout, weight_layout : str
-        How they lie in memory: a key of ``LAYOUTS``; bias as weight.
+        How they lie in memory: a key of ``LAYOUTS``; bias and the indices of ``max_unpool2d`` as weight.
     out : str
         '' for no ``out=``, 'contiguous', 'strided', or 'input' (in place).
+    places : int
+        Elements of an output plane, which the indices of ``max_unpool2d`` point at.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Case:
     layout: str = "contiguous"
     weight_layout: str = "contiguous"
     out: str = ""
+    places: int = 0
 
     def __str__(self) -> str:
         return self.name
@@ -83,4 +86,6 @@ class Case:
             statistics = VALUES["normal"](rng, (2, self.channels), dtype)
             arrays["running_mean"] = LAYOUTS[self.weight_layout](statistics[0])
             arrays["running_var"] = LAYOUTS[self.weight_layout](np.square(statistics[1]))
+        if self.places:
+            arrays["indices"] = LAYOUTS[self.weight_layout](places(rng, self.shape, self.places))
         return {**arrays, **self.parameters}

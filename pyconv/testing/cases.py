@@ -10,6 +10,7 @@ from .activation_cases import activation_cases
 from .case import Case, Shape
 from .data import LAYOUTS
 from .norm_cases import norm_cases
+from .pool_cases import pool_cases
 
 __all__ = ["cases", "conv_case"]
 
@@ -71,38 +72,6 @@ _CONV_SHAPES: dict[str, tuple[Shape, Shape, dict[str, Any]]] = {
     "measure": ((1, 16, 12, 13), (16, 16, 3, 3), {"padding": 1, "algorithm": "measure"}),
 }
 
-_POOL_SHAPES: dict[str, tuple[Shape, dict[str, Any]]] = {
-    "2x2": ((2, 3, 8, 10), {"kernel_size": 2}),
-    "2x2_odd": ((1, 5, 9, 131), {"kernel_size": 2}),
-    "2x2_stride1": ((1, 3, 7, 9), {"kernel_size": 2, "stride": 1}),
-    "3x3": ((1, 3, 9, 12), {"kernel_size": 3}),
-    "3x3_stride2": ((2, 3, 9, 35), {"kernel_size": 3, "stride": 2}),
-    "3x3_stride2_padding1": ((1, 5, 15, 67), {"kernel_size": 3, "stride": 2, "padding": 1}),
-    "3x3_stride1_padding1": ((1, 3, 7, 9), {"kernel_size": 3, "stride": 1, "padding": 1}),
-    "2x3_stride1x2": ((1, 3, 8, 11), {"kernel_size": (2, 3), "stride": (1, 2)}),
-    "1x1": ((1, 3, 5, 6), {"kernel_size": 1}),
-    "1x1_stride2": ((1, 3, 5, 6), {"kernel_size": 1, "stride": 2}),
-    "5x5_stride1": ((1, 3, 9, 10), {"kernel_size": 5, "stride": 1, "padding": 2}),
-    "7x7_stride3": ((1, 3, 17, 19), {"kernel_size": 7, "stride": 3, "padding": 3}),
-    "stride_above_kernel": ((1, 3, 11, 12), {"kernel_size": 2, "stride": (5, 4)}),
-    "stride_above_input": ((1, 3, 5, 6), {"kernel_size": 2, "stride": 2**31 - 1}),
-    "dilation2": ((1, 3, 9, 10), {"kernel_size": 3, "stride": 1, "dilation": 2}),
-    "dilation2x1_padding": ((1, 3, 9, 10), {"kernel_size": 3, "stride": 2, "dilation": (2, 1), "padding": (2, 1)}),
-    "no_element": ((1, 2, 2, 3), {"kernel_size": 2, "stride": 1, "dilation": 4, "padding": 2}),
-    "ceil": ((1, 3, 8, 10), {"kernel_size": 3, "stride": 2, "ceil_mode": True}),
-    "ceil_2x2": ((1, 3, 9, 11), {"kernel_size": 2, "ceil_mode": True}),
-    "ceil_padding": ((1, 3, 8, 9), {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}),
-    "ceil_stride_above_kernel": ((1, 3, 8, 9), {"kernel_size": 2, "stride": 3, "padding": 1, "ceil_mode": True}),
-    "ceil_dilation": ((1, 3, 10, 11), {"kernel_size": 2, "stride": 3, "dilation": 3, "ceil_mode": True}),
-    "asymmetric": ((1, 3, 7, 8), {"kernel_size": 3, "stride": 2, "padding": ((0, 1), (1, 0))}),
-    "asymmetric_above_half": ((1, 3, 7, 8), {"kernel_size": 3, "stride": 2, "padding": ((2, 1), (0, 2))}),
-    "asymmetric_ceil": ((1, 3, 7, 8), {"kernel_size": 3, "stride": 2, "padding": ((1, 0), (2, 2)), "ceil_mode": True}),
-    "whole_plane": ((2, 3, 6, 7), {"kernel_size": (6, 7)}),
-    "batch0": ((0, 3, 6, 7), {"kernel_size": 2}),
-    "batch3_one_channel": ((3, 1, 6, 7), {"kernel_size": 2}),
-    "unbatched": ((3, 6, 7), {"kernel_size": 2}),
-}
-
 
 def conv_case(dtype: str, label: str, shape: str = "plain", **fields: Any) -> Case:
     """A case of convolution; ``shape`` is a name in this list."""
@@ -143,29 +112,6 @@ def _conv(dtype: str) -> Iterator[Case]:
         yield case(f"out_{out}-channels_last", "padding1", out=out, layout="channels_last")
 
 
-def _pool(dtype: str) -> Iterator[Case]:
-    def case(label: str, shape: str = "3x3_stride2_padding1", indices: bool = True, **fields: Any) -> Case:
-        size, parameters = _POOL_SHAPES[shape]
-        label = f"indices-{label}" if indices else label
-        parameters = {**parameters, "return_indices": indices}
-        return Case(f"max_pool2d-{label}-{dtype}", "max_pool2d", dtype, size, parameters=parameters, **fields)
-
-    for indices in (False, True):
-        for shape in _POOL_SHAPES:
-            yield case(shape, shape, indices)
-        for shape in ("2x2", "3x3_stride2_padding1", "dilation2x1_padding"):
-            for layout in LAYOUTS:
-                yield case(f"{layout}-{shape}", shape, indices, layout=layout)
-            for values in ("ties", "few_nan", "many_nan", "infinities", "special", "denormal", "minus_inf"):
-                yield case(f"{values}-{shape}", shape, indices, values=values)
-        for values in ("ties", "many_nan", "infinities", "minus_inf"):
-            yield case(f"{values}-ceil_padding", "ceil_padding", indices, values=values)
-            yield case(f"{values}-asymmetric_above_half", "asymmetric_above_half", indices, values=values)
-        for out in ("contiguous", "strided"):
-            for shape in ("2x2", "3x3_stride2_padding1", "unbatched", "batch0"):
-                yield case(f"out_{out}-{shape}", shape, indices, out=out)
-
-
 def cases() -> list[Case]:
     """Every case, in a fixed order.
 
@@ -177,7 +123,7 @@ def cases() -> list[Case]:
     found: list[Case] = []
     for dtype in DTYPES:
         found += _conv(dtype)
-        found += _pool(dtype)
+        found += pool_cases(dtype)
         found += activation_cases(dtype)
         found += norm_cases(dtype)
     return found

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import functional, registry
-from ..plan import ACTIVATIONS, AXIS_OPS, HALF_DTYPES
+from ..plan import ACTIVATIONS, AXIS_OPS, HALF_DTYPES, PoolPlan
 from ..report import function_call
 from .bounds import allowed_error, is_exact
 from .case import Case, dtype_of
@@ -20,6 +20,8 @@ _HALF_UNITS = {"float16": (2**-10, 2**-24), "bfloat16": (2**-7, 2**-133)}  # eps
 _TF32 = 2**-11  # what rounding to TF32 changes of a number, at most
 _KEEPS_ORDER = {*ACTIVATIONS, *AXIS_OPS, "prelu", "batch_norm"}
 """What may give its result the input's order of axes."""
+
+_SUMS = {"avg_pool2d", "lp_pool2d", "adaptive_avg_pool2d"}
 
 
 class ConformanceError(AssertionError):
@@ -97,6 +99,8 @@ def check(case: Case, backend: str) -> str | None:
         _check_conv(case, got, wanted, plain)
     elif case.op == "batch_norm":
         _check_norm(case, got, wanted, plain)
+    elif case.op in _SUMS:
+        _check_sums(case, got, wanted, plain)
     elif case.op in _KEEPS_ORDER and not is_exact(case.op):
         _check_ulps(case, got, wanted, plain["input"])
     else:
@@ -222,6 +226,22 @@ def _check_norm(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str
     _check_error(case, got, wanted, allowed, "2 eps * (|x scale| + |shift|)")
 
 
+def _check_sums(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str, Any]) -> None:
+    """Rounding of the sums as in a convolution; of a p-th root it is the p-th part, and each power rounds too."""
+    wide = {name: _magnitude(value) for name, value in plain.items()}
+    function = getattr(functional, case.op)
+    with np.errstate(all="ignore"):
+        sums = function(**wide, backend="reference")
+    norm = case.parameters.get("norm_type", 1)
+    plan = function_call(function, (), plain)[0].plan
+    assert isinstance(plan, PoolPlan)
+    terms = plan.kernel[0] * plan.kernel[1]
+    limits = np.finfo(case.dtype)
+    factor = (4 + 4 * np.sqrt(terms)) * max(1, 1 / abs(norm)) + (0 if norm == 1 else 8)
+    allowed = factor * float(limits.eps) * np.abs(sums) + float(limits.tiny)
+    _check_error(case, got, wanted, allowed, "(4 + 4 sqrt(n)) * eps * the same of |input|")
+
+
 def _check_ulps(case: Case, got: np.ndarray, wanted: np.ndarray, x: np.ndarray) -> None:
     allowed, unit = allowed_error(case.op, case.dtype, wanted, x, case.parameters)
     _check_error(case, got, wanted, np.asarray(allowed), unit)
@@ -233,7 +253,7 @@ def _check_ulps(case: Case, got: np.ndarray, wanted: np.ndarray, x: np.ndarray) 
 def _check_indices(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str, Any]) -> None:
     """Equal; only valid where a window has no element in the plane, so that there is nothing to point at."""
     ones = {**plain, "input": np.ones_like(plain["input"]), "return_indices": False}
-    held = functional.max_pool2d(**ones, backend="reference") == 1
+    held = getattr(functional, case.op)(**ones, backend="reference") == 1
     height, width = plain["input"].shape[-2:]
     _reject(case, "index", np.where(held, got != wanted, (got < 0) | (got >= height * width)), got, wanted)
 

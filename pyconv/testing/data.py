@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["LAYOUTS", "VALUES"]
+__all__ = ["LAYOUTS", "VALUES", "places"]
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -68,6 +68,19 @@ def _ones(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> 
     return np.ones(shape, dtype)
 
 
+def _positive(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    return rng.uniform(0.1, 2, shape).astype(dtype)
+
+
+def places(rng: np.random.Generator, shape: tuple[int, ...], count: int) -> np.ndarray:
+    """Indices into planes of ``count`` elements for an array of ``shape``, no two the same within a plane."""
+    size = shape[-2] * shape[-1]
+    found = np.empty((*shape[:-2], size), np.int64)
+    for plane in np.ndindex(*shape[:-2]):
+        found[plane] = rng.permutation(count)[:size]
+    return found.reshape(shape)
+
+
 VALUES: dict[str, Callable[[np.random.Generator, tuple[int, ...], np.dtype], np.ndarray]] = {
     "normal": _normal,
     "wide": _wide,
@@ -83,6 +96,7 @@ VALUES: dict[str, Callable[[np.random.Generator, tuple[int, ...], np.dtype], np.
     "minus_inf": _minus_inf,
     "huge": _huge,
     "ones": _ones,
+    "positive": _positive,
 }
 """What an array may hold: functions of (random generator, shape, dtype)."""
 
@@ -103,13 +117,18 @@ def _transposed(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array.swapaxes(-1, -2)).swapaxes(-1, -2) if array.ndim > 1 else array
 
 
+def _strange(array: np.ndarray) -> float:
+    """What no result may be made from: NaN, or an index outside of everything."""
+    return np.nan if array.dtype.kind == "f" else -(2**62)
+
+
 def _gaps(array: np.ndarray) -> np.ndarray:
     """Every other element of every other row; NaN between them."""
     if not array.ndim:
         return array
     steps = (slice(None),) * max(array.ndim - 2, 0) + (slice(None, None, 2),) * min(array.ndim, 2)
     shape = array.shape[:-2] + tuple(2 * length for length in array.shape[-2:])
-    around = np.full(shape, np.nan, array.dtype)
+    around = np.full(shape, _strange(array), array.dtype)
     around[steps] = array
     return around[steps]
 
@@ -118,7 +137,7 @@ def _window(array: np.ndarray) -> np.ndarray:
     """The middle of a larger array that holds NaN otherwise."""
     if not array.ndim:
         return array
-    around = np.full([length + 5 for length in array.shape], np.nan, array.dtype)
+    around = np.full([length + 5 for length in array.shape], _strange(array), array.dtype)
     middle = tuple(slice(2, 2 + length) for length in array.shape)
     around[middle] = array
     return around[middle]

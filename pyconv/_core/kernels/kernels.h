@@ -97,17 +97,45 @@ typedef struct {
     int64_t plane_pitch;           /* places for one of the 36 products' inputs */
 } pc_winograd;
 
-/* A max pooling; a task is a run of output rows of one plane, or of a block of planes whose channels are neighbours in
- * memory. Strides are those of the input. */
+/* The windows of a pooling along one axis. */
+typedef struct {
+    int64_t in, out;
+    int64_t kernel, stride, dilation;
+    int64_t before, after;  /* padding */
+    int64_t count_padding;  /* an average counts the padding too */
+    int64_t adaptive;       /* windows divide the input evenly among the outputs; kernel, stride and padding say nothing */
+} pc_pool_axis;
+
+/* A pooling. A task is a run of output rows of one plane, or of a block of planes whose channels are neighbours in memory;
+ * or several such planes or blocks as a whole. */
 typedef struct {
     int64_t channels;
-    int64_t in_h, in_w, out_h, out_w;
-    int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
-    int64_t rows;  /* output rows of a task */
-    int64_t block; /* channels of a task: 1, or a vector of them */
-    int64_t line;  /* elements of scratch: a row of input with its padding and slack, or the results of a row of a
-                      block; 0: window by window, no scratch */
+    pc_pool_axis h, w;
+    int64_t rows, per_plane;     /* output rows of a task; tasks of a plane */
+    int64_t block, blocks;       /* channels of a task: 1, or a vector of them; blocks of an image */
+    int64_t planes, units;       /* planes, or blocks, of a task, which is more than 1 if per_plane is 1; and in all */
+    int64_t line;                /* elements of scratch: a row of input with its padding and slack, or the results of a
+                                    row of a block; 0: window by window, no scratch */
+    int64_t squares;             /* of sums: the squares are summed, and the root is taken */
+    double divisor;              /* of sums: in place of the number of elements, if it is not 0 */
+    double area;                 /* of sums: that number is relative to this */
 } pc_pool;
+
+typedef struct {
+    const void *x;
+    int64_t x_strides[4];
+    void *out;
+    int64_t out_strides[4];
+    int64_t *indices; /* contiguous; NULL: there are none */
+} pc_pool_arrays;
+
+typedef void (*pc_pool_task)(const pc_pool *pool, const pc_pool_arrays *arrays, int64_t task, void *scratch);
+
+/* A max unpooling; a task is a plane, of out, which is contiguous. */
+typedef struct {
+    int64_t channels, in_h, in_w;
+    int64_t plane; /* elements of an output plane */
+} pc_unpool;
 
 /* The register tile of a convolution: the sum over the taps of some output channels x some vectors of pixels,
  * to[k * to_stride + pixel] = bias[k] + sum over t of band[offsets[t] + pixel] * weights[t * channels + k]. */
@@ -145,12 +173,10 @@ typedef struct {
     pc_conv_task channels_task;
     pc_conv_task depthwise_task;
     pc_conv_task winograd_task;
-    void (*max_pool_task)(const pc_pool *pool, const void *x, int64_t row_stride, int64_t column_stride, void *out,
-                          int64_t first_row, int64_t end_row, void *scratch);
-    void (*max_pool_channels_task)(const pc_pool *pool, const void *x, int64_t row_stride, int64_t column_stride,
-                                   int64_t channels, void *out, int64_t first_row, int64_t end_row, void *scratch);
-    void (*max_pool_indices_task)(const pc_pool *pool, const void *x, int64_t row_stride, int64_t column_stride,
-                                  void *out, int64_t *indices, int64_t first_row, int64_t end_row);
+    pc_pool_task max_pool_task;
+    pc_pool_task max_pool_indices_task;
+    pc_pool_task sum_pool_task;
+    void (*max_unpool_task)(const pc_unpool *unpool, const pc_pool_arrays *arrays, int64_t task);
     const pc_activation *activations; /* ended by one without a name */
     void (*prelu)(const void *x, const void *weight, void *out, int64_t count); /* a weight for each element */
     /* lines begin .. end of one outer index; out may be x */

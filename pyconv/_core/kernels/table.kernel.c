@@ -7,11 +7,10 @@ void PC_NAME(direct_task)(const void *, const pc_conv_arrays *, int64_t, void *)
 void PC_NAME(channels_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(depthwise_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(winograd_task)(const void *, const pc_conv_arrays *, int64_t, void *);
-void PC_NAME(max_pool_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t, int64_t, void *);
-void PC_NAME(max_pool_channels_task)(const pc_pool *, const void *, int64_t, int64_t, int64_t, void *, int64_t, int64_t,
-                                     void *);
-void PC_NAME(max_pool_indices_task)(const pc_pool *, const void *, int64_t, int64_t, void *, int64_t *, int64_t,
-                                    int64_t);
+void PC_NAME(max_pool_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *);
+void PC_NAME(max_pool_indices_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *);
+void PC_NAME(sum_pool_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *);
+void PC_NAME(max_unpool_task)(const pc_unpool *, const pc_pool_arrays *, int64_t);
 extern const pc_activation PC_NAME(activations)[];
 void PC_NAME(prelu)(const void *, const void *, void *, int64_t);
 void PC_NAME(softmax)(const pc_axis *, int64_t, int64_t, const void *, void *);
@@ -30,8 +29,9 @@ const pc_kernels PC_NAME(kernels) = {
     .depthwise_task = PC_NAME(depthwise_task),
     .winograd_task = PC_NAME(winograd_task),
     .max_pool_task = PC_NAME(max_pool_task),
-    .max_pool_channels_task = PC_NAME(max_pool_channels_task),
     .max_pool_indices_task = PC_NAME(max_pool_indices_task),
+    .sum_pool_task = PC_NAME(sum_pool_task),
+    .max_unpool_task = PC_NAME(max_unpool_task),
     .activations = PC_NAME(activations),
     .prelu = PC_NAME(prelu),
     .softmax = PC_NAME(softmax),

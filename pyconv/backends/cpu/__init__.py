@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from ... import environment
-from ...plan import DTYPES, ConvPlan, Cost, ElementwisePlan, Plan, PoolPlan
+from ...plan import DTYPES, ConvPlan, Cost, ElementwisePlan, Plan, PoolPlan, UnpoolPlan
 
 __all__ = ["CpuBackend", "unusable"]
 
@@ -40,7 +40,7 @@ class CpuBackend:
             return self._conv
         if plan.op == "batch_norm":
             return self._norm
-        return self._pool if isinstance(plan, PoolPlan) else self._elementwise
+        return self._pool if isinstance(plan, PoolPlan | UnpoolPlan) else self._elementwise
 
     def implementations(self, plan: Plan) -> list[tuple[str, str | None]]:
         """(name, None or the reason for refusing), in the order in which they are tried."""
@@ -66,12 +66,12 @@ class CpuBackend:
         return self._conv.prepare_key(plan) if isinstance(plan, ConvPlan) else None
 
     def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
-        """Packed weights for a convolution, slopes for prelu, scales and shifts of channels; nothing for the rest."""
+        """Packed weights, slopes for prelu, scales and shifts of channels, indices for unpooling, or nothing."""
         if isinstance(plan, ConvPlan):
             return self._conv.prepare(plan, weight, bias)
         if isinstance(plan, ElementwisePlan) and plan.op == "batch_norm":
             return self._norm.prepare(plan, weight, bias)
-        return None if isinstance(plan, PoolPlan) else self._elementwise.prepare(plan, weight)
+        return self._module(plan).prepare(plan, weight)
 
     def prepare_with(self, implementation: str, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
         """Weights prepared so that ``run`` uses the implementation of this name."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..._core import calls
-from ...plan import ConvPlan, ElementwisePlan, Plan, PoolPlan
+from ...plan import ConvPlan, ElementwisePlan, Plan, PoolPlan, UnpoolPlan
 from . import conv, elementwise, isa, norm, pool, threads
 
 __all__ = ["KnownCalls"]
@@ -18,7 +18,7 @@ def _work(plan: Plan, prepared: Any, x: np.ndarray, result: np.ndarray) -> calls
         return conv.work(plan, prepared)
     if isinstance(plan, ElementwisePlan) and plan.op == "batch_norm":
         return norm.work(plan, prepared, x, result)
-    return pool.work(plan) if isinstance(plan, PoolPlan) else elementwise.work(plan, x, result)
+    return pool.work(plan) if isinstance(plan, PoolPlan | UnpoolPlan) else elementwise.work(plan, x, result)
 
 
 class KnownCalls(calls.CallTable):

@@ -1,19 +1,19 @@
-"""Max pooling: the ordered list of implementations, and the run."""
+"""Pooling: the ordered list of implementations, and the run."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..._core import pool, runtime
-from ...plan import PoolPlan, plan_max_pool2d, span
+from ...plan import PoolPlan, UnpoolPlan, plan_max_pool2d, span
 from . import isa, wake
-from .arrays import into, native
+from .arrays import into, into_rows, native
 
-__all__ = ["implementations", "run", "work"]
+__all__ = ["implementations", "prepare", "run", "work"]
 
 TASK_ELEMENTS = 16_384
 """Input elements a task reads, about: it keeps the rows in the first-level cache, and threads busy to the end."""
@@ -22,11 +22,25 @@ BRIEF_ELEMENTS = 16_384
 """Elements that windows hold altogether, below which other Python threads are not let run meanwhile."""
 
 
+LINES_WITHIN = 65_536
+"""Places beyond four times a row's columns that a line of scratch may have: more is mostly padding."""
+
+
 def _line(plan: PoolPlan, lanes: int) -> int:
     """Elements of a line of scratch: every place that a window of a row touches, and what vectors touch beyond it."""
     left = plan.padding[1][0]
     reach = (plan.out_size[1] - 1) * plan.stride[1] + span(plan.kernel[1], plan.dilation[1])
-    return max(left + plan.in_size[1], reach) + 2 * lanes
+    return max(left + plan.in_size[1], 0 if plan.adaptive else reach) + 2 * lanes
+
+
+def _whole(plan: PoolPlan) -> str | None:
+    if plan.return_indices:
+        return "it finds values, not where they lie"
+    if plan.layout != "nchw":
+        return "a plane is not one run of memory"
+    if plan.kernel != plan.in_size or plan.out_size != (1, 1) or plan.padding != ((0, 0), (0, 0)):
+        return "the window is not the whole plane"
+    return None
 
 
 def _channels(plan: PoolPlan) -> str | None:
@@ -41,14 +55,17 @@ def _separable(plan: PoolPlan) -> str | None:
     if plan.return_indices:
         return "it finds values, not where they lie"
     line = _line(plan, 16)
-    if line > 4 * plan.in_size[1] + 65_536:
+    if line > 4 * plan.in_size[1] + LINES_WITHIN:
         return f"the windows of a row span {line:,} places around {plan.in_size[1]:,} columns: mostly padding"
     return None
 
 
-def implementations(plan: PoolPlan) -> list[tuple[str, str | None]]:
+def implementations(plan: PoolPlan | UnpoolPlan) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing) of every implementation, in the order in which they are tried."""
+    if isinstance(plan, UnpoolPlan):
+        return [(f"planes_{isa.name()}", None)]
     return [
+        (f"whole_{isa.name()}", _whole(plan)),
         (f"channels_{isa.name()}", _channels(plan)),
         (f"separable_{isa.name()}", _separable(plan)),
         (f"windows_{isa.name()}", None),
@@ -59,15 +76,17 @@ def implementations(plan: PoolPlan) -> list[tuple[str, str | None]]:
 def _tasks(plan: PoolPlan, level: int, count: int) -> pool.PoolTasks:
     is_double = plan.dtype == "float64"
     lanes = runtime.lanes(level, is_double)
-    block, line = 1, 0
-    if _channels(plan) is None:
-        block, line = lanes, lanes * plan.out_size[1]
+    flat, block, line = _whole(plan) is None, 1, 0
+    if flat:
+        pass
+    elif _channels(plan) is None:
+        block, line = lanes, lanes * -(-plan.out_size[1] // lanes) * lanes
     elif _separable(plan) is None:
         line = _line(plan, lanes)
-    read = plan.in_size[1] * min(plan.stride[0], plan.in_size[0]) * block  # for a row of output
+    read = plan.in_size[1] * -(-plan.in_size[0] // plan.out_size[0]) * block  # for a row of output
     rows = max(1, min(plan.out_size[0], TASK_ELEMENTS // read))
     planes = max(1, TASK_ELEMENTS // (read * rows)) if rows == plan.out_size[0] else 1
-    return pool.PoolTasks(level, is_double, count, plan, rows, block, line, planes)
+    return pool.PoolTasks(level, is_double, count, plan, rows, block, planes, line, flat)
 
 
 @lru_cache(maxsize=8)
@@ -88,18 +107,41 @@ def _threads(plan: PoolPlan) -> int:
     return wake.threads_for(elements * sum(plan.kernel) / 4 * _seconds_per_element(plan.dtype, isa.current()))
 
 
-def run(plan: PoolPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> Any:
+def _by_powers(plan: PoolPlan) -> bool:
+    """Whether NumPy takes the powers and the roots of an L-p norm: the kernel has squares, and plain sums."""
+    return plan.norm not in (0.0, 1.0, 2.0)
+
+
+def prepare(plan: PoolPlan | UnpoolPlan, indices: Any) -> Any:
+    """The indices of an unpooling in native order and contiguous; nothing for the rest."""
+    return np.ascontiguousarray(indices, dtype=np.int64) if isinstance(plan, UnpoolPlan) else None
+
+
+def run(plan: PoolPlan | UnpoolPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> Any:
     """Run the plan; (values, indices) if it asks for indices."""
     x = native(x, plan.dtype)
+    if isinstance(plan, UnpoolPlan):
+        fill = partial(pool.unpool, isa.current(), _unpool_threads(plan), x, prepared)
+        return into(out, plan.out_shape, plan.dtype, fill)
+    if _by_powers(plan):
+        with np.errstate(all="ignore"):
+            x = x**plan.norm
     tasks = _tasks(plan, isa.current(), _threads(plan))
     indices = np.empty(plan.out_shape, np.int64) if plan.return_indices else None
-    out = into(out, plan.out_shape, plan.dtype, lambda result: pool.run(tasks, x, result, indices))
+    out = into_rows(out, plan.out_shape, plan.dtype, lambda result: pool.run(tasks, x, result, indices))
+    if _by_powers(plan):
+        with np.errstate(all="ignore"):
+            np.power(out, 1.0 / plan.norm, out=out)
     return out if indices is None else (out, indices)
 
 
-def work(plan: PoolPlan) -> pool.PoolWork | None:
-    """What runs the plan, for calls that come again; not with indices, which are a second result."""
-    if plan.return_indices:
+def _unpool_threads(plan: UnpoolPlan) -> int:
+    return wake.threads_for(prod(plan.out_shape) * _seconds_per_element(plan.dtype, isa.current()))
+
+
+def work(plan: PoolPlan | UnpoolPlan) -> pool.PoolWork | None:
+    """What runs the plan, for calls that come again; not with indices, which are a second result or argument."""
+    if isinstance(plan, UnpoolPlan) or plan.return_indices or _by_powers(plan):
         return None
     brief = prod(plan.out_shape) * plan.kernel[0] * plan.kernel[1] < BRIEF_ELEMENTS
     return pool.PoolWork(_tasks(plan, isa.current(), _threads(plan)), brief)

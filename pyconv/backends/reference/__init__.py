@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from ...errors import PyconvError
-from ...plan import DTYPES, AxisPlan, ConvPlan, Plan, PoolPlan, check_bytes
+from ...plan import DTYPES, AxisPlan, ConvPlan, Plan, PoolPlan, UnpoolPlan, check_bytes
 from .activation import elementwise
 from .axis import along_axis
 from .conv import conv2d
-from .pool import max_pool2d
+from .pool import max_unpool2d, pool2d
 
 __all__ = ["ReferenceBackend"]
 
@@ -56,7 +56,9 @@ class ReferenceBackend:
             weight, bias = prepared
             return conv2d(plan, x, weight, bias, out)
         if isinstance(plan, PoolPlan):
-            return max_pool2d(plan, x, out)
+            return pool2d(plan, x, out)
+        if isinstance(plan, UnpoolPlan):
+            return max_unpool2d(plan, x, prepared[0], out)
         if out is None:
             out = np.empty(plan.out_shape, plan.dtype)
         with np.errstate(all="ignore"):  # what is too large for float32 is inf, as on every backend
