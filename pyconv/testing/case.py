@@ -40,8 +40,6 @@ class Case:
         Of the input and, for operations that have one, of the weight.
     bias : bool
         Whether ``conv2d`` and ``batch_norm`` get a bias.
-    channels : int
-        How many running means and variances ``batch_norm`` gets.
     parameters : mapping
         The function's further arguments: stride, padding, ...
     values, weight_values : str
@@ -52,6 +50,8 @@ class Case:
         '' for no ``out=``, 'contiguous', 'strided', or 'input' (in place).
     places : int
         Elements of an output plane, which the indices of ``max_unpool2d`` point at.
+    channels : int
+        How many running means and variances ``batch_norm`` gets.
     """
 
     name: str
@@ -60,7 +60,6 @@ class Case:
     shape: Shape
     weight_shape: Shape = ()
     bias: bool = True
-    channels: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
     values: str = "normal"
     weight_values: str = "normal"
@@ -68,6 +67,7 @@ class Case:
     weight_layout: str = "contiguous"
     out: str = ""
     places: int = 0
+    channels: int = 0
 
     def __str__(self) -> str:
         return self.name
