@@ -14,8 +14,8 @@ from helpers import output_of, refused
 import pyconv
 import pyconv.functional as F
 from pyconv import testing
-from pyconv.backends.cuda import activation
 from pyconv.errors import ArgumentError, BackendError, DeviceError, OutputError
+from pyconv.plan import ACTIVATIONS, AXIS_OPS
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
 from places import OnDevice, OnStandIn, stand_in_for_cuda, why_not
@@ -37,7 +37,7 @@ def place(request, monkeypatch):
 
 
 LAYOUTS = ("contiguous", "channels_last", "transposed", "fortran")  # those that stay as they are on a device
-OPERATIONS = {"conv2d", "max_pool2d", *activation.ACTIVATIONS}
+OPERATIONS = {"conv2d", "max_pool2d", "prelu", *AXIS_OPS, *ACTIVATIONS}
 CASES = [
     case
     for case in testing.cases()
@@ -45,7 +45,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES[::5], ids=str)
+@pytest.mark.parametrize("case", CASES[::7], ids=str)
 def test_device_arrays_in_and_out(place, case):
     """The same numbers as from NumPy arrays, on the device where the input lies."""
     arguments = case.arguments()

@@ -12,15 +12,26 @@ from zlib import crc32
 import numpy as np
 import pytest
 from helpers import ROOT
-from test_activation_accuracy import EXACT, POINTS, ROUNDED, function, units
+from test_activation_accuracy import EXACT, POINTS, ROUNDED, error_of_long_sums, function, units
 
 import pyconv.functional as F
 from pyconv import testing
-from pyconv.backends.cuda import CudaBackend, activation, channels, conv, dense, elementwise, kernel, pool
+from pyconv.backends.cuda import (
+    CudaBackend,
+    activation,
+    axis,
+    channels,
+    conv,
+    dense,
+    elementwise,
+    kernel,
+    pool,
+    weights,
+)
 from pyconv.backends.cuda.configurations import configurations
 from pyconv.backends.cuda.tile import TILES
 from pyconv.errors import DeviceError
-from pyconv.plan import ACTIVATIONS, plan_elementwise
+from pyconv.plan import ACTIVATIONS, AXIS_OPS, plan_elementwise
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
 from places import stand_in_for_cuda
@@ -30,7 +41,7 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 CASES = [*testing.cases(), *testing.half_cases()]
 ROOM = StandIn(seed=1) if missing() is None else None  # one, so that its libraries are loaded once
-CORE = {"conv2d", "max_pool2d", "prelu", "batch_norm", *ACTIVATIONS}  # others may come later
+CORE = {"conv2d", "max_pool2d", "prelu", "batch_norm", *ACTIVATIONS, *AXIS_OPS}  # others may come later
 READ_ANEW = kernel._source.__wrapped__
 
 
@@ -66,6 +77,8 @@ def test_the_cases_meet_every_kernel():
     for name, macro in (("conv_depthwise", "KERNEL"), ("max_pool", "KERNEL"), ("max_pool", "INDICES")):
         values = {dict(each.defines)[macro] for each in configurations() if each.name == name}
         assert {dict(each.defines)[macro] for each in used if each.name == name} == values
+    for name in ("elementwise", "channels", "softmax", "glu"):
+        assert {each for each in used if each.name == name} == {each for each in configurations() if each.name == name}
 
 
 @pytest.fixture
@@ -151,6 +164,13 @@ def test_error_of_activations(room, op):
     assert units(function(op, "cuda")(x), function(op)(x.astype(np.float64)), np.float32).max() <= single
     exact = np.array([float.fromhex(value) for value in EXACT[op].split()])
     assert units(function(op, "cuda")(np.array(POINTS)), exact, np.float64).max() <= double
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("op", ["softmax", "log_softmax"])
+def test_long_sums_stay_exact(room, op, dtype):
+    """Though threads share a sum, and each sums many terms."""
+    assert error_of_long_sums(op, dtype, "cuda") <= 4
 
 
 def test_one_result_whatever_the_order_of_threads():
@@ -243,20 +263,13 @@ def test_a_kernel_that_does_not_compile(monkeypatch, tmp_path):
 
 def test_structs_are_those_of_the_kernels():
     """Field by field in the order of the sources; their sizes are asserted by the sources themselves."""
-    for module in (
-        conv.gemm,
-        conv.pointwise,
-        conv.depthwise,
-        pool,
-        elementwise,
-        channels,
-        sys.modules["pyconv.backends.cuda.weights"],
-    ):
-        name = next(iter(module.kernels())).name
+    modules = (conv.gemm, conv.pointwise, conv.depthwise, pool, elementwise, channels, weights)
+    structs = [(next(iter(module.kernels())).name, module._ARGUMENTS) for module in modules]
+    for name, struct in (*structs, ("softmax", axis._SOFTMAX), ("glu", axis._GLU)):
         text = (kernel.KERNELS / f"{name}.cu").read_text()
         body = re.search(r"struct Arguments \{(.*?)\n\};", text, re.DOTALL)[1]
         first = re.sub(r"//.*", "", body).strip().split(";")[0].replace("*", " ").split()[-1]
-        assert first == module._ARGUMENTS.names[0]
+        assert first == struct.names[0]
         assert "static_assert(sizeof(Arguments) == ARGUMENTS_BYTES" in text
 
 

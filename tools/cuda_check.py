@@ -47,6 +47,8 @@ LIMITS = {
     "max_pool": Limit(64, 0),
     "elementwise": Limit(64, 0),
     "channels": Limit(64, 0),
+    "softmax": Limit(64, 6 * 1024),
+    "glu": Limit(64, 0),
     "pack": Limit(64, 0),
 }
 

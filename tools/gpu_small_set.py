@@ -18,6 +18,7 @@ NAMES = (
     "max_pool2d-3x3_stride2_padding1-float32", "max_pool2d-indices-ceil_dilation-float64", "max_pool2d-2x2_odd-float32",
     "relu-1031-float32", "sigmoid-image-float64", "tanh-1031-float32", "tanh-gaps-image-float32",
     "gelu-special-1031-float32", "softplus-parameters1-1031-float64", "prelu-image-float32",
+    "softmax-long-float32", "log_softmax-channels-float64", "softmin-last-float32", "glu-channels-float32",
     "prelu-channels_last-image-float64",
 )  # fmt: skip
 

@@ -118,6 +118,8 @@ _AXIS_SHAPES: dict[str, tuple[Shape, int]] = {
     "middle": ((2, 4, 37), 1),
     "line": ((34,), 0),
     "of_two": ((5, 2), 1),
+    "row": ((2, 2500), 1),
+    "columns": ((12, 40), 0),
     "batch0": ((0, 4), 1),
 }
 

@@ -56,6 +56,9 @@ class Array:
     def __cuda_array_interface__(self) -> dict:
         return {**self.host.__array_interface__, "version": 3}
 
+    def transpose(self, axes: tuple[int, ...]) -> Array:
+        return Array(self.host.transpose(axes), self.device.id)
+
     def __getitem__(self, key) -> Array:
         return Array(self.host[key], self.device.id)
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import DeviceError
-from ...plan import HALF_DTYPES, ConvPlan, ElementwisePlan, Plan, PoolPlan
-from . import channels, conv, elementwise, pool
+from ...plan import HALF_DTYPES, AxisPlan, ConvPlan, ElementwisePlan, Plan, PoolPlan
+from . import axis, channels, conv, elementwise, pool
 
 __all__ = ["CudaBackend", "unusable"]
 
@@ -58,7 +58,7 @@ class CudaBackend:
             return pool.implementations(plan)
         if isinstance(plan, ElementwisePlan):
             return _elementwise(plan).implementations(plan)
-        return [("none", f"there is no CUDA kernel for {plan.op}")]
+        return axis.implementations(plan)
 
     def supports(self, plan: Plan) -> str | None:
         """None if an implementation takes the plan, else every one's reason."""
@@ -105,7 +105,8 @@ class CudaBackend:
             return conv.run(self._room, plan, x, prepared, out)
         if isinstance(plan, PoolPlan):
             return pool.run(self._room, plan, x, out)
-        assert isinstance(plan, ElementwisePlan)  # supports() refuses the others
+        if isinstance(plan, AxisPlan):
+            return axis.run(self._room, plan, x, out)
         return _elementwise(plan).run(self._room, plan, x, prepared, out)
 
     def describe(self) -> dict[str, str]:

@@ -9,15 +9,16 @@ import numpy as np
 
 from .kernel import Kernel, Launch
 
-__all__ = ["in_memory_order", "launch_over", "over_memory"]
+__all__ = ["VECTOR", "in_memory_order", "launch_over", "over_memory"]
 
 _THREADS = 256
-_VECTOR = {"float64": 2, "float32": 4}
+VECTOR = {"float64": 2, "float32": 4}
+"""Elements of 16 bytes, by dtype."""
 
 
 def launch_over(kernel: Kernel, dtype: str, size: int) -> Launch:
     """Grid and block for ``size`` elements: a thread a vector, and one more for what is left at both ends."""
-    threads = size // _VECTOR[dtype] + 1 if size else 0
+    threads = size // VECTOR[dtype] + 1 if size else 0
     return Launch(kernel, -(-threads // _THREADS), _THREADS)
 
 
@@ -47,6 +48,8 @@ def over_memory(
 
 def in_memory_order(x: Any) -> tuple[int, ...] | None:
     """The axes as they lie in memory, the slowest first, if the elements fill one run of memory; else None."""
+    if 0 in x.shape:
+        return tuple(range(len(x.shape)))
     order = sorted(range(len(x.shape)), key=lambda axis: (-x.strides[axis], -x.shape[axis], axis))
     expected = x.dtype.itemsize
     for axis in reversed(order):
