@@ -37,7 +37,7 @@ def place(request, monkeypatch):
 
 
 LAYOUTS = ("contiguous", "channels_last", "transposed", "fortran")  # those that stay as they are on a device
-OPERATIONS = {"conv2d", "max_pool2d", "prelu", *AXIS_OPS, *ACTIVATIONS}
+OPERATIONS = {"conv2d", "max_pool2d", "prelu", "batch_norm", *AXIS_OPS, *ACTIVATIONS}
 CASES = [
     case
     for case in testing.cases()

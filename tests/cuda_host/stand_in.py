@@ -18,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from pyconv.errors import DeviceError
 
@@ -39,7 +40,7 @@ def missing() -> str | None:
     return None if shutil.which(CXX) else f"there is no C++ compiler ({CXX}) for the host build of the CUDA kernels"
 
 
-class Array:
+class Array(NDArrayOperatorsMixin):
     """What the backend and pyconv.functional use of a CuPy array, over memory of the host."""
 
     __module__ = "cupy"  # array_kind() goes by it
@@ -55,6 +56,16 @@ class Array:
     @property
     def __cuda_array_interface__(self) -> dict:
         return {**self.host.__array_interface__, "version": 3}
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **more) -> Array:
+        hosts = [value.host if isinstance(value, Array) else value for value in inputs]
+        return Array(np.asarray(getattr(ufunc, method)(*hosts, **more)), self.device.id)
+
+    def astype(self, dtype) -> Array:
+        return Array(self.host.astype(dtype), self.device.id)
+
+    def reshape(self, *shape: int) -> Array:
+        return Array(self.host.reshape(*shape), self.device.id)
 
     def transpose(self, axes: tuple[int, ...]) -> Array:
         return Array(self.host.transpose(axes), self.device.id)
