@@ -58,7 +58,9 @@ class CudaBackend:
             return pool.implementations(plan)
         if isinstance(plan, ElementwisePlan):
             return _elementwise(plan).implementations(plan)
-        return axis.implementations(plan)
+        if isinstance(plan, AxisPlan):
+            return axis.implementations(plan)
+        return [("none", f"there is no CUDA kernel for {plan.op}")]
 
     def supports(self, plan: Plan) -> str | None:
         """None if an implementation takes the plan, else every one's reason."""
@@ -107,6 +109,7 @@ class CudaBackend:
             return pool.run(self._room, plan, x, out)
         if isinstance(plan, AxisPlan):
             return axis.run(self._room, plan, x, out)
+        assert isinstance(plan, ElementwisePlan)  # supports() refuses the others
         return _elementwise(plan).run(self._room, plan, x, prepared, out)
 
     def describe(self) -> dict[str, str]:
