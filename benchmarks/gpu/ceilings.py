@@ -34,7 +34,8 @@ def probes() -> list[Probe]:
 
 
 def _ffma_kernel() -> Probe:
-    return Probe(*vars(Kernel.of("multiply_adds", "float32", _FFMA)).values())
+    kernel = Kernel.of("multiply_adds", "float32", _FFMA)
+    return Probe(kernel.name, kernel.defines)
 
 
 def ceilings(torch: Any, device: Any) -> dict[str, str | float]:

@@ -73,12 +73,15 @@ def breakdown(device: Any, whole: bool) -> dict[str, dict[str, float]]:
             put("layer(x)", case, lambda layer=layer, x=x: layer(x))
             put("layer(x, out=out)", case, lambda layer=layer, x=x, out=result: layer(x, out=out))
             put("layer(x), the general way", case, lambda layer=general, x=x: layer(x))
-        with _without(device.room, launch=lambda launch, arguments: None):
+        quiet = make()
+        with _without(device.room, launcher=lambda launch: lambda arguments: None):
+            for _ in range(4):
+                quiet(x)  # it knows its call with launches that do nothing
             if whole:
-                put("without the launch", case, lambda layer=layer, x=x: layer(x))
+                put("without the launch", case, lambda layer=quiet, x=x: layer(x))
             memory = {"empty": lambda shape, dtype, kept=result: kept, "empty_like": lambda array, kept=result: kept}
             with _without(device.room, **memory):
-                put("without launch and memory", case, lambda layer=layer, x=x: layer(x))
+                put("without launch and memory", case, lambda layer=quiet, x=x: layer(x))
                 put("the same, the general way", case, lambda layer=general, x=x: layer(x))
     if whole:
         _of_cupy(device, put)

@@ -15,6 +15,7 @@ import numpy as np
 from ...errors import DeviceError
 from ...plan import HALF_DTYPES, AxisPlan, ConvPlan, ElementwisePlan, Plan, PoolPlan
 from . import axis, channels, conv, elementwise, pool
+from .known import KnownCalls
 
 __all__ = ["CudaBackend", "unusable"]
 
@@ -28,6 +29,18 @@ def unusable() -> str | None:
 
 def _elementwise(plan: ElementwisePlan) -> ModuleType:
     return channels if plan.op in channels.FUNCTIONS else elementwise
+
+
+def _compute(room: Any, plan: Plan, x: Any, prepared: Any, out: Any = None) -> Any:
+    """Run a plan on ``x``, which lies on the current device."""
+    if isinstance(plan, ConvPlan):
+        return conv.run(room, plan, x, prepared, out)
+    if isinstance(plan, PoolPlan):
+        return pool.run(room, plan, x, out)
+    if isinstance(plan, AxisPlan):
+        return axis.run(room, plan, x, out)
+    assert isinstance(plan, ElementwisePlan)  # supports() refuses the others
+    return _elementwise(plan).run(room, plan, x, prepared, out)
 
 
 class CudaBackend:
@@ -92,7 +105,7 @@ class CudaBackend:
         room.check_process()
         if isinstance(x, np.ndarray):
             with room.on(room.current_device()):
-                result = self._compute(plan, room.upload(x), prepared, None)
+                result = _compute(room, plan, room.upload(x), prepared)
                 if isinstance(result, tuple):
                     return room.download(result[0], out), room.download(result[1], None)
                 return room.download(result, out)
@@ -100,17 +113,11 @@ class CudaBackend:
         if out is not None and room.device_of(out) != device:
             raise DeviceError(f"{plan.op}: out is on device {room.device_of(out)}, the input on device {device}")
         with room.on(device):
-            return self._compute(plan, x, prepared, out)
+            return _compute(room, plan, x, prepared, out)
 
-    def _compute(self, plan: Plan, x: Any, prepared: Any, out: Any) -> Any:
-        if isinstance(plan, ConvPlan):
-            return conv.run(self._room, plan, x, prepared, out)
-        if isinstance(plan, PoolPlan):
-            return pool.run(self._room, plan, x, out)
-        if isinstance(plan, AxisPlan):
-            return axis.run(self._room, plan, x, out)
-        assert isinstance(plan, ElementwisePlan)  # supports() refuses the others
-        return _elementwise(plan).run(self._room, plan, x, prepared, out)
+    def known_calls(self) -> KnownCalls:
+        """What a function or a layer keeps of the calls that it has met."""
+        return KnownCalls(self._room, _compute)
 
     def describe(self) -> dict[str, str]:
         """What show_config says of this backend."""

@@ -114,6 +114,6 @@ def accumulator(dtype: str) -> str:
 
 
 def struct(**fields: Any) -> np.dtype:
-    """A struct laid out as C does. A field is given by its NumPy type, or (type, shape)."""
+    """A struct laid out as C does. A field is given by its NumPy type, or (type, shape); "u8" is for addresses."""
     members = [(name, *kind) if isinstance(kind, tuple) else (name, kind) for name, kind in fields.items()]
     return np.dtype(members, align=True)
