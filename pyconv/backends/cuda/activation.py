@@ -15,8 +15,8 @@ __all__ = ["ACTIVATIONS", "EXAMPLES", "NONE", "PARAMETERS", "Epilogue", "paramet
 ACTIVATIONS = tuple(TABLE)
 """Those with a function ``<name>_of`` in activation.cuh."""
 
-PARAMETERS = ("u8", 2)
-"""The field ``Parameter parameters[2]``."""
+PARAMETERS = ("i8", 2)
+"""The field ``Parameter parameters[2]``: bits of numbers, not addresses, which are u8."""
 
 
 @lru_cache(maxsize=1024)
@@ -26,7 +26,7 @@ def parameters(values: tuple[float, ...], dtype: str) -> np.ndarray:
     places = np.zeros((2, 8 // kind.itemsize), kind)
     with np.errstate(over="ignore"):  # what is too large is infinite, as on every backend
         places[: len(values), 0] = values
-    return places.view("u8")[:, 0]
+    return places.view("i8")[:, 0]
 
 
 class Epilogue(NamedTuple):
