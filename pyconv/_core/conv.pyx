@@ -9,9 +9,7 @@ from libc.string cimport memcpy
 cimport numpy as cnp
 
 from .calls cimport Work
-from .kernels cimport (
-    pc_channels, pc_channels_tile, pc_conv_arrays, pc_conv_task, pc_depthwise, pc_direct, pc_kernels, pc_winograd,
-)
+from .kernels cimport pc_channels, pc_channels_tile, pc_conv_arrays, pc_depthwise, pc_direct, pc_winograd
 from .runtime cimport check_array, check_packed, kernels, note_parallel, scratch
 
 import numpy as np
@@ -26,16 +24,6 @@ cdef class ConvTasks:
 
     Each algorithm has a class of its own that fills in its parameter struct.
     """
-
-    cdef const pc_kernels *table
-    cdef pc_conv_task work
-    cdef const void *parameters  # of the algorithm, as its tasks get them
-    cdef int type_number
-    cdef int64_t batch
-    cdef int64_t row  # elements from one row of the output to the next, where rows must have no gaps; 0: anything
-    cdef readonly int64_t count
-    cdef readonly int threads
-    cdef readonly size_t scratch_bytes
 
     def __init__(self, int isa, bint is_double, int threads):
         check(isa)

@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t
 cimport numpy as cnp
 
 from .calls cimport Work
-from .kernels cimport pc_kernels, pc_pool, pc_pool_arrays, pc_pool_axis, pc_pool_task, pc_unpool
+from .kernels cimport pc_kernels, pc_pool, pc_pool_arrays, pc_pool_axis, pc_unpool
 from .runtime cimport check_array, kernels, note_parallel, scratch
 
 from .runtime import check
@@ -28,14 +28,6 @@ cdef class PoolTasks:
     A task is ``rows`` output rows of ``block`` channels, or all rows of ``planes`` such blocks. ``line`` is how many
     elements of scratch it needs, ``flat`` whether a plane, which is pooled whole, is taken as one row.
     """
-
-    cdef pc_pool pool
-    cdef pc_pool_task kernel
-    cdef int type_number
-    cdef bint with_indices
-    cdef readonly int64_t count
-    cdef readonly int threads
-    cdef readonly size_t scratch_bytes
 
     def __init__(self, int isa, bint is_double, int threads, plan, int64_t rows, int64_t block, int64_t planes,
                  int64_t line, bint flat):

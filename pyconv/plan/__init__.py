@@ -22,6 +22,7 @@ from .conv import (
 from .cost import Cost, Traffic, traffic
 from .describe import describe
 from .elementwise import ElementwisePlan, plan_batch_norm, plan_elementwise, plan_prelu
+from .fused import FusedPlan, plan_fused
 from .pool import (
     PoolPlan,
     adaptive_parameters,
@@ -35,7 +36,7 @@ from .pool import (
 )
 from .unpool import UnpoolPlan, check_places, plan_max_unpool2d, unpool_output, unpool_parameters
 
-Plan = ConvPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan
+Plan = ConvPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan | FusedPlan
 
 __all__ = [
     "ACTIVATIONS",
@@ -43,6 +44,7 @@ __all__ = [
     "AXIS_OPS",
     "DTYPES",
     "HALF_DTYPES",
+    "FusedPlan",
     "LIMIT",
     "PADDING_FORMS",
     "PADDING_MODES",
@@ -88,6 +90,7 @@ __all__ = [
     "plan_batch_norm",
     "plan_conv2d",
     "plan_elementwise",
+    "plan_fused",
     "plan_lp_pool2d",
     "plan_max_pool2d",
     "plan_max_unpool2d",

@@ -29,6 +29,16 @@ PC_ACTIVATIONS(ACTIVATION)
 #define ENTRY(name) {#name, run_##name},
 const pc_activation PC_NAME(activations)[] = {PC_ACTIVATIONS(ENTRY){0, 0}};
 
+/* out += x, as NumPy adds */
+void PC_NAME(add)(const void *x_, void *out_, int64_t count)
+{
+    const real *x = x_;
+    real *out = out_;
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES) store(out + i, load(out + i) + load(x + i));
+    if (i < count) store_part(out + i, load_part(out + i, 0, count - i) + load_part(x + i, 0, count - i), count - i);
+}
+
 /* A weight for each element: max(x, 0) + weight min(x, 0). */
 void PC_NAME(prelu)(const void *x_, const void *weight_, void *out_, int64_t count)
 {

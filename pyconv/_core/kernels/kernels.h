@@ -178,6 +178,7 @@ typedef struct {
     pc_pool_task sum_pool_task;
     void (*max_unpool_task)(const pc_unpool *unpool, const pc_pool_arrays *arrays, int64_t task);
     const pc_activation *activations; /* ended by one without a name */
+    void (*add)(const void *x, void *out, int64_t count); /* out += x */
     void (*prelu)(const void *x, const void *weight, void *out, int64_t count); /* a weight for each element */
     /* lines begin .. end of one outer index; out may be x */
     void (*softmax)(const pc_axis *axis, int64_t begin, int64_t end, const void *x, void *out);

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from functools import lru_cache
 from itertools import pairwise
-from math import gcd
+from math import gcd, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -18,9 +18,10 @@ from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import direct, estimate, isa
 from .arrays import into_rows
-from .cut import BRIEF_FLOPS, ceil_div, is_double_plan, shares, threads_for
+from .cache import WORKING_SET
+from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, shares, threads_for
 
-__all__ = ["Cut", "Packed", "cost", "cut", "cycles", "label", "prepare", "prepare_key", "refusal", "run", "work"]
+__all__ = ["Cut", "Packed", "cost", "cut", "cycles", "label", "pieces", "prepare", "prepare_key", "refusal", "run", "work"]
 
 _MOST_PIXELS = 8  # places in pc_channels_tile
 _MOST_OUTPUT = 2**16
@@ -230,3 +231,23 @@ def work(plan: ConvPlan, prepared: Packed) -> conv.ConvWork:
     """What runs the plan, for calls that come again."""
     tasks = _tasks(plan, prepared.isa, threads_for(plan))
     return conv.ConvWork(tasks, prepared.weights, prepared.bias, plan.flops < BRIEF_FLOPS)
+
+
+def pieces(plan: ConvPlan, level: int) -> Pieces:
+    """How to compute the plan band by band."""
+    is_double = is_double_plan(plan)
+    whole = cut(plan, level, 1)
+
+    def tasks(part: ConvPlan, shares: int) -> conv.ChannelsTasks:
+        # sums are taken up in parts of so many channels: other parts would round otherwise
+        some = cut(part, level, 1)._replace(shares=shares, chunk=whole.chunk)
+        return conv.ChannelsTasks(level, is_double, 1, part, some)
+
+    block = runtime.block_vectors(level, is_double) * runtime.lanes(level, is_double)
+    return Pieces(
+        tasks,
+        blocks=whole.blocks if plan.groups == 1 else 1,
+        block=block if plan.groups == 1 else plan.out_channels,
+        rows=ceil_div(whole.pixels, plan.out_size[1]),
+        weights_stay=prod(plan.weight_shape) * (8 if is_double else 4) <= WORKING_SET,
+    )

@@ -21,7 +21,7 @@ from . import channels, depthwise, direct, isa, winograd
 from .arrays import native
 from .measured import measured
 
-__all__ = ["costs", "implementations", "prepare", "prepare_key", "prepare_with", "run", "work"]
+__all__ = ["chosen", "costs", "implementations", "prepare", "prepare_key", "prepare_with", "run", "work"]
 
 _IMPLEMENTATIONS = (depthwise, winograd, channels, direct)
 
@@ -59,7 +59,8 @@ def _times(plan: ConvPlan) -> dict[str, float]:
     return measured(plan, {each.__name__: each for each in _IMPLEMENTATIONS if each.refusal(plan) is None})
 
 
-def _chosen(plan: ConvPlan, level: int) -> ModuleType:
+def chosen(plan: ConvPlan, level: int) -> ModuleType:
+    """The implementation that runs the plan on this instruction set."""
     if plan.algorithm == "measure":
         times = _times(plan)
         return next(each for each in _IMPLEMENTATIONS if times.get(each.__name__) == min(times.values()))
@@ -73,13 +74,13 @@ def _first(plan: ConvPlan, level: int) -> ModuleType:
 
 def prepare_key(plan: ConvPlan) -> Hashable:
     """Plans with equal keys share prepared weights."""
-    chosen = _chosen(plan, isa.current())
-    return chosen.__name__, chosen.prepare_key(plan)
+    found = chosen(plan, isa.current())
+    return found.__name__, found.prepare_key(plan)
 
 
 def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
     """Pack or transform the weights."""
-    return _prepare(_chosen(plan, isa.current()), plan, weight, bias)
+    return _prepare(chosen(plan, isa.current()), plan, weight, bias)
 
 
 def prepare_with(implementation: str, plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
@@ -87,11 +88,11 @@ def prepare_with(implementation: str, plan: ConvPlan, weight: np.ndarray, bias: 
     return _prepare(next(each for each in _IMPLEMENTATIONS if each.label(plan) == implementation), plan, weight, bias)
 
 
-def _prepare(chosen: ModuleType, plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
-    weights = chosen.prepare(plan, weight, bias)
+def _prepare(found: ModuleType, plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
+    weights = found.prepare(plan, weight, bias)
     if weights is None:  # not with these numbers
-        chosen, weights = direct, direct.prepare(plan, weight, bias)
-    return Prepared(chosen, weights)
+        found, weights = direct, direct.prepare(plan, weight, bias)
+    return Prepared(found, weights)
 
 
 def run(plan: ConvPlan, x: np.ndarray, prepared: Prepared, out: np.ndarray | None) -> np.ndarray:

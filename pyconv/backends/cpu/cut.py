@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import gcd
+from typing import NamedTuple
 
-from ..._core import runtime
+from ..._core import conv, runtime
 from ...plan import ConvPlan
 from . import isa, wake
 
-__all__ = ["BRIEF_FLOPS", "ceil_div", "is_double_plan", "shares", "threads_for"]
+__all__ = ["BRIEF_FLOPS", "Pieces", "ceil_div", "is_double_plan", "shares", "threads_for"]
 
 BRIEF_FLOPS = 200_000
 """Below this, a few microseconds, other Python threads are not let run meanwhile: the switch would cost as much."""
+
+
+class Pieces(NamedTuple):
+    """How an implementation computes a convolution band of rows by band of rows, with the same bits as the whole.
+
+    An implementation that can has ``pieces(plan, level)``; the one that packs weights for a tiling, that besides.
+    """
+
+    tasks: Callable[[ConvPlan, int], conv.ConvTasks]
+    """The tasks of a plan of some rows of one image, for one thread; each ``shares``-th of them from number s on has
+    share s of the output channels."""
+    blocks: int
+    """Of output channels, that shares are made of: as even as they can be."""
+    block: int
+    """Output channels of a block."""
+    rows: int
+    """Output rows that suit a band."""
+    step: int = 1
+    """Bands begin at multiples of so many rows."""
+    weights_stay: bool = True
+    """In the cache, so that a band more costs nothing."""
 
 
 def ceil_div(a: int, b: int) -> int:

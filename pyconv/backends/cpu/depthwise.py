@@ -12,9 +12,9 @@ from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import estimate, isa
 from .arrays import into_rows
-from .cut import BRIEF_FLOPS, ceil_div, is_double_plan, threads_for
+from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, threads_for
 
-__all__ = ["Given", "cost", "label", "prepare", "prepare_key", "refusal", "run", "work"]
+__all__ = ["SLOWNESS", "Given", "cost", "label", "pieces", "prepare", "prepare_key", "refusal", "run", "work"]
 
 _LEAST_ROWS = 16
 """Rows of a band: each band reads again what the kernel reaches of its neighbours."""
@@ -25,7 +25,7 @@ _MOST_SCRATCH = 2**24
 _VECTOR_BYTES = 64  # of the widest instruction set
 _MOST_ROWS = 4  # output rows that are computed together
 
-_SLOWNESS = 6
+SLOWNESS = 6
 """Flops take so many times as long as in dense convolutions: memory and the edges of rows set the pace (measured)."""
 
 
@@ -81,7 +81,7 @@ def _tasks(plan: ConvPlan, level: int, count: int) -> conv.DepthwiseTasks:
 
 def cost(plan: ConvPlan) -> Cost:
     """What it expects to need; nobody has counted its cycles."""
-    return estimate.cost(plan, _tasks(plan, isa.current(), threads_for(plan, _SLOWNESS)), None)
+    return estimate.cost(plan, _tasks(plan, isa.current(), threads_for(plan, SLOWNESS)), None)
 
 
 def prepare_key(plan: ConvPlan) -> Hashable:
@@ -99,7 +99,7 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Give
 
 def run(plan: ConvPlan, x: np.ndarray, prepared: Given, out: np.ndarray | None) -> np.ndarray:
     """Run the plan."""
-    tasks = _tasks(plan, prepared.isa, threads_for(plan, _SLOWNESS))
+    tasks = _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS))
 
     def fill(result: np.ndarray) -> None:
         conv.run(tasks, x, prepared.weights, prepared.bias, result)
@@ -109,5 +109,14 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Given, out: np.ndarray | None) 
 
 def work(plan: ConvPlan, prepared: Given) -> conv.ConvWork:
     """What runs the plan, for calls that come again."""
-    tasks = _tasks(plan, prepared.isa, threads_for(plan, _SLOWNESS))
-    return conv.ConvWork(tasks, prepared.weights, prepared.bias, _SLOWNESS * plan.flops < BRIEF_FLOPS)
+    tasks = _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS))
+    return conv.ConvWork(tasks, prepared.weights, prepared.bias, SLOWNESS * plan.flops < BRIEF_FLOPS)
+
+
+def pieces(plan: ConvPlan, level: int) -> Pieces:
+    """How to compute the plan band by band."""
+
+    def tasks(part: ConvPlan, shares: int) -> conv.DepthwiseTasks:
+        return conv.DepthwiseTasks(level, is_double_plan(plan), 1, part, shares, 1, _scratch(part))
+
+    return Pieces(tasks, blocks=plan.out_channels, block=1, rows=plan.out_size[0])

@@ -13,10 +13,11 @@ from ...plan import ConvPlan, Cost
 from . import estimate, isa
 from .arrays import into, into_rows
 from .bands import LARGEST_BAND, Bands, bands, is_flat, packed_elements, packed_line, reads_in_place
-from .cut import BRIEF_FLOPS, is_double_plan, threads_for
+from .cache import WORKING_SET
+from .cut import BRIEF_FLOPS, Pieces, is_double_plan, threads_for
 from .tiles import Tiling, choose
 
-__all__ = ["Prepared", "cost", "cycles", "label", "pack", "prepare", "prepare_key", "refusal", "run", "work"]
+__all__ = ["Prepared", "cost", "cycles", "label", "pack", "pieces", "prepare", "prepare_key", "refusal", "run", "work"]
 
 
 class Prepared(NamedTuple):
@@ -128,3 +129,24 @@ def work(plan: ConvPlan, prepared: Any) -> conv.ConvWork:
     """What runs the plan, for calls that come again."""
     tasks = _tasks(plan, prepared.tiling, prepared.isa, threads_for(plan))
     return conv.ConvWork(tasks, prepared.weights, prepared.bias, plan.flops < BRIEF_FLOPS)
+
+
+def pieces(plan: ConvPlan, level: int, tiling: Tiling) -> Pieces:
+    """How to compute the plan band by band, with weights packed for ``tiling``."""
+    itemsize = np.dtype(plan.dtype).itemsize
+    taps = plan.in_channels // plan.groups * plan.kernel[0] * plan.kernel[1]
+    whole = _cut(plan, tiling, 1)
+
+    def tasks(part: ConvPlan, shares: int) -> conv.DirectTasks:
+        cut = bands(part, tiling, itemsize, 1)._replace(shares=shares)
+        if cut.in_place:  # the channels are as far apart as in the whole image
+            cut = cut._replace(channel_pitch=whole.channel_pitch, offsets=whole.offsets)
+        return conv.DirectTasks(level, is_double_plan(plan), 1, cut)
+
+    return Pieces(
+        tasks,
+        blocks=tiling.tiles + (tiling.last_real > 0) if plan.groups == 1 else 1,
+        block=tiling.channels if plan.groups == 1 else plan.out_channels,
+        rows=max(whole.cols // plan.out_size[1], 1) if is_flat(plan) else whole.rows,
+        weights_stay=plan.groups * tiling.packed_channels * taps * itemsize <= WORKING_SET,
+    )

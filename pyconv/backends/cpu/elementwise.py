@@ -13,7 +13,7 @@ from ...plan import AxisPlan, ElementwisePlan
 from . import isa, wake
 from .arrays import in_memory_order
 
-__all__ = ["implementations", "prepare", "run", "work"]
+__all__ = ["by_rows", "implementations", "prepare", "run", "work"]
 
 BRIEF_ELEMENTS = 2_048
 """Below this, one thread takes it all, and other Python threads are not let run meanwhile."""
@@ -32,6 +32,11 @@ def implementations(plan: ElementwisePlan | AxisPlan) -> list[tuple[str, str | N
     """(name, None or the reason for refusing) of every implementation, in the order in which they are tried."""
     known = isinstance(plan, AxisPlan) or plan.op == "prelu" or plan.op in elementwise.KERNELS
     return [(f"vector_{isa.name()}", None if known else "the compiled core has no kernel for it")]
+
+
+def by_rows(plan: ElementwisePlan) -> str | None:
+    """None if any run of elements can be computed by itself, else the reason why not."""
+    return None if plan.op in elementwise.KERNELS else f"{plan.op} has no kernel for a run of elements"
 
 
 def prepare(plan: ElementwisePlan | AxisPlan, weight: Any) -> Any:

@@ -13,7 +13,7 @@ from ...plan import PoolPlan, UnpoolPlan, plan_max_pool2d, span
 from . import isa, wake
 from .arrays import into, into_rows, native
 
-__all__ = ["implementations", "prepare", "run", "work"]
+__all__ = ["by_rows", "implementations", "prepare", "rows_tasks", "run", "work"]
 
 TASK_ELEMENTS = 16_384
 """Input elements a task reads, about: it keeps the rows in the first-level cache, and threads busy to the end."""
@@ -87,6 +87,18 @@ def _tasks(plan: PoolPlan, level: int, count: int) -> pool.PoolTasks:
     rows = max(1, min(plan.out_size[0], TASK_ELEMENTS // read))
     planes = max(1, TASK_ELEMENTS // (read * rows)) if rows == plan.out_size[0] else 1
     return pool.PoolTasks(level, is_double, count, plan, rows, block, planes, line, flat)
+
+
+def by_rows(plan: PoolPlan) -> str | None:
+    """None if rows of it can be pooled one by one, as they come, with the same bits; else the reason why not."""
+    if _whole(plan) is None:
+        return "the window is the whole plane"
+    return _separable(plan)
+
+
+def rows_tasks(plan: PoolPlan, level: int) -> pool.PoolTasks:
+    """What pools rows as they come, of an input that is contiguous."""
+    return _tasks(plan, level, 1)
 
 
 @lru_cache(maxsize=8)

@@ -19,9 +19,9 @@ from ...plan import ConvPlan, Cost
 from . import channels, direct, estimate, isa
 from .arrays import into_rows
 from .cache import WORKING_SET
-from .cut import ceil_div, is_double_plan, shares, threads_for
+from .cut import Pieces, ceil_div, is_double_plan, shares, threads_for
 
-__all__ = ["Grid", "Transformed", "cost", "grid", "label", "prepare", "prepare_key", "refusal", "run", "work"]
+__all__ = ["Grid", "Transformed", "cost", "grid", "label", "pieces", "prepare", "prepare_key", "refusal", "run", "work"]
 
 _TILE = 4
 _PLACES = 36
@@ -114,6 +114,11 @@ def _cycles(plan: ConvPlan, level: int) -> float:
     return preparing + max(products, fetching) + coming_in + going_out
 
 
+def _weight_bytes(plan: ConvPlan) -> int:
+    """Bytes of the transformed weights."""
+    return _PLACES * plan.in_channels * plan.out_channels * (8 if is_double_plan(plan) else 4)
+
+
 def cost(plan: ConvPlan) -> Cost:
     """What it expects to need; its flops are those of the products."""
     level = isa.current()
@@ -134,7 +139,7 @@ def grid(plan: ConvPlan, level: int, count: int) -> Grid:
     tiles_h, tiles_w = ceil_div(plan.out_size[0], _TILE), ceil_div(plan.out_size[1], _TILE)
     # Weights that stay in the cache leave half of it to the tiles. Others are read again for every task: then as many
     # tiles as can be, even if they spill into the next cache.
-    stays = _PLACES * plan.in_channels * plan.out_channels * itemsize <= WORKING_SET
+    stays = _weight_bytes(plan) <= WORKING_SET
     room = WORKING_SET // 2 if stays else 4 * WORKING_SET
     most = min(max(room // (_PLACES * itemsize * (plan.in_channels + width)), 12), 64)
     cols = ceil_div(tiles_w, ceil_div(tiles_w, most))
@@ -223,3 +228,21 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | 
 def work(plan: ConvPlan, prepared: Transformed) -> conv.ConvWork:
     """What runs the plan, for calls that come again; those whose results are not all finite go the general way."""
     return conv.ConvWork(_tasks(plan, prepared.isa, threads_for(plan)), prepared.weights, prepared.bias, False)
+
+
+def pieces(plan: ConvPlan, level: int) -> Pieces:
+    """How to compute the plan band by band: of whole rows of tiles, which mix the rows of their input."""
+    is_double = is_double_plan(plan)
+
+    def tasks(part: ConvPlan, shares: int) -> conv.WinogradTasks:
+        return conv.WinogradTasks(level, is_double, 1, part, grid(part, level, 1)._replace(shares=shares))
+
+    whole = grid(plan, level, 1)
+    return Pieces(
+        tasks,
+        blocks=whole.blocks,
+        block=whole.block_vectors * runtime.lanes(level, is_double),
+        rows=_TILE * whole.rows,
+        step=_TILE,
+        weights_stay=_weight_bytes(plan) <= WORKING_SET,
+    )

@@ -1,0 +1,18 @@
+from typing import Any
+
+import numpy as np
+
+from .calls import Work
+from .pool import PoolTasks
+
+class FusedTasks:
+    threads: int
+    count: int
+    scratch_bytes: int
+    def __init__(
+        self, isa: int, is_double: bool, threads: int, plan: Any, cut: Any, pool: PoolTasks | None
+    ) -> None: ...
+
+class FusedWork(Work):
+    def __init__(self, tasks: FusedTasks, weights: np.ndarray, bias: np.ndarray, brief: bool) -> None: ...
+    def run_arrays(self, x: np.ndarray, residual: np.ndarray | None, out: np.ndarray) -> np.ndarray | None: ...

@@ -1,0 +1,221 @@
+"""Fused plans: a convolution cut into bands of rows, each of which is finished and pooled while it is in the cache.
+
+Every kernel of the convolution can take part that computes some rows of an image with the bits of the whole image's:
+one whose module has ``pieces``. What is between the parts is a few rows in the scratch memory of a thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..._core import conv as conv_core
+from ..._core import fused
+from ...plan import ConvPlan, FusedPlan, Pair, span
+from . import conv, elementwise, isa, pool
+from .arrays import into, native
+from .cache import WORKING_SET
+from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, shares, threads_for
+
+__all__ = ["Cut", "cut", "implementations", "refusal", "run", "work"]
+
+_LARGEST_WINDOW = 3
+
+_ROOM = WORKING_SET // 4
+"""Bytes of a band's results, where more bands cost nothing: the convolution works on the rest of the cache."""
+
+
+class Window(NamedTuple):
+    """The rows of a pooling; without one, each row of the convolution's output by itself."""
+
+    span: int = 1
+    stride: int = 1
+    above: int = 0
+    rows: int = 0
+    """Of the output."""
+
+
+class Band(NamedTuple):
+    """Rows that are computed together; names as in the C struct Band."""
+
+    tasks: conv_core.ConvTasks
+    in_row: int
+    row: int
+    rows: int
+    held: int
+    held_from: int
+    pooled: Pair
+
+
+class Cut(NamedTuple):
+    """How a fused plan is cut: the strips of an image, the bands of each, the shares of the output channels."""
+
+    bands: list[Band]
+    first_bands: list[int]
+    """Of each strip, and the end."""
+    first_channels: list[int]
+    """Of each share, and the end."""
+    buffer_rows: int
+    buffer_channels: int
+
+
+def refusal(plan: FusedPlan) -> str | None:
+    """None if the plan can be run as one, else the reason why not."""
+    one = plan.conv
+    chosen = conv.chosen(one, isa.current())
+    if not hasattr(chosen, "pieces"):
+        return f"{chosen.label(one)} computes no rows by themselves"
+    if max(one.padding[0]) >= span(one.kernel[0], one.dilation[0]):
+        return "some rows of the convolution's output see nothing but padding"
+    if plan.activation is not None and (reason := elementwise.by_rows(plan.activation)) is not None:
+        return reason
+    if plan.pool is None:
+        return None
+    if plan.pool.return_indices:
+        return "the pooling gives indices too"
+    if max(plan.pool.kernel) > _LARGEST_WINDOW or plan.pool.dilation != (1, 1):
+        return f"the pooling's windows are larger than {_LARGEST_WINDOW}x{_LARGEST_WINDOW}, or have gaps"
+    return pool.by_rows(plan.pool)
+
+
+def implementations(plan: FusedPlan) -> list[tuple[str, str | None]]:
+    """(name, None or the reason for refusing): the convolution's own, followed by what is done with its bands."""
+    reason = refusal(plan)
+    return [(f"{name}+bands", refused or reason) for name, refused in conv.implementations(plan.conv)]
+
+
+def _window(plan: FusedPlan) -> Window:
+    if plan.pool is None:
+        return Window(rows=plan.conv.out_size[0])
+    found = plan.pool
+    return Window(span(found.kernel[0], found.dilation[0]), found.stride[0], found.padding[0][0], found.out_size[0])
+
+
+def _part(plan: ConvPlan, first: int, end: int) -> tuple[ConvPlan, int]:
+    """The plan of output rows ``first`` to ``end`` of one image, and the first row of input that it reads."""
+    height = plan.in_size[0]
+    top = first * plan.stride[0] - plan.padding[0][0]
+    bottom = (end - 1) * plan.stride[0] - plan.padding[0][0] + span(plan.kernel[0], plan.dilation[0])
+    row, last = max(top, 0), min(bottom, height)
+    padding = ((row - top, bottom - last), plan.padding[1])
+    in_size, out_size = (last - row, plan.in_size[1]), (end - first, plan.out_size[1])
+    return replace(plan, batch=1, in_size=in_size, out_size=out_size, padding=padding), row
+
+
+def _even(count: int, most: int, step: int) -> int:
+    """``most`` or fewer, a multiple of ``step``, such that pieces of ``count`` are as long as each other."""
+    most = max(most // step, 1) * step
+    return ceil_div(ceil_div(count, ceil_div(count, most)), step) * step
+
+
+def cut(plan: FusedPlan, pieces: Pieces, count: int) -> Cut:
+    """Cut ``plan`` into strips, bands and shares for ``count`` threads; the result does not depend on how."""
+    one, window, step = plan.conv, _window(plan), pieces.step
+    images, height = max(one.batch, 1), one.out_size[0]
+    row_bytes = one.out_channels * one.out_size[1] * (8 if is_double_plan(one) else 4)
+    share = 1 if pieces.weights_stay else shares(images, pieces.blocks, count)
+    rows = max(_ROOM // row_bytes, 1) if pieces.weights_stay else pieces.rows
+    rows = _even(height, min(rows, height), step)
+    # Strips begin anew: rows that windows of two strips need are computed twice.
+    each = 4 if pieces.weights_stay and window.span <= window.stride else 1
+    strips = min(ceil_div(each * count, images * share), ceil_div(height, rows)) if count > 1 else 1
+    if images * share * strips < count:
+        share = min(pieces.blocks, ceil_div(count, images * strips))
+
+    made: dict[ConvPlan, conv_core.ConvTasks] = {}
+    bands: list[Band] = []
+    first_bands = [0]
+    pooled = ceil_div(window.rows, strips)
+    pooled = ceil_div(pooled, step) * step if pooled > step else pooled
+    for first in range(0, window.rows, pooled):
+        bands += _strip(plan.conv, window, pieces, rows, share, (first, min(first + pooled, window.rows)), made)
+        first_bands.append(len(bands))
+    edges = [pieces.blocks * place // share * pieces.block for place in range(share)]
+    first_channels = [*edges, one.out_channels]
+    most = max(b - a for a, b in zip(first_channels[:-1], first_channels[1:], strict=True))
+    return Cut(bands, first_bands, first_channels, max(band.held + band.rows for band in bands), most)
+
+
+def _strip(
+    plan: ConvPlan,
+    window: Window,
+    pieces: Pieces,
+    rows: int,
+    share: int,
+    pooled: Pair,
+    made: dict[ConvPlan, conv_core.ConvTasks],
+) -> list[Band]:
+    """The bands of a strip with the results ``pooled``, from top to bottom."""
+    height, step = plan.out_size[0], pieces.step
+    next_pooled, end_pooled = pooled
+    top = max(next_pooled * window.stride - window.above, 0) // step * step
+    bottom = min((end_pooled - 1) * window.stride - window.above + window.span, height)
+    bottom = min(ceil_div(bottom, step) * step, height)
+    if step > 1 and end_pooled == window.rows:
+        bottom = height  # also for the sake of numbers that are not finite, which the separate calls would see
+    bands, origin = [], top
+    for first in range(top, bottom, rows):
+        end = min(first + rows, bottom)
+        needed = max(next_pooled * window.stride - window.above, top)
+        held = max(first - needed, 0)
+        whole = (end + window.above - window.span) // window.stride + 1  # windows that end above row ``end``
+        ready = end_pooled if end == bottom else min(max(whole, next_pooled), end_pooled)
+        part, in_row = _part(plan, first, end)
+        if part not in made:
+            made[part] = pieces.tasks(part, share)
+        held_from = needed - origin if held else 0
+        bands.append(Band(made[part], in_row, first, end - first, held, held_from, (next_pooled, ready)))
+        origin, next_pooled = first - held, ready
+    return bands
+
+
+@lru_cache(maxsize=256)
+def _tasks(plan: FusedPlan, implementation: ModuleType, level: int, tiling: Any, count: int) -> fused.FusedTasks:
+    pieces = implementation.pieces(plan.conv, level, *([tiling] if tiling else []))
+    pooling = None if plan.pool is None else pool.rows_tasks(plan.pool, level)
+    return fused.FusedTasks(level, is_double_plan(plan.conv), count, plan, cut(plan, pieces, count), pooling)
+
+
+def work(plan: FusedPlan, prepared: conv.Prepared) -> fused.FusedWork:
+    """What runs the plan; images whose results are not all finite are left to ``run``."""
+    implementation, weights = prepared
+    slowness = getattr(implementation, "SLOWNESS", 1)
+    count, tiling = threads_for(plan.conv, slowness), getattr(weights, "tiling", None)
+    tasks = _tasks(plan, implementation, weights.isa, tiling, count)
+    return fused.FusedWork(tasks, weights.weights, weights.bias, slowness * plan.flops < BRIEF_FLOPS)
+
+
+def run(plan: FusedPlan, x: Any, prepared: conv.Prepared, out: np.ndarray | None) -> np.ndarray:
+    """Run the plan; ``x`` is a pair with the residual where it has one."""
+    x, residual = x if plan.has_residual else (x, None)
+    x = native(x, plan.dtype)
+    if residual is not None:
+        residual = np.ascontiguousarray(native(residual, plan.dtype))
+
+    def fill(result: np.ndarray) -> None:
+        broken = work(plan, prepared).run_arrays(x, residual, result)
+        for image in () if broken is None else broken:
+            one = slice(image, image + 1)
+            result[one] = _by_parts(_one_image(plan), x[one], prepared, None if residual is None else residual[one])
+
+    return into(out, plan.out_shape, plan.dtype, fill)
+
+
+def _one_image(plan: FusedPlan) -> FusedPlan:
+    activation = plan.activation and replace(plan.activation, out_shape=(1, *plan.activation.out_shape[1:]))
+    pooling = plan.pool and replace(plan.pool, batch=1)
+    return replace(plan, conv=replace(plan.conv, batch=1), activation=activation, pool=pooling)
+
+
+def _by_parts(plan: FusedPlan, x: np.ndarray, prepared: conv.Prepared, residual: np.ndarray | None) -> np.ndarray:
+    """The parts one after the other."""
+    result = conv.run(plan.conv, x, prepared, None)
+    if residual is not None:
+        np.add(result, residual, out=result)
+    if plan.activation is not None:
+        elementwise.run(plan.activation, result, None, result)
+    return result if plan.pool is None else pool.run(plan.pool, result, None, None)
