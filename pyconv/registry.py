@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, cast
 from . import context, environment
 from .backends import API_VERSION, BUILTIN, BackendInfo
 from .errors import ArgumentError, BackendError, BackendWarning, ConfigurationError
-from .plan import Plan
+from .plan import FusedPlan, Plan
 
 __all__ = [
     "Backend",
@@ -26,6 +26,7 @@ __all__ = [
     "Settings",
     "backends",
     "candidate",
+    "fusing",
     "load",
     "order",
     "requested",
@@ -52,13 +53,19 @@ class Backend(Protocol):
         ``explain(..., measure=True)`` can time each of them.
     ``prepare_key(plan) -> Hashable``
         Plans with equal keys share one prepared weight. Without it each plan has its own.
+    ``fuses(plan: FusedPlan) -> str | None``
+        None if it can run a convolution and what follows it as one, else the reason why not. Then ``run`` gets such
+        plans, with the weights that were prepared for ``plan.conv``; where ``plan.has_residual``, ``x`` is a pair
+        (x, residual). Without it the parts are run one after the other, as they are where it gives a reason.
     ``known_calls() -> object``
         For calls that come again just as before: an object with
         ``run(input, weight, bias, out, parameters)``, the result of a call that it knows, or None, and
         ``note(plan, prepared, input, x, weight, bias, result, parameters, own_weights, settings)``, to know one. It
         must not know a call again unless type, dtype, shape and strides of ``input``, the values of ``parameters`` and
         all :class:`Settings` are those that were noted; and, unless the caller's ``own_weights`` do not change, the
-        numbers in ``weight`` and ``bias``. ``x`` is ``input`` with a batch dimension, and maybe a copy.
+        numbers in ``weight`` and ``bias``. ``x`` is ``input`` with a batch dimension, and maybe a copy. If it also has
+        ``find(input, parameters)``, which gives what it knows of a call or None, and ``join(calls, places)``, which
+        knows a call that is a chain of such calls, then a :class:`pyconv.Sequential` is one call.
     """
 
     name: str
@@ -308,6 +315,29 @@ def select(plan: Plan, kind: str, argument: Any = None) -> Backend:
     return _select(plan, kind, requested(argument))
 
 
+def fusing(plan: FusedPlan, kind: str, argument: Any = None) -> tuple[Backend | None, str | None]:
+    """The backend that runs each part of ``plan``, if it can run them as one; else None, and the reason why not."""
+    names = requested(argument)
+    key = (plan, kind, names)
+    found = _fusing.get(key)
+    if found is None:
+        if len(_fusing) >= 1024:
+            _fusing.clear()
+        found = _fusing[key] = _fuse(plan, kind, names)
+    return found
+
+
+def _fuse(plan: FusedPlan, kind: str, names: tuple[str, ...] | None) -> tuple[Backend | None, str | None]:
+    try:
+        found = [_select(part, kind, names) for part in plan.parts]
+    except BackendError as error:
+        return None, str(error)
+    if any(backend is not found[0] for backend in found):
+        return None, f"its parts are run by different backends: {', '.join(backend.name for backend in found)}"
+    return candidate(found[0].name, plan, kind)
+
+
+_fusing: dict[Hashable, tuple[Backend | None, str | None]] = {}
 _selected: dict[Hashable, Backend] = {}
 
 
@@ -359,8 +389,11 @@ def candidate(name: str, plan: Plan, kind: str) -> tuple[Backend | None, str | N
         return None, str(error)
     if kind not in backend.array_types:
         return None, f"it takes {' and '.join(backend.array_types)} arrays, not {kind} ones"
+    question = "fuses" if isinstance(plan, FusedPlan) else "supports"
+    if not hasattr(backend, question):
+        return None, "it runs the parts one after the other"
     try:
-        reason = backend.supports(plan)
+        reason = getattr(backend, question)(plan)
     except Exception as error:
-        reason = f"its supports() failed: {type(error).__name__}: {error}"
+        reason = f"its {question}() failed: {type(error).__name__}: {error}"
     return (None, reason) if reason is not None else (backend, None)

@@ -15,7 +15,8 @@ from . import functional, registry
 from .errors import ArgumentError, PyconvError
 from .functional.call import Call
 from .nn import Module, Sequential
-from .plan import AxisPlan, Cost, ElementwisePlan, Plan, check_flag, describe, traffic
+from .nn.group import Group
+from .plan import AxisPlan, Cost, ElementwisePlan, FusedPlan, Plan, check_flag, describe, traffic
 from .timing import best_seconds
 from .version import __version__
 
@@ -35,6 +36,8 @@ class Step(NamedTuple):
     """What those of ``candidates`` expect to need that take the plan and can tell."""
     measured: Mapping[str, float] = MappingProxyType({})
     """Seconds of a call by candidates of the backend that runs it, if that was asked for."""
+    note: str = ""
+    """Why it is not run as one with what follows it, though such layers can be."""
 
 
 class Explanation(NamedTuple):
@@ -48,6 +51,7 @@ class Explanation(NamedTuple):
             chosen = f"{step.backend}:{step.implementation}" if step.backend else "nothing can run it"
             lines.append(f"{step.name}: {step.plan.op} {describe(step.plan)} -> {chosen}")
             lines.append(f"    {_work(step.plan)}")
+            lines += [f"    layer by layer: {step.note}"] if step.note else []
             lines += [f"    {'; '.join(_words(step, *candidate))}" for candidate in step.candidates]
         return "\n".join(lines)
 
@@ -56,7 +60,8 @@ def _work(plan: Plan) -> str:
     """The plan's arithmetic and traffic."""
     flops = [f"{_short(plan.flops, 'FLOP')} by the plain sum"] if hasattr(plan, "flops") else []
     arrays = [f"{name} {_short(size, 'B')}" for name, size in traffic(plan)._asdict().items() if size]
-    return "; ".join([*flops, ", ".join(arrays) or "no data"])
+    saved = [f"{_short(plan.saved_bytes, 'B')} between the parts not moved"] if isinstance(plan, FusedPlan) else []
+    return "; ".join([*flops, ", ".join(arrays) or "no data", *saved])
 
 
 def _words(step: Step, name: str, reason: str | None) -> list[str]:
@@ -149,19 +154,39 @@ def _module_steps(name: str, module: Module, input: Any, measure: bool) -> list[
             raise
         return [_step(name, call, module.backend, measure)]
     steps: list[Step] = []
-    for child, layer in module.named_children():
-        steps += _module_steps(f"({child}) {type(layer).__name__}", layer, input, measure)
-        if measure:
-            input = layer(input)
-            continue
-        # what comes out, as far as planning goes: shape, dtype and order of axes; its memory is never touched
-        if steps and isinstance(steps[-1].plan, ElementwisePlan):
-            input = np.empty_like(input, subok=False)
-        elif steps:
-            plan = steps[-1].plan
-            unbatched = not isinstance(plan, AxisPlan) and input.ndim == 3
-            input = np.empty(plan.out_shape[1:] if unbatched else plan.out_shape, plan.dtype)
+    for child, layer in module.parts().items():
+        if isinstance(layer, Group):
+            steps += _group_steps(layer, input, measure)
+        else:
+            steps += _module_steps(_titled(child, layer), layer, input, measure)
+        if steps:
+            input = layer(input) if measure else _result(steps[-1].plan, input)
     return steps
+
+
+def _titled(name: str, layer: Module) -> str:
+    return f"({name}) {type(layer).__name__}"
+
+
+def _group_steps(group: Group, input: Any, measure: bool) -> list[Step]:
+    """One step if the layers are run as one, else theirs, the first with the reason."""
+    call, backend, reason = group.as_one(input)
+    if call is not None and backend is not None:
+        name = " + ".join(_titled(*named) for named in group.layers.items())
+        return [_step(name, call, backend.name, measure)]
+    steps: list[Step] = []
+    for name, layer in group.parts().items():
+        steps += _module_steps(_titled(name, layer), layer, input, measure)
+        input = layer(input) if measure else _result(steps[-1].plan, input)
+    return [steps[0]._replace(note=reason or ""), *steps[1:]]
+
+
+def _result(plan: Plan, input: Any) -> Any:
+    """What comes out, as far as planning goes: shape, dtype and order of axes; its memory is never touched."""
+    if isinstance(plan, ElementwisePlan):
+        return np.empty_like(input, subok=False)
+    unbatched = not isinstance(plan, AxisPlan) and input.ndim == 3
+    return np.empty(plan.out_shape[1:] if unbatched else plan.out_shape, plan.dtype)
 
 
 def function_call(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, Any]:

@@ -128,3 +128,4 @@ def pretend(monkeypatch, backend):
     monkeypatch.setattr(registry, "load", lambda name: backend if name == backend.name else load(name))
     monkeypatch.setattr(registry, "_discover", lambda: {i.name: (i, "here") for i in (*BUILTIN, info)})
     monkeypatch.setattr(registry, "_selected", {})
+    monkeypatch.setattr(registry, "_fusing", {})

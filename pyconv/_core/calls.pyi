@@ -7,7 +7,13 @@ import numpy as np
 class Work:
     def bind_threads(self, count: int, wanted: int, preset: int) -> None: ...
 
+Place = tuple[Mapping[Any, Any], Any] | tuple[Mapping[Any, Any], Any, Any]
+
+class KnownCall: ...
+
 class CallTable:
+    def find(self, input: Any, parameters: tuple[Any, ...]) -> KnownCall | None: ...
+    def join(self, calls: list[KnownCall], places: tuple[Place, ...]) -> None: ...
     def run(self, input: Any, weight: Any, bias: Any, out: Any, parameters: tuple[Any, ...]) -> np.ndarray | None: ...
     def add(
         self,
@@ -22,5 +28,5 @@ class CallTable:
         parameters: tuple[Any, ...],
         variable: ContextVar[Any] | None,
         value: Any,
-        places: tuple[tuple[Mapping[Any, Any], Any] | tuple[Mapping[Any, Any], Any, Any], ...],
+        places: tuple[Place, ...],
     ) -> None: ...

@@ -8,7 +8,8 @@ weights, and the settings that chose the backend. While all of these are the sam
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport Py_EQ, PyObject, PyObject_RichCompareBool
 from libc.stdint cimport int64_t, uintptr_t
-from libc.string cimport memcmp
+from libc.stdlib cimport free
+from libc.string cimport memcmp, memcpy
 
 cimport numpy as cnp
 
@@ -25,7 +26,11 @@ cdef extern from "numpy/arrayobject.h":
     cnp.ndarray PyArray_New(type kind, int axes, cnp.npy_intp *shape, int type_number, cnp.npy_intp *strides,
                             void *data, int itemsize, int flags, PyObject *like)
 
+cdef extern from "stdlib.h":
+    void *aligned_alloc(size_t alignment, size_t size)
+
 cdef int MOST_CALLS = 16
+cdef size_t ALIGNMENT = 64
 cdef Py_ssize_t MOST_WEIGHT_BYTES = 262_144  # comparing them with the last ones costs less than preparing them
 
 
@@ -188,6 +193,82 @@ cdef class KnownCall:
         return None if undone else out
 
 
+cdef class Block:
+    """Memory for what is between the calls of a chain."""
+
+    cdef char *memory
+    cdef size_t size
+
+    def __cinit__(self, size_t size):
+        self.memory, self.size = <char *>aligned_alloc(ALIGNMENT, size), size
+        if self.memory == NULL:
+            raise MemoryError(f"no memory for {size:,} bytes between two layers")
+
+    def __dealloc__(self):
+        free(self.memory)
+
+
+cdef class ChainWork(Work):
+    """Known calls one after the other, each on the result of the one before.
+
+    Results in between lie by turns in one half and the other of a block. A block is one call's at a time; those that
+    are free wait for the next call, of whatever thread.
+    """
+
+    cdef list calls, blocks  # blocks: those that are free
+    cdef size_t first_half, size
+
+    def __init__(self, list calls, list blocks):
+        cdef size_t[2] halves
+        cdef KnownCall known
+        cdef Py_ssize_t i
+        halves[0] = halves[1] = 0
+        for i in range(len(calls) - 1):
+            known = calls[i]
+            halves[i % 2] = max(halves[i % 2], <size_t>known.of_result.beyond)
+        for i in range(2):
+            halves[i] = (halves[i] // ALIGNMENT + 1) * ALIGNMENT
+        self.calls, self.blocks = calls, blocks
+        self.first_half, self.size = halves[0], halves[0] + halves[1]
+
+    cdef bint threads_fit(self) noexcept:
+        cdef Py_ssize_t i
+        for i in range(len(self.calls)):
+            if not (<KnownCall>PyList_GET_ITEM(self.calls, i)).work.threads_fit():
+                return False
+        return True
+
+    cdef Block take(self):
+        cdef Block block = self.blocks.pop() if self.blocks else None
+        return block if block is not None and block.size >= self.size else Block(self.size)
+
+    cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1:
+        cdef Block block = self.take()
+        cdef KnownCall known
+        cdef char *target
+        cdef Py_ssize_t i, last = len(self.calls) - 1
+        cdef int undone = 0
+        for i in range(last + 1):
+            known = <KnownCall>PyList_GET_ITEM(self.calls, i)
+            target = out if i == last else block.memory + i % 2 * self.first_half
+            undone = known.work.run(x, known.x_strides, target, known.out_strides)
+            if undone:
+                break
+            x = target
+        self.blocks.append(block)
+        return undone
+
+
+cdef bint alike(const Layout *a, const Layout *b) noexcept:
+    cdef size_t size = a.axes * sizeof(cnp.npy_intp)
+    return (
+        a.axes == b.axes
+        and a.type_number == b.type_number
+        and memcmp(a.shape, b.shape, size) == 0
+        and memcmp(a.strides, b.strides, size) == 0
+    )
+
+
 cdef bint usable(array, bint may_be_large) noexcept:
     return (
         cnp.PyArray_CheckExact(array)
@@ -210,10 +291,11 @@ cdef void steps(cnp.ndarray array, int64_t *strides, int axes) noexcept:
 cdef class CallTable:
     """The calls that a function or a layer has met lately."""
 
-    cdef list calls
+    cdef list calls, free_blocks
 
     def __cinit__(self):
         self.calls = []
+        self.free_blocks = []
 
     def run(self, input, weight, bias, out, tuple parameters):
         """The result of a call that is known, or None.
@@ -280,4 +362,44 @@ cdef class CallTable:
                 kept.append(other)
             elif other.changes > 2 and other.settled() and other.work.threads_fit():
                 return  # its weights are others each time: keeping them again is not worth it
+        self.calls = [*kept[-MOST_CALLS + 1:], known]
+
+    def find(self, input, tuple parameters):
+        """What knows a call of a layer on ``input``, for ``join``; None if nothing does."""
+        cdef KnownCall known
+        if not cnp.PyArray_CheckExact(input):
+            return None
+        for known in self.calls:
+            if known.of_kind(input, parameters) and not known.compares and known.settled():
+                return known
+        return None
+
+    def join(self, list calls, tuple places):
+        """Know the chain of ``calls``, each of which takes the result of the one before, as one without parameters.
+
+        ``places`` are as in ``add``, and come on top of those that the calls go by.
+        """
+        cdef KnownCall known = KnownCall(), one, other
+        cdef Py_ssize_t i
+        for i in range(len(calls) - 1):
+            one, other = calls[i], calls[i + 1]
+            if not alike(&one.of_result, &other.of_input):
+                return
+        one = calls[0]
+        other = calls[len(calls) - 1]
+        known.of_input, known.of_result, known.contiguous = one.of_input, other.of_result, other.contiguous
+        memcpy(known.x_strides, one.x_strides, sizeof(known.x_strides))
+        memcpy(known.out_strides, other.out_strides, sizeof(known.out_strides))
+        known.work = ChainWork(calls, self.free_blocks)
+        known.in_place, known.compares, known.parameters = False, False, ()
+        merged = {}
+        for one in calls:
+            merged.update({(id(place[0]), place[1]): place for place in one.places})
+            if one.variable is not None:
+                known.variable, known.value = one.variable, one.value
+        known.places = (*merged.values(), *places)
+        kept = []
+        for other in self.calls:
+            if not alike(&other.of_input, &known.of_input):
+                kept.append(other)
         self.calls = [*kept[-MOST_CALLS + 1:], known]

@@ -14,7 +14,7 @@ cimport numpy as cnp
 
 from .calls cimport Work
 from .conv cimport ConvTasks
-from .kernels cimport pc_conv_arrays, pc_conv_task, pc_kernels
+from .kernels cimport pc_conv_arrays, pc_conv_task, pc_kernels, pc_pool, pc_pool_arrays
 from .pool cimport PoolTasks
 from .runtime cimport check_array, check_packed, kernels, note_parallel, scratch
 
@@ -35,7 +35,8 @@ cdef struct Band:
     int64_t in_row               # of the input that the tasks begin with
     int64_t row, rows            # of the convolution's output
     int64_t held, held_from      # rows kept in front of them, and where these lie before
-    int64_t first_pooled, end_pooled
+    pc_pool pool                 # of the windows that are whole with them
+    int64_t pooled               # the first row of its output
 
 
 cdef struct Arrays:
@@ -49,7 +50,7 @@ cdef struct Arrays:
 
 
 cdef class FusedTasks:
-    """A fused plan cut into units, for one instruction set and number of threads; ``cut`` has the sizes, see fused.py."""
+    """A fused plan cut into units, for one instruction set and number of threads; ``cut`` has the sizes."""
 
     cdef const pc_kernels *table
     cdef int type_number
@@ -107,7 +108,12 @@ cdef class FusedTasks:
             b.work, b.parameters, b.count = tasks.work, tasks.parameters, tasks.count
             b.in_row, b.row, b.rows = band.in_row, band.row, band.rows
             b.held, b.held_from = band.held, band.held_from
-            b.first_pooled, b.end_pooled = band.pooled
+            b.pooled = band.pooled[0]
+            if pool is not None:
+                b.pool = pool.pool
+                b.pool.h.before -= b.pooled * b.pool.h.stride
+                b.pool.h.out = b.pool.rows = band.pooled[1] - b.pooled
+                b.pool.per_plane = 1
             self.may_break |= isinstance(tasks, WinogradTasks)
             most = max(most, tasks.scratch_bytes)
         self.pitch = cut.buffer_rows * self.width
@@ -135,24 +141,28 @@ cdef void finish(FusedTasks t, char *rows, int64_t channels, int64_t pitch, int6
 
 cdef void keep(FusedTasks t, const Band *band, char *buffer, int64_t channels) noexcept nogil:
     """Move the rows that are needed once more to the front of each channel's."""
-    cdef int64_t c, row = t.width * t.itemsize
+    cdef int64_t _c, row = t.width * t.itemsize
     if band.held == 0 or band.held_from == 0:
         return
-    for c in range(channels):
+    for _c in range(channels):
         memmove(buffer, buffer + band.held_from * row, band.held * row)
         buffer += t.pitch * t.itemsize
 
 
-cdef void pool_rows(PoolTasks pool, const Band *band, const char *plane, int64_t plane_pitch, int64_t width, char *out,
-                    int64_t channels, int64_t itemsize, void *line) noexcept nogil:
-    """Pool the windows that are whole now; ``plane`` is where row 0 of the first channel would be."""
-    cdef int64_t c
-    if band.first_pooled == band.end_pooled:
+cdef void pool_rows(FusedTasks t, const Band *band, const char *buffer, char *out, int64_t channels,
+                    void *line) noexcept nogil:
+    """Pool the windows that are whole now; ``out`` is the first row of the first channel's plane."""
+    cdef pc_pool pool = band.pool
+    cdef pc_pool_arrays arrays
+    cdef int64_t plane = t.pool.pool.h.out * pool.w.out
+    if pool.rows == 0:
         return
-    for c in range(channels):
-        pool.table.max_pool_task(&pool.pool, plane, width, 1, out, band.first_pooled, band.end_pooled, line)
-        plane += plane_pitch * itemsize
-        out += pool.pool.out_h * pool.pool.out_w * itemsize
+    pool.channels = pool.blocks = pool.units = pool.planes = channels
+    arrays.x = buffer - (band.row - band.held) * t.width * t.itemsize  # where row 0 would be
+    arrays.out, arrays.indices = out + band.pooled * pool.w.out * t.itemsize, NULL
+    arrays.x_strides[0], arrays.x_strides[1], arrays.x_strides[2], arrays.x_strides[3] = 0, t.pitch, t.width, 1
+    arrays.out_strides[0], arrays.out_strides[1], arrays.out_strides[2], arrays.out_strides[3] = 0, plane, pool.w.out, 1
+    t.pool.kernel(&pool, &arrays, 0, line)
 
 
 cdef int unit(FusedTasks t, const Arrays *a, int64_t i) noexcept nogil:
@@ -187,11 +197,8 @@ cdef int unit(FusedTasks t, const Arrays *a, int64_t i) noexcept nogil:
             residual = a.residual + (at + band.row * t.width) * size
         finish(t, rows, channels, arrays.out_strides[1], band.rows * t.width, residual)
         if t.pool is not None:
-            pool_rows(
-                t.pool, band, buffer - (band.row - band.held) * t.width * size, t.pitch, t.width,
-                a.out + (image * t.out_channels + first) * t.pool.pool.out_h * t.pool.pool.out_w * size,
-                channels, size, memory + t.line_at,
-            )
+            rows = a.out + (image * t.out_channels + first) * t.pool.pool.h.out * t.pool.pool.w.out * size
+            pool_rows(t, band, buffer, rows, channels, memory + t.line_at)
     return 0
 
 

@@ -54,12 +54,14 @@ class Known:
         result: Any,
         parameters: tuple[Any, ...],
         own_weights: bool,
+        watched: tuple[tuple[Any, ...], ...] = (),
     ) -> None:
         """Know ``call``, which was run on ``backend`` and gave ``result``, if it has come before.
 
         ``input``, ``out`` and ``argument`` (``backend=``) are the caller's, ``parameters`` what it called ``run`` with.
         A call that was planned for another array, or another ``out``, is not known.
         ``own_weights``: they are a layer's, which do not change under it.
+        ``watched``: more places of :class:`pyconv.registry.Settings` that the call depends on.
         """
         offer = getattr(backend, "known_calls", None)
         if offer is None or call.given is not out or verbose():
@@ -73,6 +75,7 @@ class Known:
         # if they have changed since the backend was chosen, these settings do not stand for the choice
         if settings is None or registry.select(call.plan, call.kind, argument) is not backend:
             return
+        settings = settings._replace(places=settings.places + watched)
         table = self._table
         if self._owner is not backend:
             table = offer()
@@ -80,3 +83,15 @@ class Known:
             call.plan, prepared, input, call.x, call.weight, call.bias, result, parameters, own_weights, settings
         )
         self._table, self._owner, self.run = table, backend, table.run
+
+    def find(self, input: Any) -> Any:
+        """What knows a layer's call on ``input``, for :meth:`join`; None if nothing does."""
+        find = getattr(self._table, "find", None)
+        return None if find is None else find(input, ())
+
+    def join(self, last: Known, calls: list[Any], watched: tuple[tuple[Any, ...], ...]) -> None:
+        """Know the chain of ``calls``, found one after the other, as one; ``last`` knows the last of them."""
+        if self._owner is not last._owner or self._table is None:
+            self._owner, self._table = last._owner, type(last._table)()
+        self._table.join(calls, watched)
+        self.run = self._table.run

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, PyconvError
+from ..errors import ArgumentError
 from ..functional.call import Call
+from ..functional.known import Known
+from ..plan import check_flag
+from .group import Group, groups, run_layer, watched
 from .module import Module
 
 __all__ = ["Sequential"]
@@ -22,6 +25,25 @@ class Sequential(Module):
     ----------
     *layers : Module
         The layers in order, named "0", "1", ...; or one mapping of names to layers, as in torch.
+    fuse : bool, default True
+        Run a convolution and what follows it as one, where the backend can; see Notes.
+
+    Attributes
+    ----------
+    fuse : bool
+        May be set at any time.
+
+    Notes
+    -----
+    A :class:`Conv2d`, then any of :class:`BatchNorm2d`, an elementwise activation and :class:`MaxPool2d`, in this
+    order, are one group. On the cpu backend a few rows of a convolution at a time are activated and pooled while they
+    are in the cache: the same bits as layer by layer, and what lies between the layers never gets into memory. A
+    normalisation is folded into the convolution's weights (see :func:`pyconv.nn.norm.folded`), on every backend; that
+    rounds otherwise than the two layers one after the other. :func:`pyconv.explain` tells what is run as one, and why
+    not what is not.
+
+    Between groups, results lie in memory that is kept for the next call, one piece for each thread that calls at the
+    same time. What a call returns is never written again.
 
     Examples
     --------
@@ -34,7 +56,7 @@ class Sequential(Module):
     )
     """
 
-    def __init__(self, *layers: Any) -> None:
+    def __init__(self, *layers: Any, fuse: bool = True) -> None:
         if len(layers) == 1 and isinstance(layers[0], Mapping):
             named = dict(layers[0])
         else:
@@ -45,6 +67,7 @@ class Sequential(Module):
             if not isinstance(layer, Module):
                 raise ArgumentError(f"Sequential: layer {name!r} is no pyconv layer, got {type(layer).__name__}")
         self._layers: dict[str, Module] = named
+        self.fuse = check_flag("Sequential", "fuse", fuse)
 
     def __call__(self, input: Any, *, out: Any = None) -> Any:
         """Run all layers; ``out`` takes the last one's result."""
@@ -52,17 +75,36 @@ class Sequential(Module):
             if out is not None:
                 raise ArgumentError("Sequential: there is no layer to write to out=")
             return input
-        *first, last = self._layers.items()
-        for name, layer in first:
-            input = self._run(name, layer, input, None)
-        return self._run(*last, input, out)
+        known = self._known
+        if known is None:
+            known = self.__dict__.setdefault("_known", Known())
+        else:
+            result = known.run(input, None, None, out, ())
+            if result is not None:
+                return result
+        seen = watched(self._layers.values())
+        parts = self.parts()
+        *_, last = parts
+        calls: list[Any] | None = []
+        for name, part in parts.items():
+            target = out if name == last else None
+            result = part(input, out=target) if isinstance(part, Group) else run_layer(name, part, input, target)
+            knows = part._known if type(part).__call__ in _KNOWING else None
+            call = knows.find(input) if calls is not None and knows is not None else None
+            calls = None if call is None else [*(calls or []), call]
+            input = result
+        if calls is not None and knows is not None:
+            known.join(knows, calls, seen + watched(parts.values()))
+        return result
 
-    def _run(self, name: str, layer: Module, input: Any, out: Any) -> Any:
-        try:
-            return layer(input, out=out)
-        except PyconvError as error:
-            error.prefix(f"layer {name!r}")
-            raise
+    def parts(self) -> dict[str, Module]:
+        """What is run one after the other, by the name of the first layer in it: layers, and groups of them as one."""
+        if not self.fuse:
+            return self._layers
+        found = self.__dict__.get("_parts")
+        if found is None:
+            found = self.__dict__["_parts"] = groups(self._layers)
+        return found
 
     def plan_call(self, input: Any, out: Any = None) -> Call:
         """A Sequential has no operation of its own: plan its layers one by one."""
@@ -92,7 +134,7 @@ class Sequential(Module):
     def __getitem__(self, place: Any) -> Any:
         """The layer at an index; a slice is a Sequential that shares the layers."""
         if isinstance(place, slice):
-            return Sequential(dict(list(self._layers.items())[place]))
+            return Sequential(dict(list(self._layers.items())[place]), fuse=self.fuse)
         return list(self._layers.values())[operator.index(place)]
 
     def __repr__(self) -> str:
@@ -100,3 +142,10 @@ class Sequential(Module):
             return "Sequential()"
         lines = [f"({name}): {layer!r}".replace("\n", "\n  ") for name, layer in self._layers.items()]
         return "Sequential(\n  " + "\n  ".join(lines) + "\n)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_parts"}
+
+
+_KNOWING = (Module.__call__, Group.__call__, Sequential.__call__)
+"""Calls that do nothing but what their Known knows: a layer of the user's own may do more."""

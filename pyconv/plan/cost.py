@@ -8,6 +8,7 @@ from typing import NamedTuple
 from .axis import AxisPlan
 from .conv import ConvPlan
 from .elementwise import ElementwisePlan
+from .fused import FusedPlan
 from .pool import PoolPlan
 from .unpool import UnpoolPlan
 
@@ -39,10 +40,14 @@ class Traffic(NamedTuple):
         return self.input + self.weights + self.output
 
 
-def traffic(plan: ConvPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan) -> Traffic:
+def traffic(plan: ConvPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan | FusedPlan) -> Traffic:
     """What has to be read and written at least: input, weights and bias as they are given, and the values put out."""
     itemsize = 8 if plan.dtype == "float64" else 4
     output = prod(plan.out_shape)
+    if isinstance(plan, FusedPlan):
+        arrays = traffic(plan.conv)
+        added = arrays.output if plan.has_residual else 0
+        return Traffic(arrays.input + added, arrays.weights, output * itemsize)
     if isinstance(plan, AxisPlan):
         return Traffic(prod(plan.in_shape) * itemsize, 0, output * itemsize)
     if isinstance(plan, ElementwisePlan):

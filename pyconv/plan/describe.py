@@ -5,6 +5,7 @@ from __future__ import annotations
 from .axis import AxisPlan
 from .conv import ConvPlan
 from .elementwise import ElementwisePlan
+from .fused import FusedPlan
 from .pool import PoolPlan
 from .unpool import UnpoolPlan
 
@@ -15,12 +16,16 @@ def _by(sizes: tuple[int, ...]) -> str:
     return "x".join(map(str, sizes)) or "0-d"
 
 
-def describe(plan: ConvPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan) -> str:
+def describe(plan: ConvPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan | FusedPlan) -> str:
     """dtype, input and output shape, and every parameter that is not torch's default.
 
     ``'float32 1x3x32x32 -> 1x8x32x32 k3x3 p1/1/1/1'``: k kernel, s stride, p padding (top/bottom/left/right),
     d dilation, g groups; adaptive poolings have none of these.
     """
+    if isinstance(plan, FusedPlan):
+        numbers = "".join(f" {value:g}" for value in plan.activation.parameters) if plan.activation else ""
+        pool = f", {describe(plan.pool)}" if plan.pool else ""
+        return f"{describe(plan.conv)}{numbers}{pool}"
     if isinstance(plan, AxisPlan):
         return f"{plan.dtype} {_by(plan.in_shape)} axis {plan.axis}"
     if isinstance(plan, ElementwisePlan):

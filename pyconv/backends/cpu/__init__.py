@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from ... import environment
-from ...plan import DTYPES, ConvPlan, Cost, ElementwisePlan, Plan, PoolPlan, UnpoolPlan
+from ...plan import DTYPES, ConvPlan, Cost, ElementwisePlan, FusedPlan, Plan, PoolPlan, UnpoolPlan
 
 __all__ = ["CpuBackend", "unusable"]
 
@@ -29,8 +29,9 @@ class CpuBackend:
     array_types = ("numpy",)
 
     def __init__(self) -> None:
-        from . import conv, elementwise, isa, known, norm, pool, threads
+        from . import conv, elementwise, fused, isa, known, norm, pool, threads
 
+        self._fused = fused
         self._conv, self._pool, self._elementwise, self._norm = conv, pool, elementwise, norm
         self._isa, self._threads, self.known_calls = isa, threads, known.KnownCalls
         isa.current()  # a bad PYCONV_CPU_ISA is an error now, not in the middle of an operation
@@ -38,6 +39,8 @@ class CpuBackend:
     def _module(self, plan: Plan) -> ModuleType:
         if isinstance(plan, ConvPlan):
             return self._conv
+        if isinstance(plan, FusedPlan):
+            return self._fused
         if plan.op == "batch_norm":
             return self._norm
         return self._pool if isinstance(plan, PoolPlan | UnpoolPlan) else self._elementwise
@@ -49,6 +52,10 @@ class CpuBackend:
     def costs(self, plan: Plan) -> dict[str, Cost]:
         """What implementations of a convolution expect to need, by name."""
         return self._conv.costs(plan) if isinstance(plan, ConvPlan) else {}
+
+    def fuses(self, plan: FusedPlan) -> str | None:
+        """None if the plan's parts can be run as one, else the reason why not."""
+        return self.supports(plan.conv) or self._fused.refusal(plan)
 
     def supports(self, plan: Plan) -> str | None:
         """None if an implementation takes the plan, else every one's reason."""
@@ -67,6 +74,8 @@ class CpuBackend:
 
     def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
         """Packed weights, slopes for prelu, scales and shifts of channels, indices for unpooling, or nothing."""
+        if isinstance(plan, FusedPlan):
+            plan = plan.conv
         if isinstance(plan, ConvPlan):
             return self._conv.prepare(plan, weight, bias)
         if isinstance(plan, ElementwisePlan) and plan.op == "batch_norm":
@@ -75,6 +84,8 @@ class CpuBackend:
 
     def prepare_with(self, implementation: str, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
         """Weights prepared so that ``run`` uses the implementation of this name."""
+        if isinstance(plan, FusedPlan):
+            implementation, plan = implementation.removesuffix(self._fused.SUFFIX), plan.conv
         if isinstance(plan, ConvPlan):
             return self._conv.prepare_with(implementation, plan, weight, bias)
         return self.prepare(plan, weight, bias)  # the others have one that takes weights

@@ -21,7 +21,20 @@ from .arrays import into_rows
 from .cache import WORKING_SET
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, shares, threads_for
 
-__all__ = ["Cut", "Packed", "cost", "cut", "cycles", "label", "pieces", "prepare", "prepare_key", "refusal", "run", "work"]
+__all__ = [
+    "Cut",
+    "Packed",
+    "cost",
+    "cut",
+    "cycles",
+    "label",
+    "pieces",
+    "prepare",
+    "prepare_key",
+    "refusal",
+    "run",
+    "work",
+]
 
 _MOST_PIXELS = 8  # places in pc_channels_tile
 _MOST_OUTPUT = 2**16

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -21,7 +22,10 @@ from .arrays import into, native
 from .cache import WORKING_SET
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, shares, threads_for
 
-__all__ = ["Cut", "cut", "implementations", "refusal", "run", "work"]
+__all__ = ["SUFFIX", "Cut", "cut", "implementations", "refusal", "run", "work"]
+
+SUFFIX = "+bands"
+"""Of the names of the convolution's implementations."""
 
 _LARGEST_WINDOW = 3
 
@@ -75,8 +79,8 @@ def refusal(plan: FusedPlan) -> str | None:
         return reason
     if plan.pool is None:
         return None
-    if plan.pool.return_indices:
-        return "the pooling gives indices too"
+    if plan.pool.op != "max_pool2d" or plan.pool.return_indices:
+        return "the pooling gives more than maxima"
     if max(plan.pool.kernel) > _LARGEST_WINDOW or plan.pool.dilation != (1, 1):
         return f"the pooling's windows are larger than {_LARGEST_WINDOW}x{_LARGEST_WINDOW}, or have gaps"
     return pool.by_rows(plan.pool)
@@ -85,7 +89,7 @@ def refusal(plan: FusedPlan) -> str | None:
 def implementations(plan: FusedPlan) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing): the convolution's own, followed by what is done with its bands."""
     reason = refusal(plan)
-    return [(f"{name}+bands", refused or reason) for name, refused in conv.implementations(plan.conv)]
+    return [(f"{name}{SUFFIX}", refused or reason) for name, refused in conv.implementations(plan.conv)]
 
 
 def _window(plan: FusedPlan) -> Window:
@@ -136,7 +140,7 @@ def cut(plan: FusedPlan, pieces: Pieces, count: int) -> Cut:
         first_bands.append(len(bands))
     edges = [pieces.blocks * place // share * pieces.block for place in range(share)]
     first_channels = [*edges, one.out_channels]
-    most = max(b - a for a, b in zip(first_channels[:-1], first_channels[1:], strict=True))
+    most = max(b - a for a, b in pairwise(first_channels))
     return Cut(bands, first_bands, first_channels, max(band.held + band.rows for band in bands), most)
 
 

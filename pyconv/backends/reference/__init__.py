@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import PyconvError
-from ...plan import DTYPES, AxisPlan, ConvPlan, Plan, PoolPlan, UnpoolPlan, check_bytes
+from ...plan import DTYPES, AxisPlan, ConvPlan, FusedPlan, Plan, PoolPlan, UnpoolPlan, check_bytes
 from .activation import elementwise
 from .axis import along_axis
 from .conv import conv2d
@@ -59,6 +59,7 @@ class ReferenceBackend:
             return pool2d(plan, x, out)
         if isinstance(plan, UnpoolPlan):
             return max_unpool2d(plan, x, prepared[0], out)
+        assert not isinstance(plan, FusedPlan)  # it has no ``fuses``
         if out is None:
             out = np.empty(plan.out_shape, plan.dtype)
         with np.errstate(all="ignore"):  # what is too large for float32 is inf, as on every backend

@@ -1,0 +1,186 @@
+"""Layers of a Sequential that are run as one: a convolution, and what may follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from copy import copy
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, DTypeError, PyconvError
+from ..functional.call import Call, checked_out
+from ..functional.known import Known
+from ..plan import ACTIVATIONS, DTYPES, ConvPlan, FusedPlan, Plan, plan_elementwise, plan_fused, plan_max_pool2d
+from ..registry import Backend, fusing, select
+from . import activation
+from .conv import Conv2d
+from .module import Module
+from .norm import BatchNorm2d, folded
+from .pooling import MaxPool2d
+
+__all__ = ["Group", "groups", "run_layer", "watched"]
+
+
+def watched(layers: Iterable[Module]) -> tuple[tuple[Any, ...], ...]:
+    """Places of :class:`pyconv.registry.Settings` that change when an attribute of one of these layers is set."""
+    return tuple((layer.__dict__, "_known", layer.__dict__.setdefault("_known", Known())) for layer in layers)
+
+
+def run_layer(name: str, layer: Module, input: Any, out: Any) -> Any:
+    """Run a layer of a Sequential; its errors say which it was."""
+    try:
+        return layer(input, out=out)
+    except PyconvError as error:
+        error.prefix(f"layer {name!r}")
+        raise
+
+
+def _elementwise(layer: Module) -> tuple[str, tuple[float, ...]] | None:
+    """The entry of ACTIVATIONS that a layer runs, and its numbers; None if it is no such layer, or more than that."""
+    op = getattr(layer, "_op", "")
+    if type(layer) is activation.GELU:
+        return op, ()
+    entry = ACTIVATIONS.get(op)
+    is_own = entry is not None and type(layer) is getattr(activation, entry.layer, None)
+    return (op, layer._values) if is_own else None  # type: ignore[attr-defined]
+
+
+def _kind(layer: Module) -> int | None:
+    """The place of a layer in a group; None if it has none. Layers derived from these may do more than these do."""
+    if type(layer) in (Conv2d, BatchNorm2d, MaxPool2d):
+        return {Conv2d: 0, BatchNorm2d: 1, MaxPool2d: 3}[type(layer)]
+    return 2 if _elementwise(layer) is not None else None
+
+
+def groups(layers: Mapping[str, Module]) -> dict[str, Module]:
+    """The layers in order, those that are to be run as one in the place of the first as a Group."""
+    found: dict[str, Module] = {}
+    names = list(layers)
+    while names:
+        taken, last = names[:1], _kind(layers[names[0]])
+        if last == 0:
+            for name in names[1:]:
+                kind = _kind(layers[name])
+                if kind is None or kind <= last:
+                    break
+                taken.append(name)
+                last = kind
+        several = {name: layers[name] for name in taken}
+        found[taken[0]] = Group(several) if len(taken) > 1 else layers[taken[0]]
+        names = names[len(taken) :]
+    return found
+
+
+class Group(Module):
+    """Conv2d, then any of BatchNorm2d, an elementwise activation and MaxPool2d, in this order.
+
+    The normalisation is folded into the convolution's weights. Where the rest cannot be run as one, it is run layer by
+    layer, with the same result.
+    """
+
+    plans_alike = True
+
+    def __init__(self, layers: Mapping[str, Module]) -> None:
+        self.layers = dict(layers)
+        kinds = {_kind(layer): layer for layer in layers.values()}
+        self._conv, self._norm = kinds[0], kinds.get(1)
+        self._pool: Any = kinds.get(3)
+        self._function = _elementwise(kinds[2]) if 2 in kinds else None
+        self._folded: tuple[Any, ...] = ()
+
+    def __call__(self, input: Any, *, out: Any = None) -> Any:
+        known = self._known
+        if known is None:
+            known = self.__dict__.setdefault("_known", Known())
+        else:
+            result = known.run(input, None, None, out, ())
+            if result is not None:
+                return result
+        seen = watched(self.layers.values())
+        call, backend, _ = self.as_one(input, out)
+        parts = self.parts()
+        if call is None or backend is None:
+            return self._one_by_one(parts, input, out)
+        one = call._replace(plan=call.plan.conv) if isinstance(call.plan, FusedPlan) else call
+        prepared = next(iter(parts.values()))._prepared(one, backend)
+        result = call.run(backend, prepared)
+        known.note(call, input, out, backend, self._argument, prepared, result, (), own_weights=True, watched=seen)
+        return result
+
+    def as_one(self, input: Any, out: Any = None) -> tuple[Call | None, Backend | None, str | None]:
+        """The call that all layers are as one, and the backend that runs it; or neither, and the reason why not."""
+        if any(layer.backend != self._argument for layer in self.layers.values()):
+            return None, None, "the layers name different backends"
+        try:
+            call = self.plan_call(input, out)
+            if isinstance(call.plan, FusedPlan):
+                backend, reason = fusing(call.plan, call.kind, self._argument)
+            else:
+                backend, reason = select(call.plan, call.kind, self._argument), None
+        except PyconvError as error:  # it comes up again in the layer that it is about
+            return None, None, str(error)
+        return (call if backend else None), backend, reason
+
+    @property
+    def _argument(self) -> Any:
+        return self._conv.backend
+
+    def parts(self) -> dict[str, Module]:
+        """The layers with the normalisation folded into the first, if it can be."""
+        if self._norm is None:
+            return self.layers
+        keys = [place[2] for place in watched((self._conv, self._norm))]
+        kept = self._folded
+        if not kept or any(a is not b for a, b in zip(kept[0], keys, strict=True)):
+            kept = self.__dict__["_folded"] = (keys, self._fold())  # past __setattr__: what is known stays
+        if kept[1] is None:
+            return self.layers
+        first, _, *rest = self.layers
+        return {first: kept[1], **{name: self.layers[name] for name in rest}}
+
+    def _fold(self) -> Conv2d | None:
+        """The convolution that does what it and the normalisation do; None if there is none."""
+        conv, norm = self._conv, self._norm
+        assert isinstance(conv, Conv2d)
+        assert isinstance(norm, BatchNorm2d)
+        if norm.num_features != conv.out_channels or norm._dtype != conv._dtype or norm.backend != conv.backend:
+            return None
+        weight, bias = folded(conv, norm)
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            return None  # 0 * inf in the sum is not what comes of the two
+        one = copy(conv)
+        one.weight, one.bias = weight, bias
+        return one
+
+    def plan_call(self, input: Any, out: Any = None) -> Call:
+        """The call that all layers are as one; PyconvError if they are none."""
+        parts = self.parts()
+        call = next(iter(parts.values())).plan_call(input)
+        plan, activated, pooled = call.plan, None, None
+        if len(parts) == 1:
+            return call._replace(out=self._target(call, plan, input, out), given=out)
+        if self._norm in parts.values():
+            raise ArgumentError("the normalisation cannot be folded into the convolution")
+        if plan.dtype not in DTYPES:
+            raise DTypeError(f"{plan.dtype} is for convolutions alone")
+        if self._function is not None:
+            op, numbers = self._function
+            activated = plan_elementwise(op, plan.out_shape, plan.dtype, numbers)
+        if self._pool is not None:
+            itemsize = int(plan.dtype.removeprefix("float")) // 8
+            pooled = plan_max_pool2d(plan.out_shape, plan.dtype, itemsize, "nchw", *self._pool._parameters)
+        assert isinstance(plan, ConvPlan)
+        plan = plan_fused(plan, None, activated, pooled)
+        return call._replace(plan=plan, out=self._target(call, plan, input, out), given=out)
+
+    @staticmethod
+    def _target(call: Call, plan: Plan, input: Any, out: Any) -> Any:
+        inputs = tuple(array for array in (call.x, call.weight, call.bias) if array is not None)
+        return checked_out(plan.op, out, call.kind, plan.out_shape, plan.dtype, inputs, input.ndim == 4)
+
+    def _one_by_one(self, parts: Mapping[str, Module], input: Any, out: Any) -> Any:
+        *first, last = parts.items()
+        for name, layer in first:
+            input = run_layer(name, layer, input, None)
+        return run_layer(*last, input, out)

@@ -1,0 +1,223 @@
+"""Fused plans on the cpu backend: the bits of the parts run one after the other, however they are cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import DTYPES, bits, normal
+
+import pyconv
+from pyconv import registry
+from pyconv.backends.cpu import fused
+from pyconv.errors import ShapeError
+from pyconv.functional.conv import plan_call_conv2d
+from pyconv.plan import (
+    FusedPlan,
+    conv_parameters,
+    describe,
+    plan_elementwise,
+    plan_fused,
+    plan_max_pool2d,
+    pool_parameters,
+    traffic,
+)
+
+POOLS = {
+    "none": None,
+    "2x2": (2, None, 0, 1, False),
+    "3x3 s2 p1": (3, 2, 1, 1, False),
+    "3x3 s1": (3, 1, 1, 1, False),
+    "3x2 s1x3 ceil": ((3, 2), (1, 3), 0, 1, True),
+    "2x2 s3 ceil": (2, 3, 0, 1, True),
+    "asymmetric": (3, 2, ((2, 1), (0, 2)), 1, False),
+}
+# input, weight, (stride, padding, dilation, groups), the implementation that takes it on every instruction set
+LAYERS = {
+    "direct": ((2, 3, 21, 18), (20, 3, 3, 3), (1, 1, 1, 1)),
+    "direct s2": ((1, 5, 25, 23), (7, 5, 3, 5), (2, 2, 1, 1)),
+    "direct groups": ((2, 6, 14, 15), (8, 3, 3, 3), (1, 1, 2, 2)),
+    "1x1 in place": ((2, 9, 17, 13), (40, 9, 1, 1), (1, 0, 1, 1)),
+    "winograd": ((2, 40, 27, 22), (70, 40, 3, 3), (1, 1, 1, 1)),
+    "channels": ((2, 150, 9, 8), (90, 150, 3, 3), (1, 1, 1, 1)),
+    "depthwise": ((2, 19, 17, 18), (19, 1, 3, 3), (1, 1, 1, 19)),
+    "padding": ((1, 2, 6, 7), (5, 2, 4, 4), (1, ((3, 1), (0, 2)), 1, 1)),
+}
+
+
+def plans(name, pool, activation=("leaky_relu", (0.1,)), residual=False, dtype="float32", algorithm="auto"):
+    """(plan, input, weight, bias, residual or None)."""
+    shape, weight_shape, parameters = LAYERS[name]
+    x, weight, bias = (
+        normal(*shape, dtype=dtype),
+        normal(*weight_shape, dtype=dtype),
+        normal(weight_shape[0], dtype=dtype),
+    )
+    call = plan_call_conv2d(x, weight, bias, conv_parameters("conv2d", *parameters), None, algorithm, True)
+    out_shape, itemsize = call.plan.out_shape, x.itemsize
+    activated = plan_elementwise(activation[0], out_shape, dtype, activation[1]) if activation else None
+    pooled = None
+    if POOLS[pool] is not None:
+        pooled = plan_max_pool2d(out_shape, dtype, itemsize, "nchw", *pool_parameters("pool", *POOLS[pool], False))
+    plan = plan_fused(call.plan, out_shape if residual else None, activated, pooled)
+    return plan, x, weight, bias, normal(*out_shape, dtype=dtype, seed=1) if residual else None
+
+
+def one_after_the_other(plan, x, prepared, residual):
+    cpu = registry.load("cpu")
+    result = cpu.run(plan.conv, x, prepared)
+    if residual is not None:
+        result = result + residual
+    if plan.activation is not None:
+        result = cpu.run(plan.activation, result)
+    return result if plan.pool is None else cpu.run(plan.pool, result)
+
+
+def check(plan, x, weight, bias, residual):
+    cpu = registry.load("cpu")
+    assert cpu.fuses(plan) is None
+    prepared = cpu.prepare(plan, weight, bias)
+    given = x if residual is None else (x, residual)
+    with np.errstate(all="ignore"):
+        wanted = one_after_the_other(plan, x, prepared, residual)
+        for _ in range(2):
+            assert bits(cpu.run(plan, given, prepared)) == bits(wanted)
+        out = np.full((*plan.out_shape[:3], 2 * plan.out_shape[3]), 7, plan.dtype)[..., ::2]
+        assert cpu.run(plan, given, prepared, out) is out
+        assert bits(out) == bits(wanted)
+
+
+@pytest.fixture
+def bands(monkeypatch):
+    """Make bands as low as they can be, as for images much larger than the tests'."""
+
+    def limit(room):
+        monkeypatch.setattr(fused, "_ROOM", room)
+        fused._tasks.cache_clear()
+
+    yield limit
+    fused._tasks.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_same_bits(level, name, pool, dtype, bands):
+    for room in (1, 2**14, 2**20):
+        bands(room)
+        check(*plans(name, pool, dtype=dtype))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_same_bits_for_any_number_of_threads(monkeypatch, name, threads, bands):
+    monkeypatch.setattr(fused, "threads_for", lambda plan, slowness=1: threads)
+    for room in (1, 2**20):
+        bands(room)
+        for pool in ("none", "2x2", "3x3 s2 p1"):
+            check(*plans(name, pool))
+
+
+def test_weights_that_do_not_stay_in_the_cache_are_shared_out(monkeypatch, bands):
+    from pyconv.backends.cpu import winograd
+
+    bands(2**20)
+    monkeypatch.setattr(winograd, "WORKING_SET", 2**16)
+    monkeypatch.setattr(fused, "threads_for", lambda plan, slowness=1: 4)
+    plan, *arrays = plans("winograd", "3x3 s2 p1", algorithm="winograd")
+    cut = fused.cut(plan, winograd.pieces(plan.conv, 0), 4)
+    assert len(cut.first_channels) > 2
+    check(plan, *arrays)
+
+
+@pytest.mark.parametrize("activation", [None, ("relu", ()), ("gelu", ()), ("hardtanh", (-0.5, 0.75)), ("silu", ())])
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("name", ["direct", "winograd", "depthwise"])
+def test_residuals_and_activations(name, residual, activation):
+    for pool in ("none", "2x2") if activation or residual else ("2x2",):
+        check(*plans(name, pool, activation, residual))
+
+
+@pytest.mark.parametrize("layout", ["channels last", "backwards", "byte-swapped"])
+def test_inputs_of_any_layout(layout):
+    for name in ("direct", "winograd", "1x1 in place"):
+        shape = LAYERS[name][0]
+        x = {
+            "channels last": np.moveaxis(normal(shape[0], *shape[2:], shape[1]), -1, 1),
+            "backwards": normal(*shape)[:, :, ::-1, ::-1],
+            "byte-swapped": normal(*shape).astype(">f4"),
+        }[layout]
+        plan, _, weight, bias, _ = plans(name, "2x2")
+        call = plan_call_conv2d(x, weight, bias, conv_parameters("conv2d", *LAYERS[name][2]), None, "auto", True)
+        check(plan_fused(call.plan, None, plan.activation, plan.pool), x, weight, bias, None)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+@pytest.mark.parametrize("row", [0, 13, 26])
+def test_numbers_that_are_not_finite(value, row, bands):
+    """Winograd's results are computed again for the image; also where the pooling leaves the row out."""
+    bands(1)
+    plan, x, weight, bias, residual = plans("winograd", "2x2", residual=True, algorithm="winograd")
+    x[1, 3, row, 5] = value
+    check(plan, x, weight, bias, residual)
+
+
+def test_what_it_cannot_do_is_refused_in_words():
+    cpu = registry.load("cpu")
+    plan, *_ = plans("direct", "none")
+    shape = plan.conv.out_shape
+
+    def pooled(*parameters):
+        return plan_max_pool2d(shape, "float32", 4, "nchw", *pool_parameters("pool", *parameters))
+
+    for pool, words in (
+        (pooled(4, None, 0, 1, False, False), "larger than 3x3"),
+        (pooled(2, None, 0, 2, False, False), "have gaps"),
+        (pooled(2, None, 0, 1, False, True), "more than maxima"),
+    ):
+        assert words in cpu.fuses(plan_fused(plan.conv, None, None, pool))
+    call = plan_call_conv2d(
+        normal(1, 1, 3, 3), normal(1, 1, 2, 2), None, ((1, 1), ((2, 0), (0, 0)), (1, 1), 1), None, "auto"
+    )
+    assert "nothing but padding" in cpu.fuses(plan_fused(call.plan))
+    assert "float16" in cpu.fuses(
+        FusedPlan(plan_call_conv2d(*halves(), None, ((1, 1), ((0, 0), (0, 0)), (1, 1), 1), None, "auto").plan)
+    )
+    assert registry.candidate("reference", plan, "numpy")[1] == "it runs the parts one after the other"
+
+
+def halves():
+    return normal(1, 1, 3, 3, dtype="float16"), normal(1, 1, 2, 2, dtype="float16")
+
+
+def test_parts_that_do_not_fit_are_no_plan():
+    plan, *_ = plans("direct", "2x2")
+    with pytest.raises(ShapeError, match="residual must have"):
+        plan_fused(plan.conv, (1, 2, 3, 4))
+    with pytest.raises(ValueError, match="the activation is planned for"):
+        plan_fused(plan.conv, None, plan_elementwise("relu", (1, 2), "float32"))
+    with pytest.raises(ValueError, match="planned for float64"):
+        plan_fused(plan.conv, None, plan_elementwise("relu", plan.conv.out_shape, "float64"))
+    with pytest.raises(ValueError, match="another input"):
+        plan_fused(
+            plan.conv,
+            None,
+            None,
+            plan_max_pool2d((1, 1, 4, 4), "float32", 4, "nchw", *pool_parameters("pool", *POOLS["2x2"], False)),
+        )
+
+
+def test_what_a_plan_says_of_itself():
+    plan, *_ = plans("direct", "2x2", residual=True)
+    assert plan.op == "conv2d+residual+leaky_relu+max_pool2d"
+    assert (
+        describe(plan) == "float32 2x3x21x18 -> 2x20x21x18 k3x3 p1/1/1/1 0.1, float32 2x20x21x18 -> 2x20x10x9 k2x2 s2x2"
+    )
+    between, added = 2 * 20 * 21 * 18 * 4, traffic(plan).input - 2 * 3 * 21 * 18 * 4
+    assert added == between
+    assert plan.saved_bytes == 6 * between  # sum, activation and pooling each read what the one before has written
+    assert traffic(plan).output == 2 * 20 * 10 * 9 * 4
+
+
+def test_an_empty_batch():
+    net = pyconv.Sequential(pyconv.Conv2d(3, 4, 3, rng=0), pyconv.ReLU(), pyconv.MaxPool2d(2))
+    assert net(normal(0, 3, 8, 8)).shape == (0, 4, 3, 3)
