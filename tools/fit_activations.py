@@ -7,7 +7,7 @@ magnitudes to the value, which tells how much of the rounding errors of the term
 
     python tools/fit_activations.py expm1 4      # float32; 10 for float64
     python tools/fit_activations.py atanh 4      # 10
-    python tools/fit_activations.py normal 11    # 23
+    python tools/fit_activations.py normal 9     # 23
     python tools/fit_activations.py shrink 7     # 15
 """
 
@@ -53,7 +53,7 @@ def _shrink(z: mpf) -> mpf:
 
 def fits(name: str, degree: int) -> tuple[Function, mpf, mpf]:
     """The function and the ends of its interval."""
-    scale, farthest = (2, mpf("14.6")) if degree < 16 else (4, mpf("39.5"))  # where the result has long been zero
+    scale, farthest = (mpf("3.5"), mpf("14.6")) if degree < 16 else (4, mpf("39.5"))  # where the result has long been zero
     half = mp.log(2) / 2 * mpf("1.0005")  # the reduced argument may be rounded past the edge
     return {
         "expm1": (_expm1, -half, half),

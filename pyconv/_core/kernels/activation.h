@@ -14,6 +14,7 @@
  * x - tanh(x) = x z S(z), z = x**2 <= 1: tools/fit_activations.py. */
 #if PC_F64
 #define NORMAL_SCALE 4
+#define EXP_IS_NORMAL 700. /* of it and of its negative, with room for a factor */
 #define LEFT_END (-1000.) /* silu, gelu and mish of less are zero */
 #define TANH_IS_ONE 20.
 #define SIGMOID_IS_ONE 40.
@@ -35,17 +36,17 @@ static const real shrink_terms[] = {
     8.5381619012121565366e-9,
 };
 #else
-#define NORMAL_SCALE 2
+#define NORMAL_SCALE 3.5f
+#define EXP_IS_NORMAL 80.f
 #define LEFT_END (-200.f)
 #define TANH_IS_ONE 9.5f
 #define SIGMOID_IS_ONE 20.f
 #define MISH_IS_X 20.f
 #define FARTHEST 14.6f
 static const real normal_terms[] = {
-    0.33620400235355892085f, -0.1657022374735828983f, 0.01439869203188348549f, 0.018359699845490601934f,
-    -0.00023494692757308259992f, -0.0033672757758055997249f, -0.00097549843642335799861f, 0.00041190636388688949879f,
-    0.00041782972867490083304f, 0.000066269409933539763917f, -0.000074345633122303515523f,
-    -0.000032630407886229285411f,
+    0.21269030852062358367f, -0.16158907517305713788f, 0.090121331932509731841f, -0.033157904534304744962f,
+    0.0049744634020298500905f, 0.001854913652422676711f, -0.00091169173881280775635f, -0.00014267729783303764278f,
+    0.00012590012916271063005f, 0.000035055253329392032283f,
 };
 static const real shrink_terms[] = {
     0.33333333156722313937f, -0.13333310655545100574f, 0.053963414754438835794f, -0.021829548843059369963f,
@@ -69,17 +70,35 @@ static const real shrink_terms[] = {
 #define SELU_SCALE ((real)1.0507009873554804934193349852946)
 #define SELU_SCALE_ALPHA ((real)1.7580993408473768599402175208123)
 
+/* NAME_of from quick_NAME, for all lanes but some rare ones; in the vectors that have such, these get what careful says.
+ * So every element is still computed alike wherever it lies. quick_NAME gets a 1 for a rare lane. */
+#define EXCEPT(name, rare, careful)                                                                                 \
+    static inline mask rare_##name(vec x) { return rare; }                                                          \
+    static __attribute__((noinline, cold)) vec mixed_##name(vec x, NO_PARAMETERS, mask m)                             \
+    {                                                                                                               \
+        return pick(m, careful, quick_##name(pick(m, splat(1), x), p));                                             \
+    }                                                                                                               \
+    static inline vec name##_of(vec x, const vec *p)                                                                \
+    {                                                                                                               \
+        const mask m = rare_##name(x);                                                                              \
+        return __builtin_expect(any(m), 0) ? mixed_##name(x, p, m) : quick_##name(x, p);                            \
+    }
+
 static inline vec relu_of(vec x, NO_PARAMETERS) { return greater_of(splat(0), x); } /* NaN and -0 stay */
 
 static inline vec hardtanh_of(vec x, const vec *p) { return lesser_of(p[1], greater_of(p[0], x)); }
 
 static inline vec relu6_of(vec x, NO_PARAMETERS) { return lesser_of(splat(6), relu_of(x, p)); }
 
-static inline vec leaky_relu_of(vec x, const vec *p) { return pick(below(splat(0), x), x, x * p[0]); }
+static inline vec quick_leaky_relu(vec x, const vec *p) { return pick(below(splat(0), x), x, x * p[0]); }
+
+EXCEPT(leaky_relu, denormal(x), pick(below(splat(0), x), x, denormal_product(x, p[0])))
 
 static inline vec hardsigmoid_of(vec x, NO_PARAMETERS) { return quotient(relu6_of(x + splat(3), p), splat(6)); }
 
-static inline vec hardswish_of(vec x, NO_PARAMETERS) { return x * hardsigmoid_of(x, p); }
+static inline vec quick_hardswish(vec x, NO_PARAMETERS) { return x * hardsigmoid_of(x, p); }
+
+EXCEPT(hardswish, denormal(x), denormal_product(x, splat((real)0.5)))
 
 static inline vec hardshrink_of(vec x, const vec *p)
 {
@@ -97,19 +116,27 @@ static inline vec threshold_of(vec x, const vec *p)
     return pick(below(p[0], x) | unordered(x, x), x, p[1]);
 }
 
-static inline vec softsign_of(vec x, NO_PARAMETERS) { return x / (splat(1) + absolute(x)); }
+static inline vec quick_softsign(vec x, NO_PARAMETERS) { return x / (splat(1) + absolute(x)); }
 
-static inline vec elu_of(vec x, const vec *p) { return pick(below(splat(0), x), x, p[0] * expm1_below_zero(x)); }
+EXCEPT(softsign, denormal(x), x)
 
-static inline vec celu_of(vec x, const vec *p)
+static inline vec quick_elu(vec x, const vec *p) { return pick(below(splat(0), x), x, p[0] * expm1_below_zero(x)); }
+
+EXCEPT(elu, denormal(x), pick(below(splat(0), x), x, denormal_product(x, p[0])))
+
+static inline vec quick_celu(vec x, const vec *p)
 {
     return pick(below(splat(0), x), x, p[0] * expm1_below_zero(x * (splat(1) / p[0])));
 }
 
-static inline vec selu_of(vec x, NO_PARAMETERS)
+EXCEPT(celu, denormal(x), x)
+
+static inline vec quick_selu(vec x, NO_PARAMETERS)
 {
     return pick(below(splat(0), x), splat(SELU_SCALE) * x, splat(SELU_SCALE_ALPHA) * expm1_below_zero(x));
 }
+
+EXCEPT(selu, denormal(x), denormal_product(x, pick(below(splat(0), x), splat(SELU_SCALE), splat(SELU_SCALE_ALPHA))))
 
 static inline vec tanh_of(vec x, NO_PARAMETERS)
 {
@@ -137,16 +164,23 @@ static inline vec logistic(mask negative, power e, vec *n)
     return quotient(pick(negative, e.v, splat(1)), splat(1) + e.value);
 }
 
-static inline vec sigmoid_of(vec x, NO_PARAMETERS)
+static inline vec careful_sigmoid(vec x)
 {
     /* with x = n log(2) - r: 2**n / (2**n + exp(r)). The 2**-60 changes no result, and keeps numbers below the normal
      * ones out of products. */
     const vec a = lesser_of(splat(SIGMOID_IS_ONE), greater_of(splat(LEAST_EXP), x)) + splat((real)0x1p-60);
     const vec n = a * splat(INVERSE_LOG2) + splat(ROUNDER), whole = n - splat(ROUNDER);
     const vec r = (whole * splat(LOG2_HIGH) - a) + whole * splat(LOG2_LOW);
-    const vec sum = (power_of_two(greater_of(splat((real)ROUNDER - 100), n)) + splat(1)) + expm1_near_zero(r);
-    return scaled(quotient(splat(1), sum), n);
+    const vec sum = splat(1) + (power_of_two(greater_of(splat((real)ROUNDER - 100), n)) + expm1_near_zero(r));
+    return pick(unordered(x, x), x, scaled(quotient(splat(1), sum), n));
 }
+
+static inline vec quick_sigmoid(vec x, NO_PARAMETERS)
+{
+    return quotient(splat(1), one_more_than_exp(splat((real)-0x1p-60) - x)); /* which is no denormal number */
+}
+
+EXCEPT(sigmoid, beyond(x, splat(EXP_IS_NORMAL)), careful_sigmoid(x))
 
 /* x * v * 2**n, where v * 2**n goes to zero at the left and to one at the right: rounded once below the normal numbers,
  * and NaN for -infinity, which is what -infinity * 0 gives in the formulas. */
@@ -157,14 +191,26 @@ static inline vec times_x(vec x, vec v, vec n)
     return pick(below(magnitude, splat((real)0.125)), x * v, large); /* there n is 0, and the product may be small */
 }
 
-static inline vec silu_of(vec x, NO_PARAMETERS)
+static inline vec no_denormals(vec x) { return pick(denormal(x), splat(0), x); }
+
+/* careful, but slope * x below the normal numbers, where that is what it is */
+static inline vec careful_or_linear(vec x, vec careful, real slope)
+{
+    return pick(denormal(x), denormal_product(x, splat(slope)), careful);
+}
+
+static inline vec careful_silu(vec x)
 {
     vec n;
     const vec v = logistic(below(x, splat(0)), exp_of(lesser_of(splat(-TINY), negative_of(x))), &n);
     return times_x(x, v, n);
 }
 
-static inline vec mish_of(vec x, NO_PARAMETERS)
+static inline vec quick_silu(vec x, NO_PARAMETERS) { return quotient(x, one_more_than_exp(-x)); }
+
+EXCEPT(silu, beyond(x, splat(EXP_IS_NORMAL)) | denormal(x), careful_or_linear(x, careful_silu(no_denormals(x)), (real)0.5))
+
+static inline vec careful_mish(vec x)
 {
     /* tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2) */
     const mask negative = below(x, splat(0));
@@ -174,7 +220,15 @@ static inline vec mish_of(vec x, NO_PARAMETERS)
     return times_x(x, v, pick(negative, e.n, splat(ROUNDER)));
 }
 
-static inline vec gelu_of(vec x, NO_PARAMETERS)
+static inline vec quick_mish(vec x, NO_PARAMETERS)
+{
+    const vec e = exp_within(lesser_of(splat(MISH_IS_X), x)), w = e * (e + splat(2));
+    return quotient(x * w, w + splat(2));
+}
+
+EXCEPT(mish, beyond(x, splat(EXP_IS_NORMAL)) | denormal(x), careful_or_linear(x, careful_mish(no_denormals(x)), (real)0.6))
+
+static inline vec careful_gelu(vec x)
 {
     /* the normal distribution function of -|x| = exp(-x**2 / 2) w H(u), x**2 with what its rounding loses */
     const mask negative = below(x, splat(0));
@@ -186,7 +240,23 @@ static inline vec gelu_of(vec x, NO_PARAMETERS)
     return times_x(x, pick(negative, e.v * factor, splat(1) - e.value * factor), pick(negative, e.n, splat(ROUNDER)));
 }
 
-static inline vec gelu_tanh_of(vec x, NO_PARAMETERS)
+static inline vec quick_gelu(vec x, NO_PARAMETERS)
+{
+    /* max(x, 0) - |x| v, v the normal distribution function of -|x|. -2 r = x**2 + 2 n log(2) with one rounding, by a
+     * fused multiply-add. The 2**-60 keep squares from becoming denormal numbers. */
+    const vec t = absolute(x), n = (t * t + splat((real)0x1p-60)) * splat((real)-0.5 * INVERSE_LOG2) + splat(ROUNDER);
+    const vec whole = n - splat(ROUNDER);
+    const vec high = fused(t, t, whole * splat(2 * LOG2_HIGH) + splat((real)0x1p-60));
+    const vec r = splat((real)-0.5) * (high + whole * splat(2 * LOG2_LOW));
+    const vec exp_r = (polynomial(r, expm1_terms) * r + splat(1)) * r + splat(1);
+    const vec w = quotient(splat(NORMAL_SCALE), t + splat(NORMAL_SCALE));
+    const vec v = raised(exp_r * (w * polynomial(splat(1) - (w + w), normal_terms)), n);
+    return greater_of(splat(0), x) - t * v;
+}
+
+EXCEPT(gelu, beyond(x, splat(13)) | denormal(x), careful_or_linear(x, careful_gelu(no_denormals(x)), (real)0.5))
+
+static inline vec quick_gelu_tanh(vec x, NO_PARAMETERS)
 {
     /* x sigmoid(2 u), since 1 + tanh(u) = 2 sigmoid(2 u); 2 u = t (GELU_1 + GELU_3 t**2) with its lower part, which
      * the exponential function magnifies */
@@ -200,13 +270,15 @@ static inline vec gelu_tanh_of(vec x, NO_PARAMETERS)
     return times_x(x, v, n);
 }
 
+EXCEPT(gelu_tanh, denormal(x), denormal_product(x, splat((real)0.5)))
+
 static inline vec logsigmoid_of(vec x, NO_PARAMETERS)
 {
     const power e = exp_of(lesser_of(splat(-TINY), negative_of(x)));
     return lesser_of(splat(0), x) - scaled(e.v * log1p_by(e.value), e.n);
 }
 
-static inline vec softplus_of(vec x, const vec *p)
+static inline vec quick_softplus(vec x, const vec *p)
 {
     /* log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)), z = beta x with what its rounding loses */
     const two z = exact_product(x, p[0]);
@@ -216,9 +288,12 @@ static inline vec softplus_of(vec x, const vec *p)
     return pick(below(p[1], z.high), x, pick(below(x, splat(0)), splat(0), x) + rest);
 }
 
-#define PC_ACTIVATIONS(X) \
-    X(relu) X(relu6) X(leaky_relu) X(elu) X(selu) X(celu) X(gelu) X(gelu_tanh) X(silu) X(mish) X(sigmoid) X(logsigmoid) \
-    X(tanh) X(tanhshrink) X(hardtanh) X(hardsigmoid) X(hardswish) X(hardshrink) X(softshrink) X(softplus) X(softsign) \
+EXCEPT(softplus, denormal(x), pick(below(p[1], splat(0)), x, quick_softplus(splat(0), p)))
+
+/* Q: those with a quick formula, and exceptions */
+#define PC_ACTIVATIONS(X, Q) \
+    X(relu) X(relu6) Q(leaky_relu) Q(elu) Q(selu) Q(celu) Q(gelu) Q(gelu_tanh) Q(silu) Q(mish) Q(sigmoid) X(logsigmoid) \
+    X(tanh) X(tanhshrink) X(hardtanh) X(hardsigmoid) Q(hardswish) X(hardshrink) X(softshrink) Q(softplus) Q(softsign) \
     X(threshold)
 
 #endif

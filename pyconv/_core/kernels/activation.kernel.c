@@ -3,7 +3,7 @@
  * the ends of cache lines cost a tenth of the bandwidth. */
 #include "activation.h"
 
-enum { PARAMETERS = 2 };
+enum { PARAMETERS = 2, AT_ONCE = 4 };
 
 /* Elements before the first of out that begins a vector of memory, at most count */
 static int64_t head_of(const real *out, int64_t count)
@@ -12,22 +12,42 @@ static int64_t head_of(const real *out, int64_t count)
     return head < count ? head : count;
 }
 
-#define ACTIVATION(name)                                                                                            \
-    static void run_##name(const void *x_, void *out_, int64_t count, const double *parameters)                           \
+#define RUN(name, SEVERAL)                                                                                          \
+    static void run_##name(const void *x_, void *out_, int64_t count, const double *parameters)                     \
     {                                                                                                               \
         const real *x = x_;                                                                                         \
         real *out = out_;                                                                                           \
         const vec p[PARAMETERS] = {splat((real)parameters[0]), splat((real)parameters[1])};                         \
         int64_t i = head_of(out, count);                                                                            \
         if (i) store_part(out, name##_of(load_part(x, 0, i), p), i);                                                \
+        for (; i + AT_ONCE * LANES <= count; i += AT_ONCE * LANES) {                                                \
+            vec v[AT_ONCE];                                                                                         \
+            UNROLL for (int k = 0; k < AT_ONCE; k++) v[k] = load(x + i + k * LANES);                                \
+            SEVERAL(name)                                                                                           \
+            UNROLL for (int k = 0; k < AT_ONCE; k++) store(out + i + k * LANES, v[k]);                              \
+        }                                                                                                           \
         for (; i + LANES <= count; i += LANES) store(out + i, name##_of(load(x + i), p));                           \
         if (i < count) store_part(out + i, name##_of(load_part(x + i, 0, count - i), p), count - i);                \
     }
 
-PC_ACTIVATIONS(ACTIVATION)
+#define EACH(name) UNROLL for (int k = 0; k < AT_ONCE; k++) v[k] = name##_of(v[k], p);
+
+/* Without a branch for each of them the compiler lets their chains of operations run side by side. */
+#define EACH_QUICK(name)                                                                                            \
+    mask rare = rare_##name(v[0]);                                                                                  \
+    UNROLL for (int k = 1; k < AT_ONCE; k++) rare |= rare_##name(v[k]);                                             \
+    if (__builtin_expect(any(rare), 0)) {                                                                           \
+        for (int k = 0; k < AT_ONCE; k++) v[k] = name##_of(v[k], p);                                                \
+    } else {                                                                                                        \
+        UNROLL for (int k = 0; k < AT_ONCE; k++) v[k] = quick_##name(v[k], p);                                      \
+    }
+
+#define ACTIVATION(name) RUN(name, EACH)
+#define QUICK_ACTIVATION(name) RUN(name, EACH_QUICK)
+PC_ACTIVATIONS(ACTIVATION, QUICK_ACTIVATION)
 
 #define ENTRY(name) {#name, run_##name},
-const pc_activation PC_NAME(activations)[] = {PC_ACTIVATIONS(ENTRY){0, 0}};
+const pc_activation PC_NAME(activations)[] = {PC_ACTIVATIONS(ENTRY, ENTRY){0, 0}};
 
 /* out += x, as NumPy adds */
 void PC_NAME(add)(const void *x_, void *out_, int64_t count)

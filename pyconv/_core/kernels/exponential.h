@@ -10,8 +10,6 @@
 #include "select.h"
 
 #if PC_F64
-#define MANTISSA_BITS 52
-#define EXPONENT_BIAS 1023
 #define LOG2_HIGH 0x1.62e42fee00000p-1 /* few enough bits that n * LOG2_HIGH is exact */
 #define LOG2_LOW 1.908214929270587816144e-10
 #define ROUNDER 0x1.8p52        /* adding it rounds to an integer, left in the low bits */
@@ -31,8 +29,6 @@ static const real atanh_terms[] = {
     0.05422589197440007411, 0.037460718977753836504, 0.078152889004614252231,
 };
 #else
-#define MANTISSA_BITS 23
-#define EXPONENT_BIAS 127
 #define LOG2_HIGH 0.693359375f
 #define LOG2_LOW -2.1219444005469058277e-4f
 #define ROUNDER 0x1.8p23f
@@ -52,7 +48,6 @@ static const real atanh_terms[] = {
 #endif
 #define LOG2 ((real)0.6931471805599453094172321)
 #define INVERSE_LOG2 ((real)1.442695040888963407359925)
-#define SMALLEST_NORMAL_BITS ((integer)1 << MANTISSA_BITS)
 
 /* A number as the unevaluated sum of a rounded value and what the rounding lost. */
 typedef struct {
@@ -102,6 +97,17 @@ static inline two exact_product(vec a, vec b)
 #else
     const vec a1 = (vec)((ivec)a & SPLIT_MASK), b1 = (vec)((ivec)b & SPLIT_MASK), a2 = a - a1, b2 = b - b1;
     return (two){high, ((a1 * b1 - high) + a1 * b2 + a2 * b1) + a2 * b2};
+#endif
+}
+
+/* a * b + c with one rounding, but for a rare last bit without a fused multiply-add */
+static inline vec fused(vec a, vec b, vec c)
+{
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+    return a * b + c;
+#else
+    const two product = exact_product(a, b), sum = exact_difference(c, -product.high);
+    return sum.high + (sum.low + product.low);
 #endif
 }
 
@@ -156,6 +162,18 @@ static inline vec power_of_two(vec n)
     return (vec)(((ivec)n << MANTISSA_BITS) + ((integer)EXPONENT_BIAS << MANTISSA_BITS));
 }
 
+/* v * 2**n where that is a normal number, n as n + ROUNDER; NaN stays */
+static inline vec raised(vec v, vec n)
+{
+#if defined(__AVX512F__) && PC_F64
+    return _mm512_scalef_pd(v, n - splat(ROUNDER));
+#elif defined(__AVX512F__)
+    return _mm512_scalef_ps(v, n - splat(ROUNDER)); /* one operation, where shifting bits into place takes three */
+#else
+    return v * power_of_two(n);
+#endif
+}
+
 /* v * 2**n for v >= 0 about 1 and n <= 2, given as n + ROUNDER, rounded once. Results below the normal numbers are
  * multiples of the smallest one, so their bits are an integer: they are made by rounding to one, since arithmetic on
  * such numbers would take the processor a hundred cycles. */
@@ -167,6 +185,38 @@ static inline vec scaled(vec v, vec n)
     const vec unit = (vec)(shift + ((integer)(EXPONENT_BIAS + LAST_BIT) << MANTISSA_BITS));
     const real rounder = (real)((int64_t)1 << MANTISSA_BITS);
     return pick(tiny, (vec)((ivec)(v * unit + splat(rounder)) - (ivec)splat(rounder)), (vec)bits);
+}
+
+/* exp(y) where that is a normal number; y is not NaN */
+static inline vec exp_within(vec y)
+{
+    vec n;
+    const vec r = reduced(y, &n);
+    return raised((polynomial(r, expm1_terms) * r + splat(1)) * r + splat(1), n);
+}
+
+/* 1 + exp(y) likewise. What is added first is small beside the sum, so that but one rounding counts: 1 + 2**n is taken
+ * as 2**n and 1, or as 1.5 and 2**n - 0.5. */
+static inline vec one_more_than_exp(vec y)
+{
+    vec n;
+    const vec r = reduced(y, &n), power = raised(splat(1), n);
+    const vec rest = lesser_of(power - splat((real)0.5), splat(1));
+    return greater_of(power, splat((real)1.5)) + (power * expm1_near_zero(r) + rest);
+}
+
+/* x * slope for x below the normal numbers. Arithmetic on such numbers takes the processor 150 cycles; but their bits
+ * are an integer, and so are those of a product that is below them too, rounded once by adding 2**MANTISSA_BITS. */
+static inline vec denormal_product(vec x, vec slope)
+{
+    const vec rounder = splat((real)((int64_t)1 << MANTISSA_BITS)), steep = absolute(slope);
+    const vec count = __builtin_convertvector((ivec)absolute(x), vec);
+    if (any(beyond(slope, splat((real)0x1p60)))) return x * slope;
+    const vec size = count * steep;
+    const ivec small = (ivec)(count * steep + rounder) - (ivec)rounder;
+    const ivec normal = (ivec)size - bits_of((integer)LAST_BIT << MANTISSA_BITS);
+    const vec product = pick(below(size, rounder), (vec)small, (vec)normal);
+    return (vec)((ivec)product | (((ivec)x ^ (ivec)slope) & (ivec)splat((real)-0.0)));
 }
 
 /* exp(y) for y <= 0 as v * 2**n: v about 1, n as n + ROUNDER, and the value itself where that is normal, else some

@@ -8,6 +8,15 @@
 #include <immintrin.h>
 #endif
 
+#if PC_F64
+#define MANTISSA_BITS 52
+#define EXPONENT_BIAS 1023
+#else
+#define MANTISSA_BITS 23
+#define EXPONENT_BIAS 127
+#endif
+#define SMALLEST_NORMAL_BITS ((integer)1 << MANTISSA_BITS)
+
 #if defined(__AVX512F__) && PC_F64
 typedef __mmask8 mask;
 static inline mask below(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
@@ -41,6 +50,32 @@ static inline int any(mask m)
 #endif
 }
 #endif
+
+/* Lanes that are not below the limit in magnitude; NaN is not */
+static inline mask beyond(vec x, vec limit)
+{
+    const vec magnitude = (vec)((ivec)x & ~(ivec)splat((real)-0.0));
+#if defined(__AVX512F__) && PC_F64
+    return _mm512_cmp_pd_mask(magnitude, limit, _CMP_NLT_UQ);
+#elif defined(__AVX512F__)
+    return _mm512_cmp_ps_mask(magnitude, limit, _CMP_NLT_UQ);
+#else
+    return ~below(magnitude, limit);
+#endif
+}
+
+/* Lanes that are below the normal numbers; zeros are not. */
+static inline mask denormal(vec x)
+{
+#if defined(__AVX512DQ__) && PC_F64
+    return _mm512_fpclass_pd_mask(x, 0x20);
+#elif defined(__AVX512DQ__)
+    return _mm512_fpclass_ps_mask(x, 0x20);
+#else
+    const ivec magnitude = (ivec)x & ~(ivec)splat((real)-0.0), none = {0};
+    return below_bits(none, magnitude) & below_bits(magnitude, none + SMALLEST_NORMAL_BITS);
+#endif
+}
 
 /* a > b ? a : b and a < b ? a : b; so b where either is NaN, or where they are zeros of different signs. */
 #if defined(__AVX512F__) && PC_F64
