@@ -161,6 +161,56 @@ def test_every_float32(level, op):
     assert found <= ACTIVATIONS[op].ulps[0]
 
 
+# Where sweeps over every float32 found the largest errors of what is computed now, or was computed before.
+WORST = {
+    "sigmoid": ("-0x1.0afdfap4", "-0x1.6d3fb8p-12", "-0x1.19d4b8p0"),
+    "gelu": ("-0x1.5b0fdep0", "-0x1.180f2ep-3"),
+    "silu": ("-0x1.f9ff54p-17", "-0x1.cf29a6p3"),
+    "mish": ("-0x1.0d10ccp2", "-0x1.086916p1"),
+    "tanhshrink": ("0x1.01d528p0",),
+}
+
+
+@pytest.mark.parametrize("op", WORST)
+def test_places_of_the_largest_errors(level, op):
+    found, at = worst(op, np.array([float.fromhex(value) for value in WORST[op]], np.float32).view(np.uint32))
+    assert found <= ACTIVATIONS[op].ulps[0], f"{op}({at!r})"
+
+
+@pytest.mark.parametrize("bits", [0x7F800001, 0x7FC00001, 0x7FFFFFFF, 0xFF800123, 0xFFC12345])
+@pytest.mark.parametrize("op", ACTIVATIONS)
+def test_every_nan_stays_nan(level, op, bits):
+    """Whatever it carries: the bits of a NaN are no part of an exponent."""
+    x = np.full(37, bits, np.uint32).view(np.float32)
+    parameters = (0.0, 1.0) if op == "threshold" else ()
+    got = function(op)(x) if not parameters else F.threshold(x, *parameters, backend="cpu")
+    assert np.isnan(got).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("op", ROUNDED)
+def test_rare_numbers_do_not_touch_their_neighbours(level, op, dtype):
+    """Vectors that hold one take another path; the other lanes have the same bits all the same."""
+    x = np.random.default_rng(3).standard_normal(500).astype(dtype) * 4
+    plain, limits = function(op)(x), np.finfo(dtype)
+    for rare in (limits.smallest_subnormal * 5, -limits.tiny / 2, np.nan, np.inf, -np.inf, -90, -800, 14, 1e30):
+        mixed = x.copy()
+        mixed[::7] = rare
+        with np.errstate(all="ignore"):
+            got = function(op)(mixed)
+        same = np.arange(500) % 7 != 0
+        np.testing.assert_array_equal(got[same].view(np.uint8), plain[same].view(np.uint8))
+
+
+@pytest.mark.parametrize("slope", [0.01, 0.5, 1.0, 1e-30, 3.0, 1e10, 1e25, -0.25])
+def test_slopes_below_the_normal_numbers(level, slope):
+    """A product that is below them is rounded as any other."""
+    count = np.array([1, 2, 3, 5, 12345, 2**22 + 1, 2**23 - 1])
+    x = np.concatenate([count, -count]) * 2.0**-149
+    exact = np.where(x > 0, x, x * np.float64(np.float32(slope)))
+    np.testing.assert_array_equal(F.leaky_relu(np.float32(x), slope, backend="cpu"), np.float32(exact))
+
+
 def test_denormals_stay_as_they_are(level):
     values = np.float32([1e-42, -1e-42, 1e-45])
     for op in ("tanh", "elu", "relu6", "softsign"):
@@ -187,3 +237,39 @@ def error_of_long_sums(op, dtype, backend):
 def test_long_sums_stay_exact(level, op, dtype):
     """The error of a sum of a hundred thousand terms is no larger than that of one; float64 by its halves."""
     assert error_of_long_sums(op, dtype, "cpu") <= 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("op", ["softmax", "softmin", "log_softmax"])
+def test_softmax_of_lines_of_every_length(level, op, dtype):
+    """Along the last axis and another; near zero and far from it; some elements minus infinity."""
+    rng = np.random.default_rng(8)
+    for lines, length in ((1, 1), (3, 2), (17, 15), (16, 16), (33, 17), (5, 112), (40, 1000), (2, 3001)):
+        for offset in (0.0, 30.0, -4095.5, 4096.25, -1e7):
+            x = (rng.standard_normal((lines, length)) * 9 + offset).astype(dtype)
+            if op != "softmin" and length > 2:
+                x[:, 1] = -np.inf
+            wide = -x.astype(np.longdouble) if op == "softmin" else x.astype(np.longdouble)
+            wide = wide - wide.max(axis=1, keepdims=True)
+            total = np.exp(wide).sum(axis=1, keepdims=True)
+            exact = wide - np.log(total) if op == "log_softmax" else np.exp(wide) / total
+            for got in (
+                getattr(F, op)(x, 1, backend="cpu"),
+                getattr(F, op)(np.ascontiguousarray(x.T), 0, backend="cpu").T,
+            ):
+                tiny = np.finfo(dtype).tiny
+                known = np.isfinite(exact) & (np.abs(exact) > tiny)
+                unit = np.spacing(np.abs(exact[known]).astype(dtype))
+                assert float((np.abs(got[known] - exact[known]) / unit).max(initial=0)) <= 4
+                np.testing.assert_array_equal(got[exact == 0], 0)
+                np.testing.assert_array_equal(np.isinf(got), np.isinf(exact))
+
+
+@pytest.mark.parametrize("op", ["softmax", "softmin", "log_softmax"])
+def test_softmax_keeps_nan_in_its_line(level, op):
+    x = np.random.default_rng(9).standard_normal((40, 37)).astype(np.float32)
+    x[3, 36] = x[17, 0] = np.nan
+    x[20] = np.inf if op == "softmin" else -np.inf
+    for got in (getattr(F, op)(x, 1, backend="cpu"), getattr(F, op)(np.ascontiguousarray(x.T), 0, backend="cpu").T):
+        assert np.isnan(got[[3, 17, 20]]).all()
+        assert not np.isnan(np.delete(got, [3, 17, 20], axis=0)).any()
