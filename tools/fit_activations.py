@@ -31,7 +31,7 @@ def _atanh(z: mpf) -> mpf:
     return mp.nsum(lambda k: z**k / (2 * k + 3), [0, 200])
 
 
-def _normal(scale: int) -> Function:
+def _normal(scale: mpf) -> Function:
     """H of exp(t**2 / 2) * (normal distribution function of -t) = w H(u), w = scale / (t + scale), u = 1 - 2 w.
 
     The smaller the scale, the longer the polynomial, and the less an error of w is magnified near t = 0.
@@ -53,7 +53,8 @@ def _shrink(z: mpf) -> mpf:
 
 def fits(name: str, degree: int) -> tuple[Function, mpf, mpf]:
     """The function and the ends of its interval."""
-    scale, farthest = (mpf("3.5"), mpf("14.6")) if degree < 16 else (4, mpf("39.5"))  # where the result has long been zero
+    # where the result has long been zero
+    scale, farthest = (mpf("3.5"), mpf("14.6")) if degree < 16 else (mpf(4), mpf("39.5"))
     half = mp.log(2) / 2 * mpf("1.0005")  # the reduced argument may be rounded past the edge
     return {
         "expm1": (_expm1, -half, half),
