@@ -7,6 +7,7 @@ from .adaptive_pool import adaptive_avg_pool2d, adaptive_max_pool2d
 from .conv import conv2d
 from .norm import batch_norm
 from .pool import avg_pool2d, lp_pool2d, max_pool2d, max_unpool2d
+from .transposed import conv_transpose2d
 
 _FROM_TABLE = [op for op, entry in ACTIVATIONS.items() if entry.layer]
 globals().update({op: getattr(activation, op) for op in _FROM_TABLE})
@@ -17,6 +18,7 @@ __all__ = [
     "avg_pool2d",
     "batch_norm",
     "conv2d",
+    "conv_transpose2d",
     "gelu",
     "glu",
     "log_softmax",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 from ..context import requested_precision
 from ..plan import (
+    ConvPlan,
     Pads,
     Pair,
+    TransposedPlan,
     array_kind,
     as_array,
     as_batch,
@@ -20,15 +23,61 @@ from ..plan import (
     layout_of,
     padding_amounts,
     plan_conv2d,
+    plan_conv_transpose2d,
     same_dtype,
 )
 from .call import Call, checked_out, planned_by, run
 from .known import Known
 
-__all__ = ["conv2d", "pad2d", "plan_call_conv2d"]
+__all__ = ["conv2d", "pad2d", "plan_call_conv2d", "plan_call_conv_transpose2d"]
 
 _PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # torch's names to NumPy's
 _known = Known()
+
+
+def _arrays(op: str, input: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any, str, str]:
+    """The arrays of a convolution, checked one by one; the input's kind and dtype."""
+    x = as_array(op, "input", input)
+    kind, dtype = array_kind(x), dtype_name(op, "input", x, half=True)
+    weight = as_array(op, "weight", weight)
+    same_dtype(op, dtype, "weight", weight, half=True)
+    if bias is not None:
+        bias = as_array(op, "bias", bias)
+        same_dtype(op, dtype, "bias", bias, half=True)
+    return as_batch(op, x), weight, bias, kind, dtype
+
+
+def _planned(
+    op: str,
+    planner: Callable[..., ConvPlan | TransposedPlan],
+    input: Any,
+    weight: Any,
+    bias: Any,
+    parameters: tuple[Any, ...],
+    out: Any,
+    algorithm: str,
+    keeps_weights: bool,
+    precision: str | None,
+) -> Call:
+    """Check and plan a convolution of images; ``parameters`` are those that ``planner`` takes after the layout."""
+    x, weight, bias, kind, dtype = _arrays(op, input, weight, bias)
+    plan = planner(
+        tuple(x.shape),
+        tuple(weight.shape),
+        None if bias is None else tuple(bias.shape),
+        dtype,
+        x.dtype.itemsize,
+        layout_of(x),
+        *parameters,
+        check_algorithm(op, algorithm),
+        keeps_weights,
+        requested_precision(check_precision(op, precision)),
+        op,
+    )
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    batched = input.ndim == 4
+    target = checked_out(op, out, kind, plan.out_shape, dtype, inputs, batched)
+    return Call(plan, x, kind, weight, bias, target, not batched, out)
 
 
 def plan_call_conv2d(
@@ -40,43 +89,37 @@ def plan_call_conv2d(
     algorithm: str,
     keeps_weights: bool = False,
     precision: str | None = None,
+    op: str = "conv2d",
 ) -> Call:
     """Check and plan a convolution; ``parameters`` come from :func:`pyconv.plan.conv_parameters`.
 
     ``keeps_weights``: they will be prepared once for many calls. ``precision``: None leaves it to context and
-    environment.
+    environment. ``op`` is named in errors.
     """
-    x = as_array("conv2d", "input", input)
-    kind, dtype = array_kind(x), dtype_name("conv2d", "input", x, half=True)
-    weight = as_array("conv2d", "weight", weight)
-    same_dtype("conv2d", dtype, "weight", weight, half=True)
-    if bias is not None:
-        bias = as_array("conv2d", "bias", bias)
-        same_dtype("conv2d", dtype, "bias", bias, half=True)
-    x = as_batch("conv2d", x)
-    plan = plan_conv2d(
-        tuple(x.shape),
-        tuple(weight.shape),
-        None if bias is None else tuple(bias.shape),
-        dtype,
-        x.dtype.itemsize,
-        layout_of(x),
-        *parameters,
-        check_algorithm("conv2d", algorithm),
-        keeps_weights,
-        requested_precision(check_precision("conv2d", precision)),
-    )
-    inputs = (x, weight) if bias is None else (x, weight, bias)
-    batched = input.ndim == 4
-    target = checked_out("conv2d", out, kind, plan.out_shape, dtype, inputs, batched)
-    return Call(plan, x, kind, weight, bias, target, not batched, out)
+    return _planned(op, plan_conv2d, input, weight, bias, parameters, out, algorithm, keeps_weights, precision)
 
 
-def pad2d(x: Any, padding: Pads | str, mode: str, kernel: Pair, dilation: Pair) -> Any:
+def plan_call_conv_transpose2d(
+    input: Any,
+    weight: Any,
+    bias: Any,
+    parameters: tuple[Pair, Pads, Pair, int, Pair],
+    out: Any,
+    algorithm: str,
+    keeps_weights: bool = False,
+    precision: str | None = None,
+    op: str = "conv_transpose2d",
+) -> Call:
+    """The same for a transposed one; ``parameters`` come from :func:`pyconv.plan.transposed_parameters`."""
+    planner = plan_conv_transpose2d
+    return _planned(op, planner, input, weight, bias, parameters, out, algorithm, keeps_weights, precision)
+
+
+def pad2d(x: Any, padding: Pads | str, mode: str, kernel: Pair, dilation: Pair, op: str = "conv2d") -> Any:
     """``x`` (N, C, H, W) with a border of its own pixels: mode 'reflect', 'replicate' or 'circular', as torch's."""
     namespace = import_module(array_kind(x))  # numpy or cupy: their pad is the same function
-    amounts = padding_amounts("conv2d", padding, mode, tuple(x.shape[2:]), kernel, dilation)
-    check_padded("conv2d", tuple(x.shape), x.dtype.itemsize, amounts)
+    amounts = padding_amounts(op, padding, mode, tuple(x.shape[2:]), kernel, dilation)
+    check_padded(op, tuple(x.shape), x.dtype.itemsize, amounts)
     return namespace.pad(x, ((0, 0), (0, 0), *amounts), mode=_PAD_MODES[mode])
 
 

@@ -7,6 +7,7 @@ from .activations import ACTIVATIONS, Activation, activation_parameters, number
 from .arguments import LIMIT, PADDING_FORMS, Pads, Pair, check_bytes, check_flag, index, pads, pair, span
 from .arrays import DTYPES, HALF_DTYPES, array_kind, as_array, as_batch, check_out, dtype_name, layout_of, same_dtype
 from .axis import AXIS_OPS, AxisPlan, axis_of, plan_axis
+from .channels import shown
 from .conv import (
     ALGORITHMS,
     PADDING_MODES,
@@ -23,6 +24,7 @@ from .cost import Cost, Traffic, traffic
 from .describe import describe
 from .elementwise import ElementwisePlan, plan_batch_norm, plan_elementwise, plan_prelu
 from .fused import FusedPlan, plan_fused
+from .lines import as_lines, line_padding, single
 from .pool import (
     PoolPlan,
     adaptive_parameters,
@@ -34,9 +36,17 @@ from .pool import (
     plan_max_pool2d,
     pool_parameters,
 )
+from .transposed import (
+    PhasePart,
+    TransposedPlan,
+    output_padding_for,
+    phase_parts,
+    plan_conv_transpose2d,
+    transposed_parameters,
+)
 from .unpool import UnpoolPlan, check_places, plan_max_unpool2d, unpool_output, unpool_parameters
 
-Plan = ConvPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan | FusedPlan
+Plan = ConvPlan | TransposedPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan | FusedPlan
 
 __all__ = [
     "ACTIVATIONS",
@@ -56,15 +66,18 @@ __all__ = [
     "FusedPlan",
     "Pads",
     "Pair",
+    "PhasePart",
     "Plan",
     "PoolPlan",
     "Traffic",
+    "TransposedPlan",
     "UnpoolPlan",
     "activation_parameters",
     "adaptive_parameters",
     "array_kind",
     "as_array",
     "as_batch",
+    "as_lines",
     "avg_pool_parameters",
     "axis_of",
     "check_algorithm",
@@ -79,16 +92,20 @@ __all__ = [
     "dtype_name",
     "index",
     "layout_of",
+    "line_padding",
     "lp_pool_parameters",
     "number",
+    "output_padding_for",
     "padding_amounts",
     "pads",
     "pair",
+    "phase_parts",
     "plan_adaptive_pool2d",
     "plan_avg_pool2d",
     "plan_axis",
     "plan_batch_norm",
     "plan_conv2d",
+    "plan_conv_transpose2d",
     "plan_elementwise",
     "plan_fused",
     "plan_lp_pool2d",
@@ -97,8 +114,11 @@ __all__ = [
     "plan_prelu",
     "pool_parameters",
     "same_dtype",
+    "shown",
+    "single",
     "span",
     "traffic",
+    "transposed_parameters",
     "unpool_output",
     "unpool_parameters",
 ]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from ..errors import ArgumentError, ShapeError
 from .arguments import LIMIT, SMALLER_OUTPUT, Pads, Pair, check_bytes, check_size, index, pads, pair, span
+from .channels import axis_names, check_channels
 from .hashing import HashedOnce
 
 __all__ = [
@@ -137,12 +138,12 @@ def check_padded(op: str, shape: tuple[int, ...], itemsize: int, padding: Pads) 
     check_bytes(op, grown, itemsize, "the padded input")
 
 
-def _extent(axis: str, size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
+def _extent(op: str, axis: str, size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
     """Output size along one axis."""
     room = size + padding[0] + padding[1] - span(kernel, dilation)
     if room < 0:
         raise ShapeError(
-            f"conv2d: the kernel is larger than the padded input along the {axis}: input {size} + padding "
+            f"{op}: the kernel is larger than the padded input along the {axis}: input {size} + padding "
             f"{padding[0]} + {padding[1]} = {size + sum(padding)}, but the kernel spans "
             f"dilation * (kernel - 1) + 1 = {dilation} * ({kernel} - 1) + 1 = {span(kernel, dilation)}; "
             f"use a smaller kernel or dilation, or at least {-room} more padding"
@@ -165,46 +166,25 @@ def plan_conv2d(
     algorithm: str,
     keeps_weights: bool,
     precision: str = "fp32",
+    op: str = "conv2d",
 ) -> ConvPlan:
-    """Check the shapes of a convolution and work out its output.
+    """Check the shapes of a convolution and work out its output; ``op`` is named in errors.
 
     Shapes are (N, C, H, W) and (out_channels, in_channels / groups, kernel height, kernel width); the other
     parameters come from :func:`conv_parameters`, :func:`check_algorithm` and :func:`check_precision`. Formula:
     torch.nn.Conv2d's documentation.
     """
+    out_channels = check_channels(op, input_shape, weight_shape, bias_shape, groups)
     batch, channels, *in_size = input_shape
-    if len(weight_shape) != 4:
-        raise ShapeError(
-            "conv2d: weight must have 4 dimensions (out_channels, in_channels / groups, kernel height, kernel width), "
-            f"got {len(weight_shape)}: shape {weight_shape}"
-        )
-    out_channels, per_group, *kernel = weight_shape
-    if 0 in weight_shape:
-        raise ShapeError(f"conv2d: weight has a dimension of size zero: shape {weight_shape}; each must be at least 1")
-    if max(weight_shape) > LIMIT:
-        raise ShapeError(f"conv2d: every dimension of weight must be below 2**31, got shape {weight_shape}")
-    if out_channels % groups:
-        raise ShapeError(
-            f"conv2d: groups must divide the output channels: {out_channels} % {groups} = {out_channels % groups}; "
-            "choose groups among the divisors of both channel numbers"
-        )
-    if channels != per_group * groups:
-        raise ShapeError(_wrong_channels(input_shape, weight_shape, groups))
-    if bias_shape is not None and bias_shape != (out_channels,):
-        raise ShapeError(
-            f"conv2d: bias must have shape (out_channels,) = ({out_channels},), got {bias_shape}; "
-            "pass one number for each output channel, or None"
-        )
-    if 0 in in_size:
-        raise ShapeError(f"conv2d: input has no pixels: shape {input_shape} (only the batch may be zero)")
+    kernel, axes = weight_shape[2:], axis_names(op)
     if isinstance(padding, str):
         padding = (_same(kernel[0], dilation[0]), _same(kernel[1], dilation[1]))
     out_size = (
-        _extent("height", in_size[0], kernel[0], stride[0], padding[0], dilation[0]),
-        _extent("width", in_size[1], kernel[1], stride[1], padding[1], dilation[1]),
+        _extent(op, axes[0], in_size[0], kernel[0], stride[0], padding[0], dilation[0]),
+        _extent(op, axes[1], in_size[1], kernel[1], stride[1], padding[1], dilation[1]),
     )
-    check_size("conv2d", "the input", input_shape, itemsize)
-    check_bytes("conv2d", (batch, out_channels, *out_size), itemsize, advice=SMALLER_OUTPUT)
+    check_size(op, "the input", input_shape, itemsize)
+    check_bytes(op, (batch, out_channels, *out_size), itemsize, advice=SMALLER_OUTPUT)
     return ConvPlan(
         dtype=dtype,
         layout=layout,
@@ -223,21 +203,3 @@ def plan_conv2d(
         keeps_weights=keeps_weights,
         precision=precision if dtype == "float32" else "fp32",
     )
-
-
-def _wrong_channels(input_shape: tuple[int, ...], weight_shape: tuple[int, ...], groups: int) -> str:
-    expected = weight_shape[1] * groups
-    message = (
-        f"conv2d: input of shape {input_shape} has {input_shape[1]} channels, weight of shape {weight_shape} "
-        f"with groups={groups} takes {weight_shape[1]} * {groups} = {expected}"
-    )
-    if input_shape[3] == expected:
-        message += (
-            f"; the last dimension is {expected}, so this looks like channels-last (N, H, W, C) data: "
-            "pass np.moveaxis(x, -1, -3), a view that costs nothing"
-        )
-    elif weight_shape[1] and input_shape[1] % weight_shape[1] == 0:
-        message += f"; with groups={input_shape[1] // weight_shape[1]} they would fit"
-    else:
-        message += f"; give the input {expected} channels, or weight {input_shape[1]} / groups in its second dimension"
-    return message

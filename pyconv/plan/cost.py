@@ -10,6 +10,7 @@ from .conv import ConvPlan
 from .elementwise import ElementwisePlan
 from .fused import FusedPlan
 from .pool import PoolPlan
+from .transposed import TransposedPlan
 from .unpool import UnpoolPlan
 
 __all__ = ["Cost", "Traffic", "traffic"]
@@ -40,7 +41,9 @@ class Traffic(NamedTuple):
         return self.input + self.weights + self.output
 
 
-def traffic(plan: ConvPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan | FusedPlan) -> Traffic:
+def traffic(
+    plan: ConvPlan | TransposedPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan | FusedPlan,
+) -> Traffic:
     """What has to be read and written at least: input, weights and bias as they are given, and the values put out."""
     itemsize = 8 if plan.dtype == "float64" else 4
     output = prod(plan.out_shape)
@@ -52,9 +55,9 @@ def traffic(plan: ConvPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan 
         return Traffic(prod(plan.in_shape) * itemsize, 0, output * itemsize)
     if isinstance(plan, ElementwisePlan):
         return Traffic(output * itemsize, 0, output * itemsize)
-    channels = plan.in_channels if isinstance(plan, ConvPlan) else plan.channels
-    if isinstance(plan, UnpoolPlan):  # the indices count as its weights
+    if isinstance(plan, PoolPlan | UnpoolPlan):
         elements = plan.batch * plan.channels * prod(plan.in_size)
-        return Traffic(elements * itemsize, elements * 8, output * itemsize)
-    weights = prod(plan.weight_shape) + plan.has_bias * plan.out_channels if isinstance(plan, ConvPlan) else 0
-    return Traffic(plan.batch * channels * prod(plan.in_size) * itemsize, weights * itemsize, output * itemsize)
+        places = elements * 8 if isinstance(plan, UnpoolPlan) else 0  # the indices count as its weights
+        return Traffic(elements * itemsize, places, output * itemsize)
+    weights = prod(plan.weight_shape) + plan.has_bias * plan.out_channels
+    return Traffic(plan.batch * plan.in_channels * prod(plan.in_size) * itemsize, weights * itemsize, output * itemsize)

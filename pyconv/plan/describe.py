@@ -7,6 +7,7 @@ from .conv import ConvPlan
 from .elementwise import ElementwisePlan
 from .fused import FusedPlan
 from .pool import PoolPlan
+from .transposed import TransposedPlan
 from .unpool import UnpoolPlan
 
 __all__ = ["describe"]
@@ -16,7 +17,7 @@ def _by(sizes: tuple[int, ...]) -> str:
     return "x".join(map(str, sizes)) or "0-d"
 
 
-def describe(plan: ConvPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan | FusedPlan) -> str:
+def describe(plan: ConvPlan | TransposedPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan | FusedPlan) -> str:
     """dtype, input and output shape, and every parameter that is not torch's default.
 
     ``'float32 1x3x32x32 -> 1x8x32x32 k3x3 p1/1/1/1'``: k kernel, s stride, p padding (top/bottom/left/right),
@@ -31,14 +32,14 @@ def describe(plan: ConvPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan
     if isinstance(plan, ElementwisePlan):
         numbers = "".join(f" {value:g}" for value in plan.parameters)
         return f"{plan.dtype} {_by(plan.out_shape)}{numbers}" + (f" weights {plan.weights}" if plan.weights else "")
-    channels = plan.in_channels if isinstance(plan, ConvPlan) else plan.channels
+    channels = plan.in_channels if isinstance(plan, ConvPlan | TransposedPlan) else plan.channels
     source = _by((plan.batch, channels, *plan.in_size))
     parts = [f"{plan.dtype} {source} -> {_by(plan.out_shape)}"]
     if not (isinstance(plan, UnpoolPlan) or (isinstance(plan, PoolPlan) and plan.adaptive)):
         parts += _window(plan)
-    if isinstance(plan, ConvPlan) and plan.groups != 1:
+    if isinstance(plan, ConvPlan | TransposedPlan) and plan.groups != 1:
         parts.append(f"g{plan.groups}")
-    if isinstance(plan, ConvPlan) and plan.precision != "fp32":
+    if isinstance(plan, ConvPlan | TransposedPlan) and plan.precision != "fp32":
         parts.append(plan.precision)
     if isinstance(plan, PoolPlan):
         parts += _of_sums(plan)
@@ -47,7 +48,7 @@ def describe(plan: ConvPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan
     return " ".join(parts)
 
 
-def _window(plan: ConvPlan | PoolPlan) -> list[str]:
+def _window(plan: ConvPlan | TransposedPlan | PoolPlan) -> list[str]:
     parts = [f"k{_by(plan.kernel)}"]
     if plan.stride != (1, 1):
         parts.append(f"s{_by(plan.stride)}")

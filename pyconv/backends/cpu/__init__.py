@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from ... import environment
-from ...plan import DTYPES, ConvPlan, Cost, ElementwisePlan, FusedPlan, Plan, PoolPlan, UnpoolPlan
+from ...plan import DTYPES, ConvPlan, Cost, FusedPlan, Plan, PoolPlan, TransposedPlan, UnpoolPlan
 
 __all__ = ["CpuBackend", "unusable"]
 
@@ -29,9 +29,9 @@ class CpuBackend:
     array_types = ("numpy",)
 
     def __init__(self) -> None:
-        from . import conv, elementwise, fused, isa, known, norm, pool, threads
+        from . import conv, elementwise, fused, isa, known, norm, pool, threads, transposed
 
-        self._fused = fused
+        self._fused, self._transposed = fused, transposed
         self._conv, self._pool, self._elementwise, self._norm = conv, pool, elementwise, norm
         self._isa, self._threads, self.known_calls = isa, threads, known.KnownCalls
         isa.current()  # a bad PYCONV_CPU_ISA is an error now, not in the middle of an operation
@@ -41,6 +41,8 @@ class CpuBackend:
             return self._conv
         if isinstance(plan, FusedPlan):
             return self._fused
+        if isinstance(plan, TransposedPlan):
+            return self._transposed
         if plan.op == "batch_norm":
             return self._norm
         return self._pool if isinstance(plan, PoolPlan | UnpoolPlan) else self._elementwise
@@ -51,7 +53,7 @@ class CpuBackend:
 
     def costs(self, plan: Plan) -> dict[str, Cost]:
         """What implementations of a convolution expect to need, by name."""
-        return self._conv.costs(plan) if isinstance(plan, ConvPlan) else {}
+        return self._module(plan).costs(plan) if isinstance(plan, ConvPlan | TransposedPlan) else {}
 
     def fuses(self, plan: FusedPlan) -> str | None:
         """None if the plan's parts can be run as one, else the reason why not."""
@@ -70,16 +72,14 @@ class CpuBackend:
 
     def prepare_key(self, plan: Plan) -> Hashable:
         """Plans with equal keys share prepared weights."""
-        return self._conv.prepare_key(plan) if isinstance(plan, ConvPlan) else None
+        return self._module(plan).prepare_key(plan) if isinstance(plan, ConvPlan | TransposedPlan) else None
 
     def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
         """Packed weights, slopes for prelu, scales and shifts of channels, indices for unpooling, or nothing."""
         if isinstance(plan, FusedPlan):
             plan = plan.conv
-        if isinstance(plan, ConvPlan):
-            return self._conv.prepare(plan, weight, bias)
-        if isinstance(plan, ElementwisePlan) and plan.op == "batch_norm":
-            return self._norm.prepare(plan, weight, bias)
+        if isinstance(plan, ConvPlan | TransposedPlan) or plan.op == "batch_norm":
+            return self._module(plan).prepare(plan, weight, bias)
         return self._module(plan).prepare(plan, weight)
 
     def prepare_with(self, implementation: str, plan: Plan, weight: Any = None, bias: Any = None) -> Any:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import PyconvError
-from ...plan import DTYPES, AxisPlan, ConvPlan, FusedPlan, Plan, PoolPlan, UnpoolPlan, check_bytes
+from ...plan import DTYPES, AxisPlan, ConvPlan, FusedPlan, Plan, PoolPlan, TransposedPlan, UnpoolPlan, check_bytes
 from .activation import elementwise
 from .axis import along_axis
 from .conv import conv2d
 from .pool import max_unpool2d, pool2d
+from .transposed import conv_transpose2d
 
 __all__ = ["ReferenceBackend"]
 
@@ -31,13 +32,16 @@ class ReferenceBackend:
         """None, unless an algorithm was named: it has none but the plain sum."""
         if plan.dtype not in DTYPES:
             return f"it computes in {' and '.join(DTYPES)}, not {plan.dtype}; pass input.astype(np.float32)"
-        if isinstance(plan, ConvPlan) and plan.algorithm not in ("auto", "direct", "measure"):
+        if isinstance(plan, ConvPlan | TransposedPlan) and plan.algorithm not in ("auto", "direct", "measure"):
             return f"it has no algorithm {plan.algorithm!r}"
-        if isinstance(plan, ConvPlan | PoolPlan):
-            channels = plan.in_channels if isinstance(plan, ConvPlan) else plan.channels
-            rows, columns = (size + sum(pad) for size, pad in zip(plan.in_size, plan.padding, strict=True))
+        if isinstance(plan, ConvPlan | PoolPlan | TransposedPlan):
+            channels, size, what = plan.out_shape[1], plan.out_size, "the output with what is cut off of it"
+            if not isinstance(plan, TransposedPlan):
+                channels = plan.in_channels if isinstance(plan, ConvPlan) else plan.channels
+                size, what = plan.in_size, "the padded input"
+            rows, columns = (length + sum(pad) for length, pad in zip(size, plan.padding, strict=True))
             try:
-                check_bytes(plan.op, (plan.batch, channels, rows, columns), 8, "the padded input in float64")
+                check_bytes(plan.op, (plan.batch, channels, rows, columns), 8, f"{what} in float64")
             except PyconvError as error:
                 return str(error)
         return None
@@ -55,6 +59,8 @@ class ReferenceBackend:
         if isinstance(plan, ConvPlan):
             weight, bias = prepared
             return conv2d(plan, x, weight, bias, out)
+        if isinstance(plan, TransposedPlan):
+            return conv_transpose2d(plan, x, prepared, out)
         if isinstance(plan, PoolPlan):
             return pool2d(plan, x, out)
         if isinstance(plan, UnpoolPlan):
