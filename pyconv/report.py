@@ -16,6 +16,7 @@ from .errors import ArgumentError, PyconvError
 from .functional.call import Call
 from .nn import Module, Sequential
 from .nn.group import Group
+from .nn.lines import Lines
 from .plan import AxisPlan, Cost, ElementwisePlan, FusedPlan, Plan, check_flag, describe, traffic
 from .timing import best_seconds
 from .version import __version__
@@ -160,7 +161,7 @@ def _module_steps(name: str, module: Module, input: Any, measure: bool) -> list[
         else:
             steps += _module_steps(_titled(child, layer), layer, input, measure)
         if steps:
-            input = layer(input) if measure else _result(steps[-1].plan, input)
+            input = layer(input) if measure else _result(steps[-1].plan, input, isinstance(layer, Lines))
     return steps
 
 
@@ -181,10 +182,15 @@ def _group_steps(group: Group, input: Any, measure: bool) -> list[Step]:
     return [steps[0]._replace(note=reason or ""), *steps[1:]]
 
 
-def _result(plan: Plan, input: Any) -> Any:
-    """What comes out, as far as planning goes: shape, dtype and order of axes; its memory is never touched."""
+def _result(plan: Plan, input: Any, lines: bool = False) -> Any:
+    """What comes out, as far as planning goes: shape, dtype and order of axes; its memory is never touched.
+
+    ``lines``: the plan is of images of height 1, where the input and the result have none.
+    """
     if isinstance(plan, ElementwisePlan):
         return np.empty_like(input, subok=False)
+    if lines:
+        return np.empty((*plan.out_shape[3 - input.ndim : 2], plan.out_shape[3]), plan.dtype)
     unbatched = not isinstance(plan, AxisPlan) and input.ndim == 3
     return np.empty(plan.out_shape[1:] if unbatched else plan.out_shape, plan.dtype)
 

@@ -59,3 +59,98 @@ def test_batch_norm2d(backend):
     for arguments in ({"num_features": 3}, {"num_features": 5, "momentum": None, "affine": False}):
         mine, other = repr(pyconv.BatchNorm2d(**arguments)), repr(torch.nn.BatchNorm2d(**arguments))
         assert mine in (other, other.replace(" track", f" bias={arguments.get('affine', True)}, track"))  # torch < 2.13
+
+
+TRANSPOSED = {
+    "plain": ((2, 3, 5, 6), (3, 4, 3, 3), {}),
+    "unet": ((1, 33, 7, 9), (33, 17, 2, 2), {"stride": 2}),
+    "dcgan": ((2, 17, 4, 5), (17, 9, 4, 4), {"stride": 2, "padding": 1}),
+    "output_padding": ((2, 5, 6, 7), (5, 3, 3, 3), {"stride": 2, "padding": 1, "output_padding": 1}),
+    "stride_above_kernel": ((1, 3, 4, 5), (3, 2, 2, 2), {"stride": (5, 3), "output_padding": (4, 2)}),
+    "dilation": ((1, 3, 5, 6), (3, 2, 3, 2), {"stride": (2, 3), "dilation": (3, 2), "padding": 1}),
+    "dilation_output_padding": ((1, 3, 5, 6), (3, 2, 3, 2), {"dilation": 3, "output_padding": 2}),
+    "groups": ((2, 4, 5, 6), (4, 3, 4, 3), {"groups": 2, "stride": 2, "padding": (2, 1)}),
+    "unbatched": ((3, 5, 6), (3, 4, 3, 3), {"stride": 2}),
+    "no_batch": ((0, 3, 5, 6), (3, 4, 3, 3), {"stride": 2}),
+    "lists": ((1, 3, 5, 6), (3, 4, 3, 3), {"stride": [2, 1], "padding": [1, 0], "output_padding": [1, 0]}),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_conv_transpose2d(backend, name, has_bias, dtype):
+    shape, weight_shape, parameters = TRANSPOSED[name]
+    x, weight = normal(*shape, dtype=dtype), normal(*weight_shape, dtype=dtype, seed=1)
+    bias = normal(weight_shape[1] * parameters.get("groups", 1), dtype=dtype, seed=2) if has_bias else None
+    got = F.conv_transpose2d(x, weight, bias, **parameters, backend=backend)
+    close(got, TF.conv_transpose2d(*tensors(x, weight, bias), **parameters), weight[:, 0].size)
+
+
+def test_conv_transpose2d_takes_the_same_places(backend):
+    x, weight, bias = normal(1, 4, 9, 10), normal(4, 3, 3, 3), normal(6)
+    places = (3, 2, 1, 2, 2)
+    with pyconv.use_backend(backend):
+        got = F.conv_transpose2d(x, weight, bias, *places)
+    close(got, TF.conv_transpose2d(*tensors(x, weight, bias), *places), 36)
+
+
+LINES = {
+    "plain": ((2, 3, 19), (4, 3, 3), {}),
+    "all": ((2, 4, 31), (6, 2, 3), {"stride": 2, "padding": (3,), "dilation": [2], "groups": 2}),
+    "same": ((1, 3, 33), (5, 3, 4), {"padding": "same", "dilation": 2}),
+    "valid": ((1, 3, 33), (5, 3, 4), {"padding": "valid"}),
+    "unbatched": ((3, 19), (4, 3, 3), {"padding": 1}),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", LINES)
+def test_conv1d(backend, name):
+    shape, weight_shape, parameters = LINES[name]
+    x, weight, bias = normal(*shape), normal(*weight_shape, seed=1), normal(weight_shape[0], seed=2)
+    got = F.conv1d(x, weight, bias, **parameters, backend=backend)
+    close(got, TF.conv1d(*tensors(x, weight, bias), **parameters), weight[0].size)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"stride": 3, "padding": 2, "output_padding": 1, "dilation": 2}], ids=str)
+@pytest.mark.parametrize("shape", [(2, 4, 11), (4, 11)], ids=str)
+def test_conv_transpose1d(backend, shape, parameters):
+    x, weight, bias = normal(*shape), normal(4, 3, 5, seed=1), normal(6, seed=2)
+    got = F.conv_transpose1d(x, weight, bias, groups=2, **parameters, backend=backend)
+    close(got, TF.conv_transpose1d(*tensors(x, weight, bias), groups=2, **parameters), 40)
+
+
+MODULES = {
+    "ConvTranspose2d": (
+        (4, 6, 3),
+        {"stride": 2, "padding": 1, "output_padding": 1, "groups": 2, "dilation": (1, 2)},
+        (2, 4, 7, 8),
+    ),
+    "ConvTranspose1d": ((4, 6, 4), {"stride": 2, "padding": 1, "bias": False}, (2, 4, 9)),
+    "Conv1d": ((4, 6, 3), {"padding": 2, "dilation": 2, "padding_mode": "reflect", "groups": 2}, (2, 4, 9)),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules(backend, name):
+    places, named, shape = MODULES[name]
+    ours = getattr(pyconv, name)(*places, **named, backend=backend)
+    theirs = getattr(torch.nn, name)(*places, **named)
+    assert repr(ours) == repr(theirs)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+    x = normal(*shape)
+    close(ours(x), theirs(*tensors(x)), 40)
+    close(ours(x[0]), theirs(*tensors(x[0])), 40)
+    fresh = getattr(pyconv, name)(*places, **named, rng=0).weight
+    assert np.abs(fresh).max() == pytest.approx(np.abs(theirs.weight.detach().numpy()).max(), rel=0.2)
+
+
+def test_output_size(backend):
+    ours = pyconv.ConvTranspose2d(3, 4, 3, 2, 1, backend=backend)
+    theirs = torch.nn.ConvTranspose2d(3, 4, 3, 2, 1)
+    ours.load_state_dict(theirs.state_dict())
+    x = normal(2, 3, 5, 6)
+    for size in ([9, 11], [10, 12]):
+        close(ours(x, size), theirs(*tensors(x), size), 27)

@@ -193,7 +193,7 @@ def run(ConvTasks tasks, cnp.ndarray x, cnp.ndarray weights, cnp.ndarray bias, c
     check_packed(bias, tasks.type_number)
     if cnp.PyArray_DIM(x, 0) != tasks.batch or cnp.PyArray_DIM(out, 0) != tasks.batch:
         raise ValueError("the arrays must have as many images as the tasks")
-    if tasks.row and cnp.PyArray_DIM(out, 2) > 1 and arrays.out_strides[2] != tasks.row:
+    if tasks.row and tasks.batch > 0 and cnp.PyArray_DIM(out, 2) > 1 and arrays.out_strides[2] != tasks.row:
         raise ValueError("the output's rows must have no gaps")
     arrays.x, arrays.out = cnp.PyArray_DATA(x), cnp.PyArray_DATA(out)
     arrays.weights, arrays.bias = cnp.PyArray_DATA(weights), cnp.PyArray_DATA(bias)

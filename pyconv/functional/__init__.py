@@ -5,6 +5,7 @@ from . import activation
 from .activation import gelu, glu, log_softmax, prelu, softmax, softmin
 from .adaptive_pool import adaptive_avg_pool2d, adaptive_max_pool2d
 from .conv import conv2d
+from .conv1d import conv1d, conv_transpose1d
 from .norm import batch_norm
 from .pool import avg_pool2d, lp_pool2d, max_pool2d, max_unpool2d
 from .transposed import conv_transpose2d
@@ -17,7 +18,9 @@ __all__ = [
     "adaptive_max_pool2d",
     "avg_pool2d",
     "batch_norm",
+    "conv1d",
     "conv2d",
+    "conv_transpose1d",
     "conv_transpose2d",
     "gelu",
     "glu",

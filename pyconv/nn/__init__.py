@@ -2,10 +2,11 @@
 
 from . import activation
 from .container import Sequential
-from .conv import Conv2d
+from .conv import Conv1d, Conv2d
 from .module import Module
 from .norm import BatchNorm2d
 from .pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, LPPool2d, MaxPool2d, MaxUnpool2d
+from .transposed import ConvTranspose1d, ConvTranspose2d
 
 globals().update({name: getattr(activation, name) for name in activation.__all__})
 
@@ -14,7 +15,10 @@ __all__ = [
     "AdaptiveMaxPool2d",
     "AvgPool2d",
     "BatchNorm2d",
+    "Conv1d",
     "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
     "LPPool2d",
     "MaxPool2d",
     "MaxUnpool2d",

@@ -39,7 +39,7 @@ class Case:
     shape, weight_shape : tuple of int
         Of the input and, for operations that have one, of the weight.
     bias : bool
-        Whether ``conv2d`` and ``batch_norm`` get a bias.
+        Whether convolutions and ``batch_norm`` get a bias.
     parameters : mapping
         The function's further arguments: stride, padding, ...
     values, weight_values : str
@@ -81,7 +81,10 @@ class Case:
             arrange, make = LAYOUTS[self.weight_layout], VALUES[self.weight_values]
             arrays["weight"] = arrange(make(rng, self.weight_shape, dtype))
             if self.bias:
-                arrays["bias"] = arrange(VALUES["normal"](rng, self.weight_shape[:1], dtype))
+                channels = self.weight_shape[0]
+                if self.op.startswith("conv_transpose"):
+                    channels = self.weight_shape[1] * self.parameters.get("groups", 1)
+                arrays["bias"] = arrange(VALUES["normal"](rng, (channels,), dtype))
         if self.channels:
             statistics = VALUES["normal"](rng, (2, self.channels), dtype)
             arrays["running_mean"] = LAYOUTS[self.weight_layout](statistics[0])

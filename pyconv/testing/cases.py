@@ -9,6 +9,7 @@ from ..plan import DTYPES
 from .activation_cases import activation_cases
 from .case import Case, Shape
 from .data import LAYOUTS
+from .family_cases import family_cases
 from .norm_cases import norm_cases
 from .pool_cases import pool_cases
 
@@ -63,6 +64,7 @@ _CONV_SHAPES: dict[str, tuple[Shape, Shape, dict[str, Any]]] = {
     "wide": ((1, 2, 4, 131), (3, 2, 3, 3), {"padding": 1}),
     "tall": ((1, 2, 131, 3), (3, 2, 3, 3), {"padding": 1}),
     "batch0": ((0, 3, 6, 7), (4, 3, 3, 3), {}),
+    "kernel_1x1_batch0": ((0, 3, 6, 7), (4, 3, 1, 1), {}),
     "batch3": ((3, 3, 6, 7), (4, 3, 3, 3), {"padding": 1}),
     "unbatched": ((3, 6, 7), (4, 3, 3, 3), {"padding": 1}),
     "direct": ((1, 16, 12, 13), (16, 16, 3, 3), {"padding": 1, "algorithm": "direct"}),
@@ -126,4 +128,5 @@ def cases() -> list[Case]:
         found += pool_cases(dtype)
         found += activation_cases(dtype)
         found += norm_cases(dtype)
+        found += family_cases(dtype)
     return found

@@ -95,7 +95,7 @@ def check(case: Case, backend: str) -> str | None:
     if isinstance(wanted, tuple):
         _check_equal(case, "value", got[0], wanted[0])
         _check_indices(case, got[1], wanted[1], plain)
-    elif case.op == "conv2d":
+    elif case.op.startswith("conv"):
         _check_conv(case, got, wanted, plain)
     elif case.op == "batch_norm":
         _check_norm(case, got, wanted, plain)
@@ -199,10 +199,13 @@ def _magnitude(value: Any) -> Any:
 
 def _check_conv(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str, Any]) -> None:
     wide = {name: _magnitude(value) for name, value in plain.items()}
+    function = getattr(functional, case.op)
     with np.errstate(all="ignore"):
-        sums = functional.conv2d(**wide, backend="reference")
-        weights = functional.conv2d(**{**wide, "input": np.ones_like(wide["input"])}, backend="reference")
+        sums = function(**wide, backend="reference")
+        weights = function(**{**wide, "input": np.ones_like(wide["input"])}, backend="reference")
     terms = plain["weight"][0].size
+    if case.op.startswith("conv_transpose"):
+        terms = plain["weight"][:, 0].size // case.parameters.get("groups", 1)
     limits = np.finfo("float32" if case.dtype in HALF_DTYPES else case.dtype)
     allowed = (4 + 4 * np.sqrt(terms)) * float(limits.eps) * sums + float(limits.tiny) * (weights + terms)
     if case.dtype == "float32" and case.parameters.get("precision") == "tf32":

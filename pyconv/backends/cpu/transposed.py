@@ -88,7 +88,8 @@ def run(plan: TransposedPlan, x: np.ndarray, prepared: Prepared, out: np.ndarray
 
 def _phases(plan: TransposedPlan, part: PhasePart, sums: np.ndarray) -> Iterator[tuple[np.ndarray, Pair]]:
     """The results of a convolution phase by phase, each (N, out_channels, height, width), and where they belong."""
-    split = sums.reshape(plan.batch, plan.groups, len(part.starts), -1, *part.plan.out_size)
+    per_out = plan.out_channels // plan.groups
+    split = sums.reshape(plan.batch, plan.groups, len(part.starts), per_out, *part.plan.out_size)
     for place, start in enumerate(part.starts):
         yield split[:, :, place].reshape(plan.batch, plan.out_channels, *part.plan.out_size), start
 

@@ -1,0 +1,248 @@
+"""Transposed convolution and convolution of lines: their plans, layers, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+from helpers import assert_close, bits, normal, refused, warm
+
+import pyconv
+import pyconv.functional as F
+from pyconv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from pyconv.backends.cpu import isa
+from pyconv.errors import ArgumentError, DTypeError, OutputError, ShapeError
+from pyconv.plan import phase_parts, plan_conv_transpose2d, transposed_parameters
+
+
+def plan_of(x, weight, *parameters, bias=None):
+    checked = transposed_parameters("conv_transpose2d", *parameters)
+    more = ("auto", True, "fp32")
+    return plan_conv_transpose2d(x.shape, weight.shape, bias, "float32", 4, "nchw", *checked, *more)
+
+
+_PADDINGS = (0, 1, ((2, 0), (1, 4)))
+PARAMETERS = list(itertools.product((1, 2, 3, (2, 5)), _PADDINGS, (0, 1, (0, 1)), (1,), (1, 2, 3, (4, 1))))
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (2, 2), (3, 4), (5, 1)])
+def test_phases_fill_the_output_once(kernel):
+    """Every output belongs to one phase at most; those that see some of the input belong to one."""
+    tried = 0
+    for size, parameters in itertools.product(((1, 2), (4, 3)), PARAMETERS):
+        x, weight = np.ones((1, 1, *size), np.float32), np.ones((1, 1, *kernel), np.float32)
+        try:
+            plan = plan_of(x, weight, *parameters)
+        except ShapeError:
+            continue
+        filled = np.zeros(plan.out_size, int)
+        for part in phase_parts(plan):
+            assert len(part.starts) == len(part.taps) == part.plan.out_channels
+            for row, column in part.starts:
+                places = filled[row :: plan.stride[0], column :: plan.stride[1]]
+                assert places.shape == part.plan.out_size
+                places += 1
+            assert x[:, :, part.rows, part.columns].shape[2:] == part.plan.in_size
+        seen = F.conv_transpose2d(x, weight, None, *parameters, backend="reference")[0, 0] > 0
+        assert filled.max() <= 1
+        assert (filled[seen] == 1).all()
+        tried += 1
+    assert tried > 50
+
+
+def test_a_kernel_as_large_as_the_stride_is_one_convolution():
+    """All phases side by side as channels: one convolution with a kernel of one pixel."""
+    plan = plan_of(normal(1, 8, 6, 7), normal(8, 4, 2, 2), 2, 0, 0, 1, 1)
+    (part,) = phase_parts(plan)
+    assert (part.plan.kernel, part.plan.out_channels, part.plan.padding) == ((1, 1), 16, ((0, 0), (0, 0)))
+    assert part.plan.flops == plan.flops
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", isa.names())
+def test_instruction_sets(name, dtype):
+    isa.use(name)
+    try:
+        for channels, stride, kernel in itertools.product((1, 16, 37), (1, 2, 3), (2, 3, 4)):
+            x, weight = normal(2, 5, 7, 9, dtype=dtype), normal(5, channels, kernel, kernel, dtype=dtype, seed=1)
+            wanted = F.conv_transpose2d(x, weight, stride=stride, padding=1, backend="reference")
+            assert_close(F.conv_transpose2d(x, weight, stride=stride, padding=1, backend="cpu"), wanted)
+    finally:
+        isa.use(None)
+
+
+def test_the_bits_do_not_depend_on_threads_or_the_batch():
+    x, weight = normal(3, 16, 20, 21), normal(16, 24, 4, 4)
+    results = set()
+    for count in (1, 2, 3, 5):
+        pyconv.set_num_threads(count)
+        result = F.conv_transpose2d(x, weight, stride=2, padding=1, backend="cpu")
+        results.add(result.tobytes())
+        assert bits(F.conv_transpose2d(x[1:2], weight, stride=2, padding=1, backend="cpu")) == bits(result[1:2])
+    pyconv.set_num_threads(2)
+    assert len(results) == 1
+
+
+def test_an_infinite_weight_is_seen_where_it_belongs():
+    x, weight = normal(1, 2, 4, 5), normal(2, 3, 3, 3)
+    weight[0, 1, 0, 0] = np.inf
+    for backend in ("cpu", "reference"):
+        result = F.conv_transpose2d(x, weight, stride=2, backend=backend)
+        wrong = ~np.isfinite(result[0])
+        assert wrong[1, 0:8:2, 0:10:2].all()
+        assert wrong.sum() == 4 * 5
+
+
+LAYERS = [
+    ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2, rng=0),
+    ConvTranspose2d(4, 6, (2, 3), bias=False, dilation=2, rng=0),
+    ConvTranspose1d(4, 6, 4, 2, 1, rng=0),
+    Conv1d(4, 6, 3, padding=1, rng=0),
+    Conv1d(4, 6, 3, padding=2, padding_mode="circular", bias=False, groups=2, rng=0),
+]
+
+
+def input_of(layer):
+    return normal(2, 4, 11) if isinstance(layer, Conv1d | ConvTranspose1d) else normal(2, 4, 7, 8)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+def test_layers(layer):
+    """Batch or none, out=, copies, state dicts, calls that come again; explained as they run."""
+    layer, x = copy.deepcopy(layer), input_of(layer)
+    wanted = layer(x)
+    assert bits(warm(layer, x)) == bits(wanted)
+    assert bits(warm(layer, x[0])) == bits(wanted[0])
+    assert layer(x[0]).shape == wanted.shape[1:]
+    for source, result in ((x, wanted), (x[0], wanted[0])):
+        out = np.full_like(result, 7)
+        assert warm(layer, source, out=out) is out
+        assert bits(out) == bits(result)
+    other = type(layer)(*_arguments(layer), rng=1)
+    assert bits(other(x)) != bits(wanted)
+    other.load_state_dict(layer.state_dict())
+    assert bits(other(x)) == bits(wanted)
+    assert bits(pickle.loads(pickle.dumps(layer))(x)) == bits(wanted)
+    assert layer.weight.ndim == x.ndim
+    with pytest.raises(ValueError, match="read-only"):
+        layer.weight[...] = 0
+    layer.weight = layer.weight * np.float32(2)
+    assert bits(layer(x)) != bits(wanted)
+    found = pyconv.report.explanation(pyconv.Sequential(layer, pyconv.ReLU()), x, measure=False)
+    assert found.steps[1].plan.out_shape == wanted.shape
+    assert found.steps[0].backend == "cpu"
+
+
+def _arguments(layer):
+    parts = [layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding]
+    if layer._transposed:
+        return [*parts, layer.output_padding, layer.groups, layer.bias is not None, layer.dilation]
+    return [*parts, layer.dilation, layer.groups, layer.bias is not None, layer.padding_mode]
+
+
+def test_output_size():
+    layer = ConvTranspose2d(3, 4, 3, stride=2, padding=1, rng=0)
+    x = normal(2, 3, 5, 6)
+    for size in ((9, 11), (10, 11), (9, 12), [10, 12], (2, 4, 10, 12)):
+        result = layer(x, output_size=size)
+        assert result.shape == (2, 4, *size[-2:])
+        more = (size[-2] - 9, size[-1] - 11)
+        wanted = F.conv_transpose2d(x, layer.weight, layer.bias, 2, 1, more)
+        assert bits(result) == bits(wanted)
+    out = np.empty((4, 10, 12), np.float32)
+    assert layer(x[0], (10, 12), out=out) is out
+    words = ["ConvTranspose2d(3, 4", "output_size asks for a height of 11, but an input of 5 gives 9 to 10"]
+    refused(ShapeError, words, layer, x, (11, 12))
+    refused(ShapeError, ["output_size must be (height, width)"], layer, x, 10)
+
+
+def test_lines_are_images():
+    x, weight, bias = normal(2, 4, 20), normal(6, 2, 3), normal(6)
+    wanted = F.conv2d(x[:, :, None], weight[:, :, None], bias, (1, 2), ((0, 0), (1, 2)), 1, 2)[:, :, 0]
+    assert bits(F.conv1d(x, weight, bias, 2, ((1, 2),), 1, 2)) == bits(wanted)
+    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    assert F.conv1d.plan_call(  # no copy, and known for what it is
+        input=last, weight=weight, bias=None, out=None, algorithm="auto", precision=None, stride=1, padding=0,
+        dilation=1, groups=2,
+    ).plan.layout == "nhwc"  # fmt: skip
+
+
+X, W, L, WL = normal(1, 4, 5, 6), normal(4, 3, 3, 3), normal(1, 4, 9), normal(6, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        ({"stride": 0}, ShapeError, ["stride must be at least 1"]),
+        ({"padding": -1}, ShapeError, ["padding must be at least 0"]),
+        ({"padding": "same"}, ShapeError, ["padding='same' is for convolutions"]),
+        ({"padding": 9}, ShapeError, ["no output is left along the height", "(5 - 1) * 1", "- 9 - 9 = -11"]),
+        ({"output_padding": 1}, ShapeError, ["output_padding must be smaller than the stride or the dilation: got 1"]),
+        ({"output_padding": -1}, ShapeError, ["output_padding must be at least 0"]),
+        ({"groups": 3}, ShapeError, ["groups must divide the input channels: 4 % 3 = 1"]),
+        ({"dilation": 1.5}, ArgumentError, ["dilation must be an integer"]),
+        ({"weight": normal(3, 4, 3, 3)}, ShapeError, ["has 4 channels", "takes 3", "weight 4 in its first dimension"]),
+        (
+            {"weight": normal(4, 3, 3)},
+            ShapeError,
+            ["weight must have 4 dimensions (in_channels, out_channels / groups"],
+        ),
+        ({"weight": W.astype("float64")}, DTypeError, ["input is float32 but weight is float64"]),
+        ({"bias": normal(4)}, ShapeError, ["bias must have shape (out_channels,) = (3,), got (4,)"]),
+        ({"input": normal(5, 6)}, ShapeError, ["input must be (N, C, H, W) or (C, H, W)"]),
+        ({"input": normal(1, 4, 0, 6)}, ShapeError, ["input has no pixels"]),
+        ({"out": normal(1, 3, 7, 7)}, OutputError, ["out has shape (1, 3, 7, 7), the result has (1, 3, 7, 8)"]),
+        ({"algorithm": "winograd", "stride": 2}, pyconv.errors.BackendError, ["made of convolutions", "(2x2)"]),
+    ],
+)
+def test_bad_transposed(change, kind, words):
+    refused(kind, ["conv_transpose2d: ", *words], F.conv_transpose2d, **{"input": X, "weight": W, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        ({"stride": (1, 1)}, ShapeError, ["stride must be an int or a sequence of one, got 2 values"]),
+        ({"stride": 0}, ShapeError, ["stride must be at least 1"]),
+        ({"padding": "full"}, ShapeError, ["padding must be an int, a sequence of one, ((left, right),)"]),
+        ({"padding": ((1, 2), (3, 4))}, ShapeError, ["padding must be an int or a sequence of one"]),
+        ({"padding": ((1, -2),)}, ShapeError, ["padding (left, right) must be at least 0, got -2"]),
+        ({"padding": None}, ArgumentError, ["padding must be an int"]),
+        ({"weight": normal(6, 4, 10)}, ShapeError, ["larger than the padded input along the length: input 9"]),
+        (
+            {"weight": normal(6, 4, 1, 3)},
+            ShapeError,
+            ["weight must have 3 dimensions", "kernel length", "(6, 4, 1, 3)"],
+        ),
+        ({"weight": normal(6, 5, 3)}, ShapeError, ["input of shape (1, 4, 9) has 4 channels", "(6, 5, 3)"]),
+        ({"input": normal(1, 4, 1, 9)}, ShapeError, ["input must be (N, C, L) or (C, L), got 4 dimensions"]),
+        ({"input": normal(1, 9, 4)}, ShapeError, ["channels-last (N, L, C)", "np.moveaxis(x, -1, -2)"]),
+        ({"input": [1, 2]}, ArgumentError, ["input must be a NumPy or CuPy array, got list"]),
+        ({"out": normal(6, 7)}, OutputError, ["out has 2 dimensions, the result has 3"]),
+        ({"out": [1.0]}, ArgumentError, ["out must be a numpy array"]),
+    ],
+)
+def test_bad_lines(change, kind, words):
+    refused(kind, ["conv1d: ", *words], F.conv1d, **{"input": L, "weight": WL, **change})
+
+
+def test_bad_layers():
+    refused(ShapeError, ["ConvTranspose2d: groups must divide out_channels: 3 % 2"], ConvTranspose2d, 4, 3, 3, groups=2)
+    words = ["ConvTranspose2d: padding_mode must be 'zeros', got 'reflect'"]
+    refused(ShapeError, words, ConvTranspose2d, 4, 3, 3, padding_mode="reflect")
+    refused(ShapeError, ["ConvTranspose2d: output_padding must be smaller"], ConvTranspose2d, 4, 3, 3, 2, 0, 2)
+    refused(ShapeError, ["Conv1d: kernel_size must be an int or a sequence of one"], Conv1d, 4, 3, (3, 3))
+    refused(ShapeError, ["Conv1d: padding='same' needs stride 1"], Conv1d, 4, 3, 3, 2, "same")
+    refused(ShapeError, ["Conv1d(4, 3", "conv1d: ", "got 4 dimensions"], Conv1d(4, 3, 3), X)
+    refused(ShapeError, ["ConvTranspose1d(4, 3", "conv_transpose1d: "], ConvTranspose1d(4, 3, 3), normal(1, 5, 9))
+    layer = Conv1d(4, 3, 3, padding=1)
+    assert (layer.kernel_size, layer.stride, layer.padding, layer.dilation) == ((3,), (1,), (1,), (1,))
+    with pytest.raises(AttributeError, match="stride cannot be changed"):
+        layer.stride = 2
+    refused(
+        ShapeError, ["weight must have shape (3, 4, 3), got (3, 4, 1, 3)"], setattr, layer, "weight", normal(3, 4, 1, 3)
+    )
+    assert Conv2d(1, 1, 1).padding == (0, 0)
