@@ -124,7 +124,7 @@ def _by_powers(plan: PoolPlan) -> bool:
     return plan.norm not in (0.0, 1.0, 2.0)
 
 
-def prepare(plan: PoolPlan | UnpoolPlan, indices: Any, bias: Any = None) -> Any:
+def prepare(plan: PoolPlan | UnpoolPlan, indices: Any) -> Any:
     """The indices of an unpooling in native order and contiguous; nothing for the rest."""
     return np.ascontiguousarray(indices, dtype=np.int64) if isinstance(plan, UnpoolPlan) else None
 
