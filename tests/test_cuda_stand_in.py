@@ -26,6 +26,8 @@ from pyconv.backends.cuda import (
     elementwise,
     kernel,
     pool,
+    sum_pool,
+    unpool,
     weights,
 )
 from pyconv.backends.cuda.configurations import configurations
@@ -77,7 +79,7 @@ def test_the_cases_meet_every_kernel():
     for name, macro in (("conv_depthwise", "KERNEL"), ("max_pool", "KERNEL"), ("max_pool", "INDICES")):
         values = {dict(each.defines)[macro] for each in configurations() if each.name == name}
         assert {dict(each.defines)[macro] for each in used if each.name == name} == values
-    for name in ("elementwise", "channels", "softmax", "glu"):
+    for name in ("elementwise", "channels", "softmax", "glu", "max_unpool"):
         assert {each for each in used if each.name == name} == {each for each in configurations() if each.name == name}
 
 
@@ -263,7 +265,7 @@ def test_a_kernel_that_does_not_compile(monkeypatch, tmp_path):
 
 def test_structs_are_those_of_the_kernels():
     """Field by field in the order of the sources; their sizes are asserted by the sources themselves."""
-    modules = (conv.gemm, conv.pointwise, conv.depthwise, pool, elementwise, channels, weights)
+    modules = (conv.gemm, conv.pointwise, conv.depthwise, pool, sum_pool, unpool, elementwise, channels, weights)
     structs = [(next(iter(module.kernels())).name, module._ARGUMENTS) for module in modules]
     for name, struct in (*structs, ("softmax", axis._SOFTMAX), ("glu", axis._GLU)):
         text = (kernel.KERNELS / f"{name}.cu").read_text()

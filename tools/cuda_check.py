@@ -45,6 +45,8 @@ LIMITS = {
     "conv_pointwise in float64": Limit(255, 24 * 1024),
     "conv_depthwise": Limit(96, 0, spills=32),  # in a few variants ptxas gives up some bytes for more threads
     "max_pool": Limit(64, 0),
+    "sum_pool": Limit(64, 2 * 1024, spills=32),  # for the call of pow in double
+    "max_unpool": Limit(64, 0),
     "elementwise": Limit(64, 0),
     "channels": Limit(64, 0),
     "softmax": Limit(64, 6 * 1024),

@@ -44,6 +44,14 @@ static inline unsigned __umulhi(unsigned a, unsigned b)
     return (unsigned)(((unsigned long long)a * b) >> 32);
 }
 
+static inline int atomicMax(int *place, int value)  // one thread runs at a time
+{
+    int before = *place;
+    if (value > before)
+        *place = value;
+    return before;
+}
+
 template <class To, class From> static inline To same_bits(From value)
 {
     static_assert(sizeof(To) == sizeof(From), "");

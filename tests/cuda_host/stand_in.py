@@ -158,6 +158,11 @@ class StandIn:
             host.view(np.uint8).fill(0xFF) if host.ndim else host.reshape(1).view(np.uint8).fill(0xFF)
         return Array(host, self._current)
 
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        made = self.empty(shape, dtype)
+        made.host.fill(0)
+        return made
+
     def _like(self, order: np.ndarray, values: np.ndarray) -> Array:
         axes = sorted(range(order.ndim), key=lambda axis: (-abs(order.strides[axis]), axis))
         dense = self.empty(tuple(order.shape[axis] for axis in axes), order.dtype).host

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import DeviceError
-from ...plan import HALF_DTYPES, AxisPlan, ConvPlan, ElementwisePlan, Plan, PoolPlan
-from . import axis, channels, conv, elementwise, pool
+from ...plan import ACTIVATIONS, AXIS_OPS, HALF_DTYPES, ConvPlan, FusedPlan, Plan
+from . import axis, channels, conv, elementwise, pool, sum_pool, unpool
+from .activation import NONE, Epilogue
 from .known import KnownCalls
 
 __all__ = ["CudaBackend", "unusable"]
@@ -27,20 +28,24 @@ def unusable() -> str | None:
     return reason()
 
 
-def _elementwise(plan: ElementwisePlan) -> ModuleType:
-    return channels if plan.op in channels.FUNCTIONS else elementwise
+_MODULES: dict[str, ModuleType] = {
+    "conv2d": conv,
+    **dict.fromkeys(pool.OPERATIONS, pool),
+    **dict.fromkeys(sum_pool.OPERATIONS, sum_pool),
+    "max_unpool2d": unpool,
+    **dict.fromkeys(ACTIVATIONS, elementwise),
+    **dict.fromkeys(channels.FUNCTIONS, channels),
+    **dict.fromkeys(AXIS_OPS, axis),
+}
+"""What runs each operation, with ``implementations(plan)`` and ``run(room, plan, x, prepared, out)``."""
 
 
 def _compute(room: Any, plan: Plan, x: Any, prepared: Any, out: Any = None) -> Any:
     """Run a plan on ``x``, which lies on the current device."""
-    if isinstance(plan, ConvPlan):
-        return conv.run(room, plan, x, prepared, out)
-    if isinstance(plan, PoolPlan):
-        return pool.run(room, plan, x, out)
-    if isinstance(plan, AxisPlan):
-        return axis.run(room, plan, x, out)
-    assert isinstance(plan, ElementwisePlan)  # supports() refuses the others
-    return _elementwise(plan).run(room, plan, x, prepared, out)
+    if isinstance(plan, FusedPlan):
+        after = NONE if plan.activation is None else Epilogue(plan.activation.op, plan.activation.parameters)
+        return conv.run(room, plan.conv, x, prepared, out, after)
+    return _MODULES[plan.op].run(room, plan, x, prepared, out)
 
 
 class CudaBackend:
@@ -65,15 +70,21 @@ class CudaBackend:
 
     def implementations(self, plan: Plan) -> list[tuple[str, str | None]]:
         """(name, None or the reason for refusing), in the order in which they are tried."""
-        if isinstance(plan, ConvPlan):
-            return conv.implementations(plan)
-        if isinstance(plan, PoolPlan):
-            return pool.implementations(plan)
-        if isinstance(plan, ElementwisePlan):
-            return _elementwise(plan).implementations(plan)
-        if isinstance(plan, AxisPlan):
-            return axis.implementations(plan)
-        return [("none", f"there is no CUDA kernel for {plan.op}")]
+        if isinstance(plan, FusedPlan):
+            return self.implementations(plan.conv)
+        if plan.op not in _MODULES:
+            return [("none", f"there is no CUDA kernel for {plan.op}")]
+        return _MODULES[plan.op].implementations(plan)
+
+    def fuses(self, plan: FusedPlan) -> str | None:
+        """None if the plan's parts can be run as one, else the reason why not."""
+        if plan.pool is not None:
+            return "its convolutions do not pool"
+        if plan.has_residual:
+            return "its convolutions add no residual"
+        if plan.activation is not None and _MODULES.get(plan.activation.op) is not elementwise:
+            return f"its convolutions cannot apply {plan.activation.op}"
+        return self.supports(plan.conv)
 
     def supports(self, plan: Plan) -> str | None:
         """None if an implementation takes the plan, else every one's reason."""
@@ -93,11 +104,13 @@ class CudaBackend:
     def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
         """Packed weights, or numbers for each channel: on the weight's device or, from NumPy, the current one."""
         self._room.check_process()
+        if isinstance(plan, FusedPlan):
+            plan = plan.conv
         if isinstance(plan, ConvPlan):
             return conv.prepare(self._room, plan, weight, bias)
-        if isinstance(plan, ElementwisePlan) and plan.op in channels.FUNCTIONS:
+        if plan.op in channels.FUNCTIONS:
             return channels.prepare(self._room, plan, weight, bias)
-        return None
+        return weight  # the indices of an unpooling
 
     def run(self, plan: Plan, x: Any, prepared: Any = None, out: Any = None) -> Any:
         """Run the plan on ``x``: a CuPy array on the current stream of its device, or a NumPy array and back."""

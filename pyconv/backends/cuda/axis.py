@@ -79,7 +79,7 @@ def _glu(dtype: str) -> Kernel:
     return Kernel.of("glu", dtype, _GLU)
 
 
-def run(room: Any, plan: AxisPlan, x: Any, out: Any) -> Any:
+def run(room: Any, plan: AxisPlan, x: Any, prepared: Any, out: Any) -> Any:
     """Run the plan on ``x``, which lies on the current device. The result's axes lie in memory as those of ``x``."""
     x = room.readable(x)
     order = in_memory_order(x)
@@ -106,7 +106,7 @@ def run(room: Any, plan: AxisPlan, x: Any, out: Any) -> Any:
     room.launch(_launch(plan.op, plan.dtype, lines), packed)
     if given is not None and target is given:
         return out
-    result = target.transpose(tuple(np.argsort(order)))
+    result = target if order == tuple(range(x.ndim)) else target.transpose(tuple(np.argsort(order)))
     if out is None:
         return result
     room.assign(out, result)

@@ -106,6 +106,10 @@ class CupyRoom:
         """New memory from CuPy's pool, in C order."""
         return self._cupy.empty(shape, dtype)
 
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+        """The same, filled with zeros."""
+        return self._cupy.zeros(shape, dtype)
+
     def empty_like(self, array: Any) -> Any:
         """New memory in the order of axes of ``array``, which is dense."""
         return self._cupy.empty_like(array)

@@ -1,4 +1,4 @@
-"""Pooling: a thread an output."""
+"""Max pooling, adaptive or not: a thread an output."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from ...plan import PoolPlan
 from .kernel import DTYPES, INDEX_TYPES, Kernel, Launch, struct
 from .plans import fitting_index, strides_of
 
-__all__ = ["implementations", "kernels", "launch", "run"]
+__all__ = ["OPERATIONS", "implementations", "kernels", "launch", "run"]
 
 _ARGUMENTS = struct(
     x="u8", out="u8", indices="u8", x_strides=("i8", 4), work="i8",
     channels="i4", in_size=("i4", 2), out_size=("i4", 2), kernel=("i4", 2), stride=("i4", 2), dilation=("i4", 2),
-    start=("i4", 2),
+    start=("i4", 2), adaptive="i4",
 )  # fmt: skip
 _THREADS = 256
 
 SIZES = (2, 3)
 """Heights and widths of windows with a kernel of their own."""
 
-OPERATIONS = {"max_pool2d": "max_pool"}
-"""The kernel of each operation."""
+OPERATIONS = ("max_pool2d", "adaptive_max_pool2d")
 
 
 def _work(plan: PoolPlan) -> int:
@@ -36,13 +35,11 @@ def _work(plan: PoolPlan) -> int:
 def _window(plan: PoolPlan) -> int:
     """The KERNEL that it is compiled with; 0 for any."""
     height, width = plan.kernel
-    return height if height == width and height in SIZES else 0
+    return height if height == width and height in SIZES and not plan.adaptive else 0
 
 
 def implementations(plan: PoolPlan) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing) of every implementation, in the order in which they are tried."""
-    if plan.op not in OPERATIONS:
-        return [("windows", f"there is no CUDA kernel for {plan.op}")]
     size = _window(plan)
     return [(f"windows_{size}x{size}" if size else "windows_any", launch(plan).refusal)]
 
@@ -50,21 +47,21 @@ def implementations(plan: PoolPlan) -> list[tuple[str, str | None]]:
 @lru_cache(maxsize=1024)
 def launch(plan: PoolPlan) -> Launch:
     """Kernel, grid and block."""
-    kernel = _kernel(plan.op, plan.dtype, _window(plan), plan.return_indices, fitting_index(plan))
+    kernel = _kernel(plan.dtype, _window(plan), plan.return_indices, fitting_index(plan))
     return Launch(kernel, -(-_work(plan) // _THREADS), _THREADS)
 
 
 def kernels() -> Iterator[Kernel]:
     """Every kernel that a plan may ask for."""
-    for op, dtype, size, indices, index in product(OPERATIONS, DTYPES[:2], (0, *SIZES), (False, True), INDEX_TYPES):
-        yield _kernel(op, dtype, size, indices, index)
+    for dtype, size, indices, index in product(DTYPES[:2], (0, *SIZES), (False, True), INDEX_TYPES):
+        yield _kernel(dtype, size, indices, index)
 
 
-def _kernel(op: str, dtype: str, size: int, indices: bool, index: str) -> Kernel:
-    return Kernel.of(OPERATIONS[op], dtype, _ARGUMENTS, INDEX=index, KERNEL=size, INDICES=int(indices))
+def _kernel(dtype: str, size: int, indices: bool, index: str) -> Kernel:
+    return Kernel.of("max_pool", dtype, _ARGUMENTS, INDEX=index, KERNEL=size, INDICES=int(indices))
 
 
-def run(room: Any, plan: PoolPlan, x: Any, out: Any) -> Any:
+def run(room: Any, plan: PoolPlan, x: Any, prepared: Any, out: Any) -> Any:
     """Pool ``x``, which lies on the current device; (values, indices) if the plan asks for indices."""
     x = room.readable(x)
     result = out if room.writable(out) else room.empty(plan.out_shape, x.dtype)
@@ -76,6 +73,7 @@ def run(room: Any, plan: PoolPlan, x: Any, out: Any) -> Any:
     packed["in_size"], packed["out_size"] = plan.in_size, plan.out_size
     packed["kernel"], packed["stride"], packed["dilation"] = plan.kernel, plan.stride, plan.dilation
     packed["start"] = plan.padding[0][0], plan.padding[1][0]
+    packed["adaptive"] = plan.adaptive
     room.launch(launch(plan), packed)
     if out is not None and result is not out:
         room.assign(out, result)

@@ -28,6 +28,7 @@ struct Arguments {
     int stride_height, stride_width;
     int dilation_height, dilation_width;
     int top, left;
+    int adaptive;  // windows differ in size; for KERNEL=0
 };
 static_assert(sizeof(Arguments) == ARGUMENTS_BYTES, "the struct in Python is another one");
 
@@ -66,7 +67,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) max_pool(const Arguments a
 #if KERNEL
     const int height = KERNEL, width = KERNEL;
 #else
-    const int height = a.kernel_height, width = a.kernel_width;
+    int height = a.kernel_height, width = a.kernel_width;
+    if (a.adaptive) {
+        top = (long long)row * a.in_height / a.out_height;
+        left = (long long)column * a.in_width / a.out_width;
+        height = (int)(((row + 1LL) * a.in_height + a.out_height - 1) / a.out_height - top);
+        width = (int)(((column + 1LL) * a.in_width + a.out_width - 1) / a.out_width - left);
+    }
 #endif
 #if KERNEL
 #pragma unroll
