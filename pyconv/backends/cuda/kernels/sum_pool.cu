@@ -56,11 +56,11 @@ struct Window {
     }
 };
 
-static __device__ __forceinline__ total term(const Arguments &a, element value)
+static __device__ __forceinline__ total term([[maybe_unused]] double norm, element value)
 {
 #if NORM
     double wide = widen(value);
-    return a.norm == 2 ? wide * wide : pow(wide, a.norm);
+    return norm == 2 ? wide * wide : pow(wide, norm);
 #else
     return widen(value);
 #endif
@@ -69,7 +69,6 @@ static __device__ __forceinline__ total term(const Arguments &a, element value)
 extern "C" __global__ void __launch_bounds__(THREADS) sum_pool(const Arguments a)
 {
     INDEX work = (INDEX)blockIdx.x * OUTPUTS + threadIdx.x / ALONG;
-    int along = threadIdx.x % ALONG;
     bool wanted = work < a.work;
     INDEX rows = wanted ? work / a.out_width : 0;
     int column = wanted ? (int)(work - rows * a.out_width) : 0;
@@ -87,12 +86,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) sum_pool(const Arguments a
         return;
     for (int i = 0; i < down.size; i++)
         for (int j = 0; j < across.size; j++)
-            sum += term(a, from[i * (INDEX)a.x_row + j * (INDEX)a.x_column]);
+            sum += term(a.norm, from[i * (INDEX)a.x_row + j * (INDEX)a.x_column]);
 #else
+    int along = threadIdx.x % ALONG;
     int i = along / across.size, j = along - i * across.size;  // the next one is ALONG further on
     int step_rows = ALONG / across.size, step_columns = ALONG - step_rows * across.size;
     while (i < down.size) {
-        sum += term(a, from[i * (INDEX)a.x_row + j * (INDEX)a.x_column]);
+        sum += term(a.norm, from[i * (INDEX)a.x_row + j * (INDEX)a.x_column]);
         i += step_rows;
         j += step_columns;
         if (j >= across.size) {
