@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DeviceError
-from ...plan import ACTIVATIONS, AXIS_OPS, HALF_DTYPES, ConvPlan, FusedPlan, Plan
+from ...plan import ACTIVATIONS, AXIS_OPS, HALF_DTYPES, ConvPlan, ElementwisePlan, FusedPlan, Plan
 from . import axis, channels, conv, elementwise, pool, sum_pool, unpool
 from .activation import NONE, Epilogue
 from .known import KnownCalls
@@ -108,7 +108,7 @@ class CudaBackend:
             plan = plan.conv
         if isinstance(plan, ConvPlan):
             return conv.prepare(self._room, plan, weight, bias)
-        if plan.op in channels.FUNCTIONS:
+        if isinstance(plan, ElementwisePlan) and plan.op in channels.FUNCTIONS:
             return channels.prepare(self._room, plan, weight, bias)
         return weight  # the indices of an unpooling
 
