@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,7 +69,34 @@ def test_layers_keep_their_weights_on_the_device(place):
         place.room.launched.clear()
     np.testing.assert_array_equal(place.host(stack(place.array(X))), first)
     if place.name == "stand-in":
-        assert place.room.launched == ["conv_gemm", "elementwise", "max_pool"]  # and no packing
+        assert place.room.launched == ["conv_gemm", "max_pool"]  # and no packing
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_padding_modes(place, monkeypatch, mode):
+    """A border of the image's own pixels, by the array module's own pad; on the stand-in that is NumPy's."""
+    if place.name == "stand-in":
+        pad = lambda x, width, mode: place.array(np.pad(x.host, width, mode=mode))  # noqa: E731
+        monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(pad=pad))
+    layer = pyconv.Conv2d(5, 6, 3, padding=((2, 1), (0, 2)), padding_mode=mode, rng=0)
+    got = place.host(layer(place.array(X)))
+    with pyconv.use_backend("reference"):
+        np.testing.assert_allclose(got, layer(X), rtol=1e-4, atol=1e-5)
+
+
+def test_a_group_is_one_launch_less(place):
+    """The activation is applied by the convolution, to the same bits as by itself; what it cannot do runs apart."""
+    conv = pyconv.Conv2d(5, 6, 3, padding=1, rng=0)
+    for activation in (pyconv.GELU(), pyconv.LeakyReLU(0.3), pyconv.Softplus(2.0), pyconv.PReLU()):
+        x = place.array(X)
+        apart = place.host(activation(conv(x)))
+        np.testing.assert_array_equal(place.host(pyconv.Sequential(conv, activation)(x)), apart)
+        if place.name == "stand-in":
+            stack = pyconv.Sequential(conv, activation)
+            stack(x)
+            place.room.launched.clear()
+            stack(x)
+            assert place.room.launched == ["conv_gemm", "channels"][: 1 + isinstance(activation, pyconv.PReLU)]
 
 
 def test_every_channel_count(place):

@@ -44,7 +44,10 @@ def _compute(room: Any, plan: Plan, x: Any, prepared: Any, out: Any = None) -> A
     """Run a plan on ``x``, which lies on the current device."""
     if isinstance(plan, FusedPlan):
         after = NONE if plan.activation is None else Epilogue(plan.activation.op, plan.activation.parameters)
-        return conv.run(room, plan.conv, x, prepared, out, after)
+        if plan.pool is None:
+            return conv.run(room, plan.conv, x, prepared, out, after)
+        between = conv.run(room, plan.conv, x, prepared, None, after)
+        return _MODULES[plan.pool.op].run(room, plan.pool, between, None, out)
     return _MODULES[plan.op].run(room, plan, x, prepared, out)
 
 
@@ -78,13 +81,11 @@ class CudaBackend:
 
     def fuses(self, plan: FusedPlan) -> str | None:
         """None if the plan's parts can be run as one, else the reason why not."""
-        if plan.pool is not None:
-            return "its convolutions do not pool"
         if plan.has_residual:
             return "its convolutions add no residual"
         if plan.activation is not None and _MODULES.get(plan.activation.op) is not elementwise:
             return f"its convolutions cannot apply {plan.activation.op}"
-        return self.supports(plan.conv)
+        return self.supports(plan.conv) or (None if plan.pool is None else self.supports(plan.pool))
 
     def supports(self, plan: Plan) -> str | None:
         """None if an implementation takes the plan, else every one's reason."""
