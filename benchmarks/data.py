@@ -109,10 +109,11 @@ def _band(layer: Layer, channels: list[int], top: int, bottom: int, data: Tensor
     above, below = max(-first, 0), max(last - layer.shape[2], 0)
     padding = ((above, below), (side, side))
     if layer.op != "conv2d":
-        x = data.x[:, channels, rows]
         if layer.op == "max_pool2d":
+            x = data.x[:, channels, rows]
             return F.max_pool2d(x, layer.kernel, layer.stride, padding, backend="reference")
-        return getattr(F, layer.op)(x, backend="reference")
+        # softmax needs all channels
+        return getattr(F, layer.op)(data.x[:, :, rows], backend="reference", **dict(layer.options))[:, channels]
     x, weight, bias = _needed(layer, channels, data)
     groups = 1 if layer.groups == 1 else len(channels)
     return F.conv2d(x[:, :, rows], weight, bias, layer.stride, padding, dilation, groups, backend="reference")

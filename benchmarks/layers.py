@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 __all__ = ["BY_NAME", "LISTS", "Layer", "select"]
 
@@ -31,6 +32,8 @@ class Layer:
     layout: str = "nchw"
     count: int = 1
     headline: bool = False
+    options: tuple[tuple[str, Any], ...] = ()
+    """What else the function is called with, by name: softmax's ``dim``, gelu's ``approximate`` …"""
 
     @property
     def name(self) -> str:
@@ -43,7 +46,7 @@ class Layer:
 
     def _what(self, channels: int) -> str:
         if self.op not in ("conv2d", "max_pool2d"):
-            return f"{self.op} {channels}"
+            return " ".join([self.op, *(f"{name}={value}" for name, value in self.options), f"{channels}"])
         depthwise = self.groups > 1 and self.groups == channels == self.out_channels
         window = [f"{self.kernel[0]}x{self.kernel[1]}"]
         window += [f"s{self.stride}"] if self.stride > 1 else []
@@ -125,8 +128,8 @@ def pool(
     )
 
 
-def activation(op: str, channels: int, size: int, count: int = 1, headline: bool = False) -> Layer:
-    return Layer(op=op, shape=(1, channels, size, size), count=count, headline=headline)
+def activation(op: str, channels: int, size: int, count: int = 1, headline: bool = False, **options: object) -> Layer:
+    return Layer(op=op, shape=(1, channels, size, size), count=count, headline=headline, options=tuple(options.items()))
 
 
 def image_filter(channels: int, out_channels: int, kernel: int, height: int, width: int, **more: object) -> Layer:
@@ -345,6 +348,20 @@ CHANNELS_LAST = [
     )
 ]
 
+# Every elementwise activation with its defaults, and the softmax family along channels and along the last axis.
+ACTIVATIONS = [
+    activation(op, channels, size, **options)
+    for channels, size in ((64, 112), (16, 24))
+    for op, options in (
+        *((op, {}) for op in ("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu")),
+        ("gelu", {"approximate": "tanh"}),
+        *((op, {}) for op in ("silu", "mish", "sigmoid", "logsigmoid", "tanh", "tanhshrink", "hardtanh")),
+        *((op, {}) for op in ("hardsigmoid", "hardswish", "hardshrink", "softshrink", "softplus", "softsign")),
+        ("threshold", {"threshold": 0.5, "value": 0.0}),
+        *((op, {"dim": dim}) for op in ("softmax", "log_softmax") for dim in (1, -1)),
+    )
+]
+
 LISTS: dict[str, list[Layer]] = {
     "resnet50": RESNET50,
     "vgg16": VGG16,
@@ -358,10 +375,12 @@ LISTS: dict[str, list[Layer]] = {
     "unet": _unet(),
     "float64": FLOAT64,
     "channels-last": CHANNELS_LAST,
+    "activations": ACTIVATIONS,
 }
 
-BY_NAME = ("unet", "float64", "channels-last")
-"""Lists that are measured only when they are named: the first takes long, the others have torch as only peer."""
+BY_NAME = ("unet", "float64", "channels-last", "activations")
+"""Lists that are measured only when they are named: the first takes long, the next two have torch as only peer, the last
+is about a part of the library."""
 
 
 def select(lists: list[str], pattern: str | None = None, headline: bool = False) -> list[tuple[str, Layer]]:

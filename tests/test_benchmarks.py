@@ -39,6 +39,8 @@ def planned(layer: Layer):
         arguments["dilation"] = layer.dilation
     elif layer.op == "max_pool2d":
         arguments.update(kernel_size=layer.kernel, stride=layer.stride, padding=layer.padding)
+    else:
+        arguments.update(layer.options)
     call, _ = function_call(getattr(F, layer.op), (), arguments)
     return call.plan
 
@@ -120,6 +122,7 @@ def test_select_says_what_there_is():
         image_filter(1, 1, 5, 40, 30),
         pool(9, 3, 12, stride=2, padding=1),
         activation("tanh", 10, 5),
+        activation("softmax", 10, 5, dim=1),
     ],
     ids=lambda layer: layer.name,
 )
@@ -131,6 +134,7 @@ def test_expected_values_of_a_region_are_those_of_the_whole_layer(layer, monkeyp
         "conv2d": lambda: F.conv2d(x, weight, bias, *window, layer.groups, backend="reference"),
         "max_pool2d": lambda: F.max_pool2d(x, layer.kernel, layer.stride, layer.padding, backend="reference"),
         "tanh": lambda: np.tanh(x),
+        "softmax": lambda: F.softmax(x, 1, backend="reference"),
     }[layer.op]()
     part = data.region(layer)
     assert part.rows == [(0, 1), (layer.out_shape[2] - 1, layer.out_shape[2])]

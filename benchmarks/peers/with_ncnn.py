@@ -10,7 +10,7 @@ import numpy as np
 
 from ..data import tensors
 from ..layers import Layer
-from .base import Peer, Way
+from .base import Peer, Unsupported, Way
 
 __all__ = ["Ncnn"]
 
@@ -22,6 +22,24 @@ _REDUCED_PRECISION = (
     "use_bf16_storage",
 )
 _MAGIC = 7767517  # first line of the text format
+_ACTIVATIONS = {
+    "relu": "ReLU",
+    "leaky_relu": "ReLU 0=0.01",
+    "relu6": "Clip 0=0 1=6",
+    "hardtanh": "Clip 0=-1 1=1",
+    "sigmoid": "Sigmoid",
+    "tanh": "TanH",
+    "silu": "Swish",
+    "mish": "Mish",
+    "elu": "ELU 0=1",
+    "selu": "SELU",
+    "celu": "CELU 0=1",
+    "hardsigmoid": "HardSigmoid 0=0.16666667 1=0.5",
+    "hardswish": "HardSwish 0=0.16666667 1=0.5",
+    "softplus": "Softplus",
+    "softmax": "Softmax",
+}
+"""With parameters, which go by number."""
 
 
 class Ncnn(Peer):
@@ -71,4 +89,9 @@ def _line(layer: Layer) -> str:
         return f"ConvolutionDepthWise op 1 1 x y 0={layer.out_channels} {window} 7={layer.groups}"
     if layer.op == "max_pool2d":
         return f"Pooling op 1 1 x y 0=0 1={columns} 11={rows} 2={layer.stride} 3={side} 13={border} 5=1"
-    return {"relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "TanH"}[layer.op] + " op 1 1 x y"
+    if layer.op not in _ACTIVATIONS:
+        raise Unsupported("it has no such operation")
+    name, _, parameters = _ACTIVATIONS[layer.op].partition(" ")
+    if layer.op == "softmax":
+        parameters = f"0={dict(layer.options)['dim'] % 4 - 1} 1=1"  # its axes have no batch among them
+    return f"{name} op 1 1 x y {parameters}"

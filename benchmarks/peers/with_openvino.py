@@ -8,7 +8,7 @@ from openvino import opset13 as ops
 
 from ..data import tensors
 from ..layers import Layer
-from .base import Peer, Way
+from .base import Peer, Unsupported, Way
 
 __all__ = ["OpenVino"]
 
@@ -56,5 +56,27 @@ def _model(layer: Layer) -> openvino.Model:
         if data.bias is not None:
             node = ops.add(node, ops.constant(data.bias.reshape(1, -1, 1, 1)))
     else:
-        node = getattr(ops, layer.op)(x)
+        node = _activation(layer, x)
     return openvino.Model([node], [x], "layer")
+
+
+def _activation(layer: Layer, x: openvino.Node) -> openvino.Node:
+    options, same = dict(layer.options), ("relu", "sigmoid", "tanh", "mish", "softsign")
+    if layer.op in ("softmax", "log_softmax"):
+        return getattr(ops, layer.op)(x, options["dim"])
+    if layer.op == "gelu":
+        return ops.gelu(x, "tanh" if options else "erf")
+    if layer.op in ("relu6", "hardtanh"):
+        return ops.clamp(x, *((0.0, 6.0) if layer.op == "relu6" else (-1.0, 1.0)))
+    others = {
+        "silu": ops.swish,
+        "hardswish": ops.hswish,
+        "softplus": ops.softplus,
+        "elu": lambda x: ops.elu(x, 1.0),
+        "leaky_relu": lambda x: ops.prelu(x, ops.constant(np.float32([0.01]))),
+        "hardsigmoid": lambda x: ops.hard_sigmoid(x, ops.constant(np.float32(1 / 6)), ops.constant(np.float32(0.5))),
+        **{op: getattr(ops, op) for op in same},
+    }
+    if layer.op not in others:
+        raise Unsupported("it has no such operation")
+    return others[layer.op](x)

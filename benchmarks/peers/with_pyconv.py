@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import pyconv
+from pyconv.plan import ACTIVATIONS
 
 from ..data import tensors
 from ..layers import Layer
@@ -46,14 +47,14 @@ class Pyconv(Peer):
         elif layer.op == "max_pool2d":
             module = pyconv.MaxPool2d(layer.kernel, layer.stride, layer.padding)
         else:
-            module = getattr(pyconv, {"relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "Tanh"}[layer.op])()
+            module = _activation(layer)
         with contextlib.redirect_stdout(io.StringIO()):  # explain prints
             step = pyconv.explain(module, x).steps[0]
         self._implementation = f"{step.backend}:{step.implementation}"
         out = np.empty(layer.out_shape, layer.dtype)
-        function = partial(getattr(pyconv.functional, layer.op), x)
-        if layer.op in ("conv2d", "max_pool2d"):
-            function = partial(module, x)
+        function = partial(module, x)
+        if layer.op not in ("conv2d", "max_pool2d"):
+            function = partial(getattr(pyconv.functional, layer.op), x, **dict(layer.options))
         return [Way("new", function, np.asarray), Way("out=", partial(function, out=out), np.asarray)]
 
     def implementation(self) -> str:
@@ -61,3 +62,10 @@ class Pyconv(Peer):
 
     def describe(self) -> dict[str, Any]:
         return pyconv.show_config("dicts")
+
+
+def _activation(layer: Layer) -> pyconv.Module:
+    """The layer of an activation: of the table, or one of those that are written out."""
+    others = {"gelu": pyconv.GELU, "softmax": pyconv.Softmax, "log_softmax": pyconv.LogSoftmax}
+    make = others[layer.op] if layer.op in others else getattr(pyconv, ACTIVATIONS[layer.op].layer)
+    return make(**dict(layer.options))

@@ -19,6 +19,22 @@ def _array(result: torch.Tensor) -> Any:
     return result.contiguous().numpy()
 
 
+# Functions of torch.nn.functional have no out=; below them there are some that have.
+_INTO = {
+    "relu": partial(torch.clamp_min, min=0),
+    "relu6": partial(torch.clamp, min=0, max=6),
+    "hardtanh": partial(torch.clamp, min=-1, max=1),
+    "logsigmoid": torch.ops.aten.log_sigmoid.out,
+    "log_softmax": torch.ops.aten.log_softmax.int_out,
+    **{op: getattr(torch, op) for op in ("sigmoid", "tanh", "softmax")},
+    **{
+        op: getattr(torch.ops.aten, op).out
+        for op in ("leaky_relu", "elu", "gelu", "silu", "mish", "hardsigmoid", "hardswish", "hardshrink", "softshrink")
+    },
+    **{op: getattr(torch.ops.aten, op).out for op in ("softplus", "threshold")},
+}
+
+
 class Torch(Peer):
     """NCHW, the default."""
 
@@ -44,12 +60,11 @@ class Torch(Peer):
             return [Way("conv2d", call, _array)]
         if layer.op == "max_pool2d":
             return [Way("max_pool2d", partial(torch.max_pool2d, x, layer.kernel, layer.stride, layer.padding), _array)]
-        out = torch.empty_like(x)
-        into = partial(torch.clamp_min, x, 0) if layer.op == "relu" else partial(getattr(torch, layer.op), x)
-        return [
-            Way("new", partial(getattr(torch, layer.op), x), _array),
-            Way("out=", partial(into, out=out), _array),
-        ]
+        options, out = dict(layer.options), torch.empty_like(x)
+        ways = [Way("new", partial(getattr(torch.nn.functional, layer.op), x, **options), _array)]
+        if layer.op in _INTO:
+            ways.append(Way("out=", partial(_INTO[layer.op], x, **options, out=out), _array))
+        return ways
 
 
 class TorchChannelsLast(Torch):
