@@ -379,8 +379,8 @@ LISTS: dict[str, list[Layer]] = {
 }
 
 BY_NAME = ("unet", "float64", "channels-last", "activations")
-"""Lists that are measured only when they are named: the first takes long, the next two have torch as only peer, the last
-is about a part of the library."""
+"""Lists that are measured only when they are named: the first takes long, the next two have torch as only peer, and the
+last is about a part of the library."""
 
 
 def select(lists: list[str], pattern: str | None = None, headline: bool = False) -> list[tuple[str, Layer]]:
