@@ -111,7 +111,9 @@ def _part(plan: ConvPlan, first: int, end: int) -> tuple[ConvPlan, int]:
 
 
 def _even(count: int, most: int, step: int) -> int:
-    """``most`` or fewer, a multiple of ``step``, such that pieces of ``count`` are as long as each other."""
+    """``most`` or fewer, such that pieces of ``count`` are as long as each other; a multiple of ``step``, if several."""
+    if most >= count:
+        return count
     most = max(most // step, 1) * step
     return ceil_div(ceil_div(count, ceil_div(count, most)), step) * step
 
@@ -123,7 +125,7 @@ def cut(plan: FusedPlan, pieces: Pieces, count: int) -> Cut:
     row_bytes = one.out_channels * one.out_size[1] * (8 if is_double_plan(one) else 4)
     share = 1 if pieces.weights_stay else shares(images, pieces.blocks, count)
     rows = max(_ROOM // row_bytes, 1) if pieces.weights_stay else pieces.rows
-    rows = _even(height, min(rows, height), step)
+    rows = _even(height, rows, step)
     # Strips begin anew: rows that windows of two strips need are computed twice.
     each = 4 if pieces.weights_stay and window.span <= window.stride else 1
     strips = min(ceil_div(each * count, images * share), ceil_div(height, rows)) if count > 1 else 1
