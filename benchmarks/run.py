@@ -38,8 +38,12 @@ def measure(
     cpus: list[int],
     settings: Settings,
     say: Callable[[str], None],
+    numbers: Any = data,
 ) -> dict[str, Any]:
-    """Versions, ceilings and a row for each of ``layers``; ``targets`` are the peers' names and classes."""
+    """Versions, ceilings and a row for each of ``layers``; ``targets`` are the peers' names and classes.
+
+    ``numbers`` knows what is right: it has ``region``, ``expected``, ``error`` and ``TOLERANCE``.
+    """
     team: list[Worker] = []
     ceilings = Worker("ceilings", PEERS["ceilings"], threads, cpus)
     try:
@@ -49,7 +53,7 @@ def measure(
         for position, (listing, layer) in enumerate(layers):
             if settings is FULL and position and listing != layers[position - 1][0]:
                 limits.append(_ceilings(ceilings, say))
-            row = _row(team, listing, layer, settings)
+            row = _row(team, listing, layer, settings, numbers)
             rows.append(row)
             say(_progress(position, len(layers), row))
         limits.append(_ceilings(ceilings, say))
@@ -96,13 +100,13 @@ def _best(limits: list[dict[str, Any]]) -> dict[str, float | None]:
     return {key: max((found[key] for found in limits if key in found), default=None) for key in keys}
 
 
-def _row(team: list[Worker], listing: str, layer: Layer, settings: Settings) -> dict[str, Any]:
-    part = data.region(layer)
+def _row(team: list[Worker], listing: str, layer: Layer, settings: Settings, numbers: Any) -> dict[str, Any]:
+    part = numbers.region(layer)
     results = {worker.name: _ask(worker, "build", layer, part) for worker in team}
-    right = data.expected(layer, part)
+    right = numbers.expected(layer, part)
     for found in results.values():
         if found["status"] == "ok":
-            _check(right, found, data.TOLERANCE[layer.dtype])
+            _check(right, found, numbers.TOLERANCE[layer.dtype])
     turns = [worker for worker in team if results[worker.name]["status"] in ("ok", "wrong")]
     for turn in range(settings.rounds):
         first = turn % max(len(turns), 1)

@@ -1,0 +1,240 @@
+"""The libraries on whole stacks, each in the form in which it fuses layers itself; imported when they are chosen."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..stacks import Stack, images, weights
+from .base import Peer, Way
+
+__all__ = ["Ncnn", "OnnxRuntime", "OpenVino", "Pyconv", "PyconvLayers", "Torch", "TorchChannelsLast", "TorchCompiled"]
+
+
+def _stream(batches: list[Any], one: Callable[[Any], Any]) -> Callable[[], Any]:
+    """A call that runs all batches and gives the last result."""
+
+    def call() -> Any:
+        for batch in batches:
+            result = one(batch)
+        return result
+
+    return call
+
+
+class Pyconv(Peer):
+    fuse = True
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        import pyconv
+
+        self._pyconv = pyconv
+
+    def version(self) -> str:
+        return self._pyconv.__version__
+
+    def build(self, stack: Stack) -> list[Way]:
+        pyconv, layers = self._pyconv, []
+        for stage, (weight, bias) in zip(stack.stages, weights(stack), strict=True):
+            conv = pyconv.Conv2d(weight.shape[1], stage.out_channels, stage.kernel, padding=stage.padding, rng=0)
+            conv.weight, conv.bias = weight, bias
+            layers += [conv, pyconv.ReLU(), pyconv.MaxPool2d(2)]
+        net, batches = pyconv.Sequential(*layers, fuse=self.fuse), images(stack)
+        steps = pyconv.report.explanation(net, batches[0]).steps
+        self._implementation = " ".join(dict.fromkeys(str(step.implementation) for step in steps))
+        out = np.empty(stack.out_shape, np.float32)
+        return [
+            Way("new", _stream(batches, net), np.asarray),
+            Way("out=", _stream(batches, lambda x: net(x, out=out)), np.asarray),
+        ]
+
+    def implementation(self) -> str:
+        return self._implementation
+
+    def describe(self) -> dict[str, Any]:
+        return self._pyconv.show_config("dicts")
+
+
+class PyconvLayers(Pyconv):
+    """Separate calls, for what fusing saves."""
+
+    fuse = False
+
+    def build(self, stack: Stack) -> list[Way]:
+        (new, _) = super().build(stack)
+        return [new]
+
+
+class Torch(Peer):
+    channels_last = False
+    compiled = False
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        import torch
+
+        self._torch = torch
+        torch.set_num_threads(threads)
+
+    def version(self) -> str:
+        return self._torch.__version__
+
+    def context(self) -> contextlib.AbstractContextManager[Any]:
+        return self._torch.inference_mode()
+
+    def build(self, stack: Stack) -> list[Way]:
+        torch = self._torch
+        layers: list[Any] = []
+        for stage, (weight, bias) in zip(stack.stages, weights(stack), strict=True):
+            conv = torch.nn.Conv2d(weight.shape[1], stage.out_channels, stage.kernel, padding=stage.padding)
+            conv.weight = torch.nn.Parameter(torch.from_numpy(weight))
+            conv.bias = torch.nn.Parameter(torch.from_numpy(bias))
+            layers += [conv, torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
+        net = torch.nn.Sequential(*layers).eval()
+        batches = [torch.from_numpy(x) for x in images(stack)]
+        if self.channels_last:
+            net = net.to(memory_format=torch.channels_last)
+            batches = [x.contiguous(memory_format=torch.channels_last) for x in batches]
+        if self.compiled:
+            net = torch.compile(net)
+        return [Way("module", _stream(batches, net), lambda result: result.contiguous().numpy())]
+
+
+class TorchChannelsLast(Torch):
+    channels_last = True
+
+
+class TorchCompiled(Torch):
+    compiled = True
+
+
+def _onnx(stack: Stack) -> bytes:
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, constants, last = [], [], "x"
+    for place, (stage, parameters) in enumerate(zip(stack.stages, weights(stack), strict=True)):
+        names = [f"w{place}", f"b{place}"]
+        constants += [numpy_helper.from_array(array, name) for name, array in zip(names, parameters, strict=True)]
+        end = "y" if place == len(stack.stages) - 1 else f"p{place}"
+        kernel, pads = [stage.kernel] * 2, [stage.padding] * 4
+        nodes += [
+            helper.make_node("Conv", [last, *names], [f"c{place}"], kernel_shape=kernel, pads=pads),
+            helper.make_node("Relu", [f"c{place}"], [f"r{place}"]),
+            helper.make_node("MaxPool", [f"r{place}"], [end], kernel_shape=[2, 2], strides=[2, 2]),
+        ]
+        last = end
+    graph = helper.make_graph(
+        nodes,
+        "stack",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, stack.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, stack.out_shape)],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString()
+
+
+class OnnxRuntime(Peer):
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        import onnxruntime
+
+        self._library = onnxruntime
+
+    def version(self) -> str:
+        return self._library.__version__
+
+    def build(self, stack: Stack) -> list[Way]:
+        options = self._library.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
+        options.graph_optimization_level = self._library.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3
+        session = self._library.InferenceSession(_onnx(stack), options, providers=["CPUExecutionProvider"])
+        batches = images(stack)
+        out = self._library.OrtValue.ortvalue_from_shape_and_type(stack.out_shape, np.float32)
+        bound = []
+        for x in batches:
+            binding = session.io_binding()
+            binding.bind_cpu_input("x", x)
+            binding.bind_ortvalue_output("y", out)
+            bound.append(binding)
+        return [
+            Way("run", _stream(batches, lambda x: session.run(["y"], {"x": x})), lambda result: result[0]),
+            Way("io binding", _stream(bound, session.run_with_iobinding), lambda _: out.numpy()),
+        ]
+
+
+class OpenVino(Peer):
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        import openvino
+
+        self._library, self._core = openvino, openvino.Core()
+
+    def version(self) -> str:
+        return self._library.__version__.partition("-")[0]
+
+    def build(self, stack: Stack) -> list[Way]:
+        settings = {
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",  # its default is bfloat16 where the machine has it
+        }
+        model = self._core.read_model(_onnx(stack))
+        request = self._core.compile_model(model, "CPU", settings).create_infer_request()
+        batches = images(stack)
+
+        def one(x: np.ndarray) -> Any:
+            return request.infer({0: x}, share_inputs=True, share_outputs=True)
+
+        return [Way("infer", _stream(batches, one), lambda result: np.array(result[0]))]
+
+
+class Ncnn(Peer):
+    batches = False
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        import ncnn
+
+        self._library = ncnn
+
+    def version(self) -> str:
+        return self._library.__version__
+
+    def build(self, stack: Stack) -> list[Way]:
+        from .with_ncnn import _MAGIC, _REDUCED_PRECISION
+
+        net = self._library.Net()
+        net.opt.num_threads = self.threads
+        for option in _REDUCED_PRECISION:
+            if hasattr(net.opt, option):
+                setattr(net.opt, option, False)
+        lines, last, content = ["Input x 0 1 x"], "x", b""
+        for place, (stage, (weight, bias)) in enumerate(zip(stack.stages, weights(stack), strict=True)):
+            end = "y" if place == len(stack.stages) - 1 else f"p{place}"
+            size = f"1={stage.kernel} 4={stage.padding} 5=1 6={weight.size} 9=1"  # 9=1: relu
+            lines.append(f"Convolution c{place} 1 1 {last} c{place} 0={stage.out_channels} {size}")
+            lines.append(f"Pooling p{place} 1 1 c{place} {end} 0=0 1=2 2=2 5=1")
+            content += b"\0\0\0\0" + weight.tobytes() + bias.tobytes()
+            last = end
+        text = f"{_MAGIC}\n{len(lines)} {len(lines)}\n" + "\n".join(lines) + "\n"
+        with tempfile.NamedTemporaryFile(suffix=".bin") as file:
+            file.write(content)
+            file.flush()
+            if net.load_param_mem(text) != 0 or net.load_model(file.name) != 0:
+                raise RuntimeError(f"ncnn does not take the model {text!r}")
+
+        def one(x: Any) -> Any:
+            extractor = net.create_extractor()
+            extractor.input("x", x)
+            return extractor.extract("y")[1]
+
+        mats = [self._library.Mat(x[0]).clone() for x in images(stack)]
+        return [Way("extract", _stream(mats, one), lambda result: np.array(result)[None])]

@@ -1,0 +1,214 @@
+"""Stacks of (convolution, relu, max pooling) over streams of images, each library in its own fused form.
+
+``python -m benchmarks.stacks`` measures them as ``python -m benchmarks`` measures layers, and writes the same files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+from . import machine
+from .data import Expected, error
+from .results import read, write_bytes, write_json
+from .run import FULL, measure
+from .table import markdown
+
+__all__ = ["LISTS", "PEERS", "TOLERANCE", "Stack", "Stage", "error", "expected", "images", "main", "region", "weights"]
+
+TOLERANCE = {"float32": 5e-5}
+"""Largest error, of the largest output: rounding of several layers; bfloat16 errs by 1e-2."""
+
+
+class Stage(NamedTuple):
+    """A convolution of stride 1, a relu, and a pooling of 2x2."""
+
+    out_channels: int
+    kernel: int
+    padding: int
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Stages over a stream of ``count`` images, ``shape[0]`` at a time."""
+
+    title: str
+    shape: tuple[int, int, int, int]
+    stages: tuple[Stage, ...]
+    count: int = 1
+    saved_bytes: int = field(init=False)
+    """What a batch need not write to memory and read again if each stage is run as one."""
+
+    dtype = "float32"
+    layout = "nchw"
+
+    def __post_init__(self) -> None:
+        between = sum(prod(self.convolved(place)) for place in range(len(self.stages)))
+        object.__setattr__(self, "saved_bytes", 4 * 4 * between)  # relu and pooling each read what was written
+
+    @property
+    def name(self) -> str:
+        batch, channels, height, width = self.shape
+        return f"{self.title}, {channels}x{height}x{width}, batch {batch}"
+
+    @property
+    def batches(self) -> int:
+        return self.count // self.shape[0]
+
+    def input_shape(self, place: int) -> tuple[int, int, int, int]:
+        """Of the stage at ``place``."""
+        if place == 0:
+            return self.shape
+        batch, channels, height, width = self.convolved(place - 1)
+        return batch, channels, height // 2, width // 2
+
+    def convolved(self, place: int) -> tuple[int, int, int, int]:
+        """Of the convolution's output there."""
+        batch, _, height, width = self.input_shape(place)
+        stage = self.stages[place]
+        rest = 2 * stage.padding - stage.kernel + 1
+        return batch, stage.out_channels, height + rest, width + rest
+
+    @property
+    def out_shape(self) -> tuple[int, int, int, int]:
+        return self.input_shape(len(self.stages))
+
+    def weight_shape(self, place: int) -> tuple[int, int, int, int]:
+        stage = self.stages[place]
+        return stage.out_channels, self.input_shape(place)[1], stage.kernel, stage.kernel
+
+    @property
+    def flops(self) -> int:
+        """Of the whole stream, by the plain sums."""
+        sums = (prod(self.convolved(place)) * prod(self.weight_shape(place)[1:]) for place, _ in enumerate(self.stages))
+        return 2 * self.batches * sum(sums)
+
+    @property
+    def bytes(self) -> int:
+        """Of the stream's input and output and of the weights."""
+        numbers = sum(prod(self.weight_shape(place)) for place, _ in enumerate(self.stages))
+        return 4 * (numbers + self.batches * (prod(self.shape) + prod(self.out_shape)))
+
+
+def _vgg(batch: int, count: int) -> Stack:
+    channels = (64, 128, 256, 512, 512)
+    return Stack("VGG-like", (batch, 3, 224, 224), tuple(Stage(n, 3, 1) for n in channels), count)
+
+
+def _lenet(batch: int, count: int) -> Stack:
+    return Stack("LeNet-like", (batch, 1, 28, 28), (Stage(6, 5, 2), Stage(16, 5, 0)), count)
+
+
+def _group(channels: int, out_channels: int, size: int) -> Stack:
+    title = f"conv 3x3 {channels}->{out_channels}, relu, pool 2x2"
+    return Stack(title, (1, channels, size, size), (Stage(out_channels, 3, 1),))
+
+
+LISTS = {
+    "streams": [_lenet(1, 1000), _lenet(32, 992), _vgg(1, 4), _vgg(32, 32)],
+    "groups": [
+        _group(3, 64, 224), _group(64, 64, 224), _group(64, 128, 112), _group(128, 256, 56), _group(256, 512, 28),
+        _group(512, 512, 14),
+    ],
+}  # fmt: skip
+"""A stream of whole batches: of LeNet-like ones 1000 images, or the 992 that are batches of 32."""
+
+PEERS = {
+    name: f"benchmarks.peers.stacks:{target}"
+    for name, target in {
+        "pyconv": "Pyconv",
+        "pyconv layer by layer": "PyconvLayers",
+        "torch": "Torch",
+        "torch-channels-last": "TorchChannelsLast",
+        "torch.compile": "TorchCompiled",
+        "onnxruntime": "OnnxRuntime",
+        "openvino": "OpenVino",
+        "ncnn": "Ncnn",
+    }.items()
+}
+
+_DIFFERENT = 4
+
+
+def images(stack: Stack) -> list[np.ndarray]:
+    """Batches of the stream: some that differ, again and again."""
+    rng = np.random.default_rng(crc32(stack.name.encode()))
+    some = [rng.standard_normal(stack.shape, np.float32) for _ in range(min(stack.batches, _DIFFERENT))]
+    return [some[place % len(some)] for place in range(stack.batches)]
+
+
+def weights(stack: Stack) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(weight, bias) of every stage, scaled so that the outputs stay near 1."""
+    rng = np.random.default_rng(crc32(stack.title.encode()))
+    found = []
+    for place, stage in enumerate(stack.stages):
+        shape = stack.weight_shape(place)
+        weight = rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / prod(shape[1:])))
+        found.append((weight, rng.standard_normal(stage.out_channels, np.float32) / 8))
+    return found
+
+
+class _Images:
+    """What is checked of the last batch's output: its first and its last image."""
+
+    def of(self, output: np.ndarray) -> np.ndarray:
+        return output[[0, -1]]
+
+
+def region(stack: Stack) -> _Images:
+    """What to check of a stack's output."""
+    return _Images()
+
+
+def expected(stack: Stack, part: _Images) -> Expected:
+    """By the reference backend in float64, relative to the largest output."""
+    import pyconv.functional as F
+
+    x = part.of(images(stack)[-1]).astype(np.float64)
+    for stage, (weight, bias) in zip(stack.stages, weights(stack), strict=True):
+        wide = weight.astype(np.float64), bias.astype(np.float64)
+        x = F.conv2d(x, *wide, padding=stage.padding, backend="reference")
+        x = F.max_pool2d(F.relu(x, backend="reference"), 2, backend="reference")
+    return Expected(x, np.full_like(x, np.abs(x).max()))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, write, print where. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stacks", description=__doc__)
+    parser.add_argument("--list", default=",".join(LISTS), help="comma list of %(default)s")
+    parser.add_argument("--stack", default="", metavar="PATTERN", help="only stacks whose name contains this")
+    parser.add_argument("--peers", default=",".join(PEERS), help="comma list of libraries (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=machine.physical_cores())
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the JSON file; the table goes beside it")
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.list.split(",") if name not in LISTS]
+    unknown += [name for name in options.peers.split(",") if name not in PEERS]
+    if unknown:
+        parser.error(f"there is no {', '.join(unknown)}")
+    chosen = [(name, stack) for name in options.list.split(",") for stack in LISTS[name] if options.stack in stack.name]
+    about = machine.describe(options.threads)
+    targets = {name: PEERS[name] for name in options.peers.split(",")}
+    found = measure(chosen, targets, options.threads, about["cpus"], FULL, lambda text: print(text, flush=True), _HERE)
+    report: dict[str, Any] = {"machine": about, "quick": False, "arguments": sys.argv[1:], **found}
+    date = about["date"][:10]
+    out = options.out or Path(__file__).parent / "results" / f"stacks-{date}-{about['commit']}.json"
+    write_json(out, report)
+    text = markdown(read(out))
+    write_bytes(out.with_suffix(".md"), text.encode())
+    print(text)
+    return 0
+
+
+_HERE = sys.modules[__name__]
+
+if __name__ == "__main__":
+    from benchmarks.stacks import main as run  # not as __main__: stacks are sent to other processes
+
+    sys.exit(run())

@@ -1,0 +1,47 @@
+"""The benchmark of whole stacks: its shapes, what is right, and pyconv on it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import stacks
+from benchmarks.peers.stacks import Pyconv, PyconvLayers
+from benchmarks.results import best_peer
+
+SMALL = stacks.Stack("small", (2, 3, 13, 12), (stacks.Stage(5, 3, 1), stacks.Stage(4, 2, 0)), 6)
+
+
+def test_the_lists_are_what_they_say():
+    names = [stack.name for rows in stacks.LISTS.values() for stack in rows]
+    assert len(set(names)) == len(names)
+    lenet, vgg = stacks.LISTS["streams"][0], stacks.LISTS["streams"][2]
+    assert (lenet.count, lenet.batches, lenet.out_shape) == (1000, 1000, (1, 16, 5, 5))
+    assert vgg.out_shape == (1, 512, 7, 7)
+    assert all(stack.count == stack.batches * stack.shape[0] for rows in stacks.LISTS.values() for stack in rows)
+
+
+def test_shapes_and_bytes():
+    assert [SMALL.convolved(0), SMALL.convolved(1), SMALL.out_shape] == [(2, 5, 13, 12), (2, 4, 5, 5), (2, 4, 2, 2)]
+    assert SMALL.saved_bytes == 16 * (2 * 5 * 13 * 12 + 2 * 4 * 5 * 5)
+    assert SMALL.flops == 2 * 3 * (2 * 5 * 13 * 12 * 27 + 2 * 4 * 25 * 20)
+    assert SMALL.bytes == 4 * (135 + 80 + 3 * (2 * 3 * 13 * 12 + 2 * 4 * 4))
+
+
+@pytest.mark.parametrize("peer", [Pyconv, PyconvLayers])
+def test_pyconv_is_right_on_it(peer):
+    part = stacks.region(SMALL)
+    right = stacks.expected(SMALL, part)
+    for way in peer(1).build(SMALL):
+        for _ in range(4):
+            assert stacks.error(right, part.of(way.result(way.call()))) < stacks.TOLERANCE["float32"]
+    wrong = part.of(np.zeros(SMALL.out_shape, np.float32))
+    assert stacks.error(right, wrong) > 0.1
+
+
+def test_pyconv_in_another_form_is_no_peer():
+    def took(micros):
+        return {"status": "ok", "median_us": micros}
+
+    row = {"results": {"pyconv": took(2.0), "pyconv layer by layer": took(3.0), "torch": took(4.0)}}
+    assert best_peer(row) == ("torch", 4.0)
