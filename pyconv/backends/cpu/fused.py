@@ -111,7 +111,7 @@ def _part(plan: ConvPlan, first: int, end: int) -> tuple[ConvPlan, int]:
 
 
 def _even(count: int, most: int, step: int) -> int:
-    """``most`` or fewer, such that pieces of ``count`` are as long as each other; a multiple of ``step``, if several."""
+    """``most`` or fewer, so that pieces of ``count`` are equally long; a multiple of ``step``, if several."""
     if most >= count:
         return count
     most = max(most // step, 1) * step
