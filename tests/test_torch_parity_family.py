@@ -154,3 +154,26 @@ def test_output_size(backend):
     x = normal(2, 3, 5, 6)
     for size in ([9, 11], [10, 12]):
         close(ours(x, size), theirs(*tensors(x), size), 27)
+
+
+WINDOWS = [
+    {"kernel_size": 2},
+    {"kernel_size": (3, 2), "dilation": (1, 2), "padding": (2, 1), "stride": (2, 3)},
+    {"kernel_size": [3, 1], "padding": 4, "stride": 2},
+]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 9, 10), (3, 8, 7)], ids=str)
+@pytest.mark.parametrize("parameters", WINDOWS, ids=str)
+def test_unfold_and_fold(backend, parameters, shape):
+    x = normal(*shape)
+    columns = TF.unfold(*tensors(x), **parameters)
+    np.testing.assert_array_equal(F.unfold(x, **parameters, backend=backend), columns.numpy())
+    y = normal(*columns.shape, seed=1)
+    size = shape[-2:]
+    close(F.fold(y, size, **parameters, backend=backend), TF.fold(*tensors(y), size, **parameters), 9)
+    ours, theirs = pyconv.Unfold(**parameters, backend=backend), torch.nn.Unfold(**parameters)
+    np.testing.assert_array_equal(ours(x), theirs(*tensors(x)).numpy())
+    if not isinstance(parameters["kernel_size"], list):
+        assert repr(ours) == repr(theirs)
+        assert repr(pyconv.Fold(size, **parameters)) == repr(torch.nn.Fold(size, **parameters))

@@ -6,6 +6,7 @@ from .activation import gelu, glu, log_softmax, prelu, softmax, softmin
 from .adaptive_pool import adaptive_avg_pool2d, adaptive_max_pool2d
 from .conv import conv2d
 from .conv1d import conv1d, conv_transpose1d
+from .fold import fold, unfold
 from .norm import batch_norm
 from .pool import avg_pool2d, lp_pool2d, max_pool2d, max_unpool2d
 from .transposed import conv_transpose2d
@@ -22,6 +23,7 @@ __all__ = [
     "conv2d",
     "conv_transpose1d",
     "conv_transpose2d",
+    "fold",
     "gelu",
     "glu",
     "log_softmax",
@@ -31,5 +33,6 @@ __all__ = [
     "prelu",
     "softmax",
     "softmin",
+    "unfold",
 ]
 __all__ += _FROM_TABLE

@@ -3,6 +3,7 @@
 from . import activation
 from .container import Sequential
 from .conv import Conv1d, Conv2d
+from .fold import Fold, Unfold
 from .module import Module
 from .norm import BatchNorm2d
 from .pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, LPPool2d, MaxPool2d, MaxUnpool2d
@@ -19,10 +20,12 @@ __all__ = [
     "Conv2d",
     "ConvTranspose1d",
     "ConvTranspose2d",
+    "Fold",
     "LPPool2d",
     "MaxPool2d",
     "MaxUnpool2d",
     "Module",
     "Sequential",
+    "Unfold",
 ]
 __all__ += activation.__all__

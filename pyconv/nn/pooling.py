@@ -69,10 +69,10 @@ class MaxPool2d(Module):
             "MaxPool2d", kernel_size, stride, padding, dilation, ceil_mode, return_indices
         )
         # as given, for a repr like torch's; a list is copied, since it could change
-        self.kernel_size = _as_given(kernel_size)
-        self.stride = self.kernel_size if stride is None else _as_given(stride)
-        self.padding = _as_given(padding)
-        self.dilation = _as_given(dilation)
+        self.kernel_size = as_given(kernel_size)
+        self.stride = self.kernel_size if stride is None else as_given(stride)
+        self.padding = as_given(padding)
+        self.dilation = as_given(dilation)
         self.return_indices = return_indices
         self.ceil_mode = ceil_mode
         self.backend = backend
@@ -131,9 +131,9 @@ class AvgPool2d(Module):
         self._parameters = avg_pool_parameters(
             "AvgPool2d", kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
         )
-        self.kernel_size = _as_given(kernel_size)
-        self.stride = self.kernel_size if stride is None else _as_given(stride)
-        self.padding = _as_given(padding)
+        self.kernel_size = as_given(kernel_size)
+        self.stride = self.kernel_size if stride is None else as_given(stride)
+        self.padding = as_given(padding)
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
         self.divisor_override = divisor_override
@@ -183,8 +183,8 @@ class LPPool2d(Module):
     ) -> None:
         self._parameters = lp_pool_parameters("LPPool2d", norm_type, kernel_size, stride, ceil_mode)
         self.norm_type = norm_type
-        self.kernel_size = _as_given(kernel_size)
-        self.stride = _as_given(stride)
+        self.kernel_size = as_given(kernel_size)
+        self.stride = as_given(stride)
         self.ceil_mode = ceil_mode
         self.backend = backend
 
@@ -220,7 +220,7 @@ class AdaptiveAvgPool2d(Module):
 
     def __init__(self, output_size: Any, *, backend: str | None = None) -> None:
         self._size = adaptive_parameters("AdaptiveAvgPool2d", output_size)
-        self.output_size = _as_given(output_size)
+        self.output_size = as_given(output_size)
         self.backend = backend
 
     def plan_call(self, input: Any, out: Any = None) -> Call:
@@ -254,7 +254,7 @@ class AdaptiveMaxPool2d(Module):
 
     def __init__(self, output_size: Any, return_indices: bool = False, *, backend: str | None = None) -> None:
         self._size = adaptive_parameters("AdaptiveMaxPool2d", output_size)
-        self.output_size = _as_given(output_size)
+        self.output_size = as_given(output_size)
         self.return_indices = check_flag("AdaptiveMaxPool2d", "return_indices", return_indices)
         self.backend = backend
 
@@ -318,5 +318,5 @@ class MaxUnpool2d(Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-def _as_given(value: Any) -> Any:
-    return tuple(map(_as_given, value)) if isinstance(value, list | tuple) else value
+def as_given(value: Any) -> Any:
+    return tuple(map(as_given, value)) if isinstance(value, list | tuple) else value

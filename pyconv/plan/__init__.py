@@ -23,6 +23,7 @@ from .conv import (
 from .cost import Cost, Traffic, traffic
 from .describe import describe
 from .elementwise import ElementwisePlan, plan_batch_norm, plan_elementwise, plan_prelu
+from .fold import FoldPlan, fold_parameters, plan_fold, plan_unfold
 from .fused import FusedPlan, plan_fused
 from .lines import as_lines, line_padding, single
 from .pool import (
@@ -46,7 +47,7 @@ from .transposed import (
 )
 from .unpool import UnpoolPlan, check_places, plan_max_unpool2d, unpool_output, unpool_parameters
 
-Plan = ConvPlan | TransposedPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan | FusedPlan
+Plan = ConvPlan | TransposedPlan | FoldPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan | FusedPlan
 
 __all__ = [
     "ACTIVATIONS",
@@ -63,6 +64,7 @@ __all__ = [
     "ConvPlan",
     "Cost",
     "ElementwisePlan",
+    "FoldPlan",
     "FusedPlan",
     "Pads",
     "Pair",
@@ -90,6 +92,7 @@ __all__ = [
     "conv_parameters",
     "describe",
     "dtype_name",
+    "fold_parameters",
     "index",
     "layout_of",
     "line_padding",
@@ -107,11 +110,13 @@ __all__ = [
     "plan_conv2d",
     "plan_conv_transpose2d",
     "plan_elementwise",
+    "plan_fold",
     "plan_fused",
     "plan_lp_pool2d",
     "plan_max_pool2d",
     "plan_max_unpool2d",
     "plan_prelu",
+    "plan_unfold",
     "pool_parameters",
     "same_dtype",
     "shown",

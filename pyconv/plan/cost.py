@@ -8,6 +8,7 @@ from typing import NamedTuple
 from .axis import AxisPlan
 from .conv import ConvPlan
 from .elementwise import ElementwisePlan
+from .fold import FoldPlan
 from .fused import FusedPlan
 from .pool import PoolPlan
 from .transposed import TransposedPlan
@@ -42,7 +43,7 @@ class Traffic(NamedTuple):
 
 
 def traffic(
-    plan: ConvPlan | TransposedPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan | FusedPlan,
+    plan: ConvPlan | TransposedPlan | FoldPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan | FusedPlan,
 ) -> Traffic:
     """What has to be read and written at least: input, weights and bias as they are given, and the values put out."""
     itemsize = 8 if plan.dtype == "float64" else 4
@@ -51,7 +52,7 @@ def traffic(
         arrays = traffic(plan.conv)
         added = arrays.output if plan.has_residual else 0
         return Traffic(arrays.input + added, arrays.weights, output * itemsize)
-    if isinstance(plan, AxisPlan):
+    if isinstance(plan, AxisPlan | FoldPlan):
         return Traffic(prod(plan.in_shape) * itemsize, 0, output * itemsize)
     if isinstance(plan, ElementwisePlan):
         return Traffic(output * itemsize, 0, output * itemsize)

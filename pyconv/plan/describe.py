@@ -5,6 +5,7 @@ from __future__ import annotations
 from .axis import AxisPlan
 from .conv import ConvPlan
 from .elementwise import ElementwisePlan
+from .fold import FoldPlan
 from .fused import FusedPlan
 from .pool import PoolPlan
 from .transposed import TransposedPlan
@@ -17,7 +18,9 @@ def _by(sizes: tuple[int, ...]) -> str:
     return "x".join(map(str, sizes)) or "0-d"
 
 
-def describe(plan: ConvPlan | TransposedPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan | FusedPlan) -> str:
+def describe(
+    plan: ConvPlan | TransposedPlan | FoldPlan | PoolPlan | UnpoolPlan | ElementwisePlan | AxisPlan | FusedPlan,
+) -> str:
     """dtype, input and output shape, and every parameter that is not torch's default.
 
     ``'float32 1x3x32x32 -> 1x8x32x32 k3x3 p1/1/1/1'``: k kernel, s stride, p padding (top/bottom/left/right),
@@ -27,6 +30,8 @@ def describe(plan: ConvPlan | TransposedPlan | PoolPlan | UnpoolPlan | Elementwi
         numbers = "".join(f" {value:g}" for value in plan.activation.parameters) if plan.activation else ""
         pool = f", {describe(plan.pool)}" if plan.pool else ""
         return f"{describe(plan.conv)}{numbers}{pool}"
+    if isinstance(plan, FoldPlan):
+        return " ".join([f"{plan.dtype} {_by(plan.in_shape)} -> {_by(plan.out_shape)}", *_window(plan)])
     if isinstance(plan, AxisPlan):
         return f"{plan.dtype} {_by(plan.in_shape)} axis {plan.axis}"
     if isinstance(plan, ElementwisePlan):
@@ -48,7 +53,7 @@ def describe(plan: ConvPlan | TransposedPlan | PoolPlan | UnpoolPlan | Elementwi
     return " ".join(parts)
 
 
-def _window(plan: ConvPlan | TransposedPlan | PoolPlan) -> list[str]:
+def _window(plan: ConvPlan | TransposedPlan | FoldPlan | PoolPlan) -> list[str]:
     parts = [f"k{_by(plan.kernel)}"]
     if plan.stride != (1, 1):
         parts.append(f"s{_by(plan.stride)}")

@@ -24,6 +24,7 @@ What is compared how:
 - ``conv2d``, ``conv1d``, ``conv_transpose2d``, ``conv_transpose1d``: ``|error| <= (4 + 4 sqrt(n)) * eps * sum of
   |input| |weight|`` over the ``n`` products of each output; numbers below the smallest normal one may be flushed to
   zero. NaN and infinities must be where the reference has them.
+- ``unfold``: equal. ``fold``: ``|error| <= n * eps * sum of |terms|``.
 - ``batch_norm``: ``|error| <= 2 * eps * (|x * scale| + |shift|)``.
 - ``avg_pool2d``, ``adaptive_avg_pool2d``, ``lp_pool2d``: as ``conv2d``, ``n`` being the elements of a window.
 - ``max_pool2d``, ``adaptive_max_pool2d``, ``max_unpool2d``: equal. Indices too, except in windows that have no element

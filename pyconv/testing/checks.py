@@ -97,6 +97,8 @@ def check(case: Case, backend: str) -> str | None:
         _check_indices(case, got[1], wanted[1], plain)
     elif case.op.startswith("conv"):
         _check_conv(case, got, wanted, plain)
+    elif case.op == "fold":
+        _check_fold(case, got, wanted, plain)
     elif case.op == "batch_norm":
         _check_norm(case, got, wanted, plain)
     elif case.op in _SUMS:
@@ -215,6 +217,15 @@ def _check_conv(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str
         unit, smallest = _HALF_UNITS[case.dtype]
         allowed = allowed + np.maximum(unit * np.abs(wanted), smallest)  # half a unit for each of the two roundings
     _check_error(case, got, wanted, allowed, "(4 + 4 sqrt(n)) * eps * sum of |input| |weight|")
+
+
+def _check_fold(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str, Any]) -> None:
+    wide = {name: _magnitude(value) for name, value in plain.items()}
+    with np.errstate(all="ignore"):
+        sums = functional.fold(**wide, backend="reference")
+        terms = functional.fold(**{**wide, "input": np.ones_like(wide["input"])}, backend="reference")
+        allowed = terms * float(np.finfo(case.dtype).eps) * sums
+    _check_error(case, got, wanted, allowed, "n * eps * sum of |terms|")
 
 
 def _check_norm(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str, Any]) -> None:

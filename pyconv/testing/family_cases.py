@@ -1,10 +1,11 @@
-"""Cases of the convolution's relatives: transposed, and on lines."""
+"""Cases of the convolution's relatives: transposed, on lines, and windows as columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+from ..plan import fold_parameters, plan_unfold
 from .case import Case, Shape
 from .data import LAYOUTS
 
@@ -62,10 +63,45 @@ _TRANSPOSED_LINES: dict[str, tuple[Shape, Shape, dict[str, Any]]] = {
 }
 
 
+_FOLDS: dict[str, tuple[Shape, dict[str, Any]]] = {
+    "2x2": ((2, 3, 6, 8), {"kernel_size": 2}),
+    "3x3": ((1, 3, 7, 9), {"kernel_size": 3, "padding": 1}),
+    "2x3_stride2": ((2, 3, 7, 9), {"kernel_size": (2, 3), "stride": 2}),
+    "stride_above_kernel": ((1, 2, 11, 12), {"kernel_size": 2, "stride": (5, 3)}),
+    "dilation": ((1, 3, 9, 10), {"kernel_size": 3, "dilation": (2, 1), "padding": (3, 2), "stride": (2, 3)}),
+    "padding_asymmetric": ((1, 3, 7, 8), {"kernel_size": 3, "padding": ((0, 4), (5, 1)), "stride": 3}),
+    "batch0": ((0, 3, 6, 7), {"kernel_size": 2}),
+    "unbatched": ((3, 6, 7), {"kernel_size": 2, "stride": 2}),
+}
+
+
+def _folds(dtype: str) -> Iterator[Case]:
+    def cases(label: str, shape: str, **fields: Any) -> Iterator[Case]:
+        size, parameters = _FOLDS[shape]
+        yield Case(f"unfold-{label}-{dtype}", "unfold", dtype, size, parameters=parameters, **fields)
+        plan = plan_unfold((1, *size[-3:]), dtype, 4, *fold_parameters("unfold", **{**_PLAIN, **parameters}))
+        columns, parameters = (*size[:-3], *plan.columns[1:]), {"output_size": size[-2:], **parameters}
+        yield Case(f"fold-{label}-{dtype}", "fold", dtype, columns, parameters=parameters, **fields)
+
+    for shape in _FOLDS:
+        yield from cases(shape, shape)
+    for layout in LAYOUTS:
+        yield from cases(f"{layout}-3x3", "3x3", layout=layout)
+    for out in ("contiguous", "strided"):
+        for shape in ("3x3", "unbatched"):
+            yield from cases(f"out_{out}-{shape}", shape, out=out)
+    for values in ("few_nan", "infinities", "denormal", "huge"):
+        yield from cases(f"{values}-dilation", "dilation", values=values)
+
+
+_PLAIN = {"dilation": 1, "padding": 0, "stride": 1}
+
+
 def family_cases(dtype: str) -> Iterator[Case]:
     """All of them for one dtype."""
     yield from _conv(dtype, "conv_transpose2d", _TRANSPOSED, ("2x2_stride2", "3x3_stride2", "unbatched"))
     yield from _conv(dtype, "conv1d", _LINES, ("all", "unbatched"))
+    yield from _folds(dtype)
     yield from _conv(dtype, "conv_transpose1d", _TRANSPOSED_LINES, ("all", "unbatched"))
 
 

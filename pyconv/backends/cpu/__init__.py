@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from ... import environment
-from ...plan import DTYPES, ConvPlan, Cost, FusedPlan, Plan, PoolPlan, TransposedPlan, UnpoolPlan
+from ...plan import DTYPES, ConvPlan, Cost, FoldPlan, FusedPlan, Plan, PoolPlan, TransposedPlan, UnpoolPlan
 
 __all__ = ["CpuBackend", "unusable"]
 
@@ -29,9 +29,9 @@ class CpuBackend:
     array_types = ("numpy",)
 
     def __init__(self) -> None:
-        from . import conv, elementwise, fused, isa, known, norm, pool, threads, transposed
+        from . import conv, elementwise, fold, fused, isa, known, norm, pool, threads, transposed
 
-        self._fused, self._transposed = fused, transposed
+        self._fused, self._transposed, self._fold = fused, transposed, fold
         self._conv, self._pool, self._elementwise, self._norm = conv, pool, elementwise, norm
         self._isa, self._threads, self.known_calls = isa, threads, known.KnownCalls
         isa.current()  # a bad PYCONV_CPU_ISA is an error now, not in the middle of an operation
@@ -43,6 +43,8 @@ class CpuBackend:
             return self._fused
         if isinstance(plan, TransposedPlan):
             return self._transposed
+        if isinstance(plan, FoldPlan):
+            return self._fold
         if plan.op == "batch_norm":
             return self._norm
         return self._pool if isinstance(plan, PoolPlan | UnpoolPlan) else self._elementwise

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..._core import calls
-from ...plan import ConvPlan, ElementwisePlan, FusedPlan, Plan, PoolPlan, TransposedPlan, UnpoolPlan
+from ...plan import ConvPlan, ElementwisePlan, FoldPlan, FusedPlan, Plan, PoolPlan, TransposedPlan, UnpoolPlan
 from . import conv, elementwise, fused, isa, norm, pool, threads
 
 __all__ = ["KnownCalls"]
@@ -18,7 +18,7 @@ def _work(plan: Plan, prepared: Any, x: np.ndarray, result: np.ndarray) -> calls
         return conv.work(plan, prepared)
     if isinstance(plan, FusedPlan):
         return None if plan.has_residual else fused.work(plan, prepared)
-    if isinstance(plan, TransposedPlan):
+    if isinstance(plan, TransposedPlan | FoldPlan):
         return None
     if isinstance(plan, ElementwisePlan) and plan.op == "batch_norm":
         return norm.work(plan, prepared, x, result)

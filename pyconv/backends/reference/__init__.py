@@ -11,10 +11,22 @@ from typing import Any
 import numpy as np
 
 from ...errors import PyconvError
-from ...plan import DTYPES, AxisPlan, ConvPlan, FusedPlan, Plan, PoolPlan, TransposedPlan, UnpoolPlan, check_bytes
+from ...plan import (
+    DTYPES,
+    AxisPlan,
+    ConvPlan,
+    FoldPlan,
+    FusedPlan,
+    Plan,
+    PoolPlan,
+    TransposedPlan,
+    UnpoolPlan,
+    check_bytes,
+)
 from .activation import elementwise
 from .axis import along_axis
 from .conv import conv2d
+from .fold import fold, unfold
 from .pool import max_unpool2d, pool2d
 from .transposed import conv_transpose2d
 
@@ -61,6 +73,8 @@ class ReferenceBackend:
             return conv2d(plan, x, weight, bias, out)
         if isinstance(plan, TransposedPlan):
             return conv_transpose2d(plan, x, prepared, out)
+        if isinstance(plan, FoldPlan):
+            return unfold(plan, x, out) if plan.op == "unfold" else fold(plan, x, out)
         if isinstance(plan, PoolPlan):
             return pool2d(plan, x, out)
         if isinstance(plan, UnpoolPlan):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...plan import ConvPlan, PoolPlan, span
+from ...plan import ConvPlan, FoldPlan, PoolPlan, span
 
 __all__ = ["windows"]
 
 
-def windows(plan: ConvPlan | PoolPlan, x: np.ndarray, fill: float) -> np.ndarray:
+def windows(plan: ConvPlan | PoolPlan | FoldPlan, x: np.ndarray, fill: float) -> np.ndarray:
     """Every window of the padded input, as a view: (N, C, out height, out width, kernel height, kernel width)."""
     # in ceil mode the last window reaches past the padding; room for it is filled the same way
     (top, bottom), (left, right) = plan.padding
