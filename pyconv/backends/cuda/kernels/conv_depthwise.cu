@@ -1,8 +1,9 @@
-// Depthwise convolution: every output channel sees one input channel. Each thread computes OUTPUTS neighbouring pixels
-// of a row; it is bound by memory, and neighbouring threads find what they share in the first-level cache.
+// Depthwise convolution: every output channel sees one input channel. Bound by memory: each thread computes ROWS rows of
+// OUTPUTS neighbouring pixels, and reads each row of their windows once.
 //
-// -DKERNEL: height and width of the kernel, with -DSTRIDE along the width and no dilation: rows of the window are then
-// held in registers. -DKERNEL=0: any kernel, stride and dilation.
+// -DKERNEL: height and width of the kernel, with -DSTRIDE along both and no dilation. Rows of the window are then held
+// in registers, and come in vectors where the image lies so that a window's middle begins at one. -DKERNEL=0: any
+// kernel, stride and dilation, one row.
 
 #include "common.cuh"
 #include "activation.cuh"
@@ -24,20 +25,25 @@ struct Arguments {
     int stride_height, stride_width;
     int dilation_height, dilation_width;
     int top, left;
+    int whole_in, whole_out;  // whole vectors of OUTPUTS can be read and written
     Parameter parameters[2];  // of the activation
 };
 static_assert(sizeof(Arguments) == ARGUMENTS_BYTES, "the struct in Python is another one");
+
+struct alignas(sizeof(element) < 8 ? OUTPUTS * sizeof(element) : 16) Elements {
+    element part[OUTPUTS];
+};
 
 extern "C" __global__ void __launch_bounds__(THREADS) conv_depthwise(const Arguments a)
 {
     INDEX work = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (work >= a.work)
         return;
-    int across = (a.out_width + OUTPUTS - 1) / OUTPUTS;
+    int across = (a.out_width + OUTPUTS - 1) / OUTPUTS, down = (a.out_height + ROWS - 1) / ROWS;
     INDEX rows = work / across;
     int column = (int)(work - rows * across) * OUTPUTS;
-    INDEX plane = rows / a.out_height;
-    int row = (int)(rows - plane * a.out_height);
+    INDEX plane = rows / down;
+    int row = (int)(rows - plane * down) * ROWS;
     INDEX image = plane / a.out_channels;
     int channel = (int)(plane - image * a.out_channels);
     int in_channel = channel / a.multiplier;
@@ -46,28 +52,57 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_depthwise(const Argum
     int taps = a.kernel_height * a.kernel_width;
     const accumulator *weights =
         a.weights + (long long)in_channel * taps * a.multiplier + (channel - in_channel * a.multiplier);
-    accumulator sum[OUTPUTS] = {};
+    accumulator sum[ROWS][OUTPUTS] = {};
     int y = row * a.stride_height - a.top, left = column * a.stride_width - a.left;
 
 #if KERNEL
-    enum { SPAN = (OUTPUTS - 1) * STRIDE + KERNEL };
-#pragma unroll 1  // a row's values at a time, or they do not fit in registers
-    for (int i = 0; i < KERNEL; i++, y++) {
-        accumulator values[SPAN];
+    // a row's vectors begin one before the window's middle; the first tap of the first output is at FIRST
+    enum {
+        FIRST = OUTPUTS - KERNEL / 2,
+        SPAN = (OUTPUTS - 1) * STRIDE + KERNEL,
+        VECTORS = 2 + ((OUTPUTS - 1) * STRIDE + KERNEL / 2) / OUTPUTS,
+        IN_ROWS = (ROWS - 1) * STRIDE + KERNEL
+    };
+#if ROWS == 1
+#pragma unroll 1  // a row's values at a time
+#else
+#pragma unroll  // sums are registers, which cannot be counted through
+#endif
+    for (int i = 0; i < IN_ROWS; i++, y++) {
+        accumulator values[VECTORS * OUTPUTS] = {};
         bool there = (unsigned)y < (unsigned)a.in_height;
         const element *line = from + (INDEX)(there ? y : 0) * (INDEX)a.x_row;
+        if (a.whole_in) {
 #pragma unroll
-        for (int j = 0; j < SPAN; j++) {
-            int x = left + j;
-            bool real = there && (unsigned)x < (unsigned)a.in_width;
-            values[j] = real ? widen(line[x * (INDEX)a.x_column]) : accumulator(0);
+            for (int v = 0; v < VECTORS; v++) {
+                int x = column * STRIDE + (v - 1) * OUTPUTS;
+                if (!there || (unsigned)x >= (unsigned)a.in_width)
+                    continue;
+                Elements found = *(const Elements *)(line + x);
+#pragma unroll
+                for (int k = 0; k < OUTPUTS; k++)
+                    values[v * OUTPUTS + k] = widen(found.part[k]);
+            }
+        } else {
+#pragma unroll
+            for (int j = 0; j < SPAN; j++) {
+                int x = left + j;
+                bool real = there && (unsigned)x < (unsigned)a.in_width;
+                values[FIRST + j] = real ? widen(line[x * (INDEX)a.x_column]) : accumulator(0);
+            }
         }
 #pragma unroll
-        for (int j = 0; j < KERNEL; j++) {
-            accumulator weight = weights[(i * KERNEL + j) * a.multiplier];
+        for (int r = 0; r < ROWS; r++) {
+            int k = i - r * STRIDE;
+            if (k < 0 || k >= KERNEL)
+                continue;
 #pragma unroll
-            for (int o = 0; o < OUTPUTS; o++)
-                sum[o] = multiply_add(values[o * STRIDE + j], weight, sum[o]);
+            for (int j = 0; j < KERNEL; j++) {
+                accumulator weight = weights[(k * KERNEL + j) * a.multiplier];
+#pragma unroll
+                for (int o = 0; o < OUTPUTS; o++)
+                    sum[r][o] = multiply_add(values[FIRST + o * STRIDE + j], weight, sum[r][o]);
+            }
         }
     }
 #else
@@ -81,7 +116,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_depthwise(const Argum
                 int x = left + j * a.dilation_width + o * a.stride_width;
                 bool real = there && column + o < a.out_width && (unsigned)x < (unsigned)a.in_width;
                 accumulator value = real ? widen(line[x * (INDEX)a.x_column]) : accumulator(0);
-                sum[o] = multiply_add(value, weight, sum[o]);
+                sum[0][o] = multiply_add(value, weight, sum[0][o]);
             }
         }
     }
@@ -89,7 +124,20 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_depthwise(const Argum
     accumulator bias = a.bias ? widen(a.bias[channel]) : accumulator(0);
     element *to = a.out + ((long long)plane * a.out_height + row) * a.out_width + column;
 #pragma unroll
-    for (int o = 0; o < OUTPUTS; o++)
-        if (column + o < a.out_width)
-            to[o] = narrow(activated(sum[o] + bias, a.parameters));
+    for (int r = 0; r < ROWS; r++, to += a.out_width) {
+        if (row + r >= a.out_height)
+            return;
+        Elements values;
+#pragma unroll
+        for (int o = 0; o < OUTPUTS; o++)
+            values.part[o] = narrow(activated(sum[r][o] + bias, a.parameters));
+        if (a.whole_out) {
+            *(Elements *)to = values;
+            continue;
+        }
+#pragma unroll
+        for (int o = 0; o < OUTPUTS; o++)
+            if (column + o < a.out_width)
+                to[o] = values.part[o];
+    }
 }
