@@ -164,7 +164,7 @@ def test_every_float32(level, op):
 # Where sweeps over every float32 found the largest errors of what is computed now, or was computed before.
 WORST = {
     "sigmoid": ("-0x1.0afdfap4", "-0x1.6d3fb8p-12", "-0x1.19d4b8p0"),
-    "gelu": ("-0x1.5b0fdep0", "-0x1.180f2ep-3"),
+    "gelu": ("-0x1.9f9d3ep3", "-0x1.d34714p0", "-0x1.180f2ep-3"),
     "silu": ("-0x1.f9ff54p-17", "-0x1.cf29a6p3"),
     "mish": ("-0x1.0d10ccp2", "-0x1.086916p1"),
     "tanhshrink": ("0x1.01d528p0",),

@@ -171,7 +171,7 @@ def gelu(input: Any, approximate: str = "none", *, out: Any = None, backend: str
     input : array of any shape, 0-d included
         float32 or float64; any strides.
     approximate : {'none', 'tanh'}, default 'none'
-        'none' is ``x * (1 + erf(x / sqrt(2))) / 2``, within 6 ulp in float32 for every x, the far left included;
+        'none' is ``x * (1 + erf(x / sqrt(2))) / 2``, within 7 ulp in float32 for every x, the far left included;
         'tanh' is ``x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2``, within 4 ulp of this formula.
     out : array, optional
         Written and returned; it may be ``input`` itself.
