@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from zlib import crc32
 
 import numpy as np
 import pytest
@@ -36,7 +35,7 @@ from pyconv.errors import DeviceError
 from pyconv.plan import ACTIVATIONS, AXIS_OPS, plan_elementwise
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
-from places import stand_in_for_cuda
+from places import OWN_ARGUMENTS, own_kernel, stand_in_for_cuda
 from stand_in import CXX, StandIn, build, missing
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -44,7 +43,6 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 CASES = [*testing.cases(), *testing.half_cases()]
 ROOM = StandIn(seed=1) if missing() is None else None  # one, so that its libraries are loaded once
 CORE = {"conv2d", "max_pool2d", "prelu", "batch_norm", *ACTIVATIONS, *AXIS_OPS}  # others may come later
-READ_ANEW = kernel._source.__wrapped__
 
 
 def needs_bfloat16(case: testing.Case) -> None:
@@ -84,9 +82,19 @@ def test_the_cases_meet_every_kernel():
 
 
 @pytest.fixture
+def simt(room, monkeypatch):
+    """A device without tensor cores."""
+    monkeypatch.setattr(room, "_tensor_cores", False)
+    return room
+
+
+@pytest.fixture
 def choices():
     """Nothing of what was chosen for a plan is remembered, before and after."""
     caches = (
+        conv.tensor.cut,
+        conv.tensor.packing,
+        conv.tensor.launch,
         dense.tile,
         dense.packing,
         conv._chosen,
@@ -105,7 +113,7 @@ TILED = [(dtype, tile) for dtype in kernel.DTYPES for tile in TILES[dtype]]
 @pytest.mark.parametrize(
     ("dtype", "tile"), TILED, ids=[f"{dtype}-{tile.channels}x{tile.pixels}" for dtype, tile in TILED]
 )
-def test_edges_of_tiles(room, monkeypatch, choices, dtype, tile):
+def test_edges_of_tiles(simt, monkeypatch, choices, dtype, tile):
     """Channels and pixels of one, one less than a tile, a tile, and one more; sums that do not fill a step."""
     if dtype == "bfloat16":
         pytest.importorskip("ml_dtypes")
@@ -123,7 +131,7 @@ def test_edges_of_tiles(room, monkeypatch, choices, dtype, tile):
         assert testing.check(case, "cuda") is None
 
 
-def test_numbers_of_64_bits(room, monkeypatch, choices):
+def test_numbers_of_64_bits(simt, monkeypatch, choices):
     """The kernels for images of 2**31 elements, on small ones."""
     chosen = {}
     for module in (conv.gemm, conv.pointwise, conv.depthwise, pool):
@@ -187,25 +195,6 @@ def test_one_result_whatever_the_order_of_threads():
         np.testing.assert_array_equal(*results)
 
 
-OWN_ARGUMENTS = kernel.struct(x="u8", out="u8", size="i8")
-
-
-def own_kernel(monkeypatch, tmp_path, body: str) -> kernel.Kernel:
-    """A kernel of 64 threads with the arguments x, out and size."""
-    source = f"""#include "common.cuh"
-struct Arguments {{ const element *x; element *out; long long size; }};
-extern "C" __global__ void own(const Arguments a)
-{{
-{body}
-}}
-"""
-    (tmp_path / "own.cu").write_text(source)
-    (tmp_path / "common.cuh").write_text((kernel.KERNELS / "common.cuh").read_text())
-    monkeypatch.setattr(kernel, "KERNELS", tmp_path)
-    monkeypatch.setattr(kernel, "_source", READ_ANEW)
-    return kernel.Kernel.of("own", "float32", OWN_ARGUMENTS, BODY=crc32(body.encode()))
-
-
 def run_own(own: kernel.Kernel, size: int = 64) -> np.ndarray:
     x, out = ROOM.array(np.arange(size, dtype="f4")), ROOM.empty((64,), np.dtype("f4"))
     arguments = np.zeros(1, OWN_ARGUMENTS)
@@ -265,10 +254,13 @@ def test_a_kernel_that_does_not_compile(monkeypatch, tmp_path):
 
 def test_structs_are_those_of_the_kernels():
     """Field by field in the order of the sources; their sizes are asserted by the sources themselves."""
-    modules = (conv.gemm, conv.pointwise, conv.depthwise, pool, sum_pool, unpool, elementwise, channels, weights)
-    structs = [(next(iter(module.kernels())).name, module._ARGUMENTS) for module in modules]
-    for name, struct in (*structs, ("softmax", axis._SOFTMAX), ("glu", axis._GLU)):
-        text = (kernel.KERNELS / f"{name}.cu").read_text()
+    modules = (
+        conv.tensor, conv.gemm, conv.pointwise, conv.depthwise, pool, sum_pool, unpool, elementwise, channels, weights
+    )  # fmt: skip
+    structs = [(next(iter(module.kernels())), module._ARGUMENTS) for module in modules]
+    softmax, glu = (next(each for each in axis.kernels() if each.name == name) for name in ("softmax", "glu"))
+    for each, struct in (*structs, (softmax, axis._SOFTMAX), (glu, axis._GLU)):
+        text = each.source
         body = re.search(r"struct Arguments \{(.*?)\n\};", text, re.DOTALL)[1]
         first = re.sub(r"//.*", "", body).strip().split(";")[0].replace("*", " ").split()[-1]
         assert first == struct.names[0]

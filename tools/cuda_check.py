@@ -38,7 +38,11 @@ class Limit(NamedTuple):
 # Registers: a multiprocessor has 65,536. Where a kernel computes, 384 threads on it hide the latency of memory, since
 # each has 32 or 64 sums to go on with, and in float64 256; where it only moves data, about 1,024, and 640 where each
 # thread holds a row of a window. Shared memory: a block gets at most 48 KiB without asking.
+# A tensor-core kernel asks for its shared memory, of which a multiprocessor of 8.6 has the least: 99 KiB for a block.
+# Its warps have so much to do at once that two blocks are enough, in float32's three products one of 256 threads.
 LIMITS = {
+    "conv_tensor": Limit(255, 99 * 1024),
+    "sum_parts": Limit(64, 0),
     "conv_gemm": Limit(168, 24 * 1024),
     "conv_gemm in float64": Limit(255, 24 * 1024),
     "conv_pointwise": Limit(168, 24 * 1024),
@@ -119,6 +123,7 @@ def usage(log: str) -> Usage:
 
 def problem(kernel: Kernel, used: Usage) -> str | None:
     """What is above the kernel's limits, or None."""
+    used = used._replace(shared=used.shared + int(dict(kernel.defines).get("SHARED_BYTES", 0)))
     double = f"{kernel.name} in float64"
     limit = LIMITS[double if ("DTYPE", "FLOAT64") in kernel.defines and double in LIMITS else kernel.name]
     if used.registers > limit.registers:

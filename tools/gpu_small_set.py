@@ -12,6 +12,9 @@ from pyconv import registry, testing
 
 NAMES = (
     "conv2d-plain-float32", "conv2d-channels_32_48-float32", "conv2d-channels_64_65-float64",
+    "conv2d-channels_64_65-float32", "conv2d-one_inf-channels_32_48-float32",
+    "conv2d-tf32-float32", "conv2d-tf32_stem-float32", "conv2d-tf32_kernel_1x1-float32",
+    "conv2d-channels_last-channels_32_48-float32", "conv2d-channels_32_48-float16", "conv2d-channels_64_65-bfloat16",
     "conv2d-kernel_1x1_many-float32", "conv2d-kernel_1x1-float32", "conv2d-kernel_7x7_stem-float32",
     "conv2d-gaps-dilation_stride_padding-float32", "conv2d-groups3_stride2-float64", "conv2d-depthwise-float32",
     "conv2d-depthwise_5x5_dilated-float32", "conv2d-depthwise_7x7_stride2-float32", "conv2d-channels_17_33-float16",

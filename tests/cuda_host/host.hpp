@@ -4,6 +4,7 @@
 // own, and __syncthreads goes on to the next one.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <csetjmp>
 #include <csignal>
@@ -38,6 +39,28 @@ struct Triple {
 static Triple threadIdx, blockIdx, blockDim, gridDim;
 
 static void __syncthreads();
+static int __syncthreads_or(int predicate);
+
+// The twins of mma.cuh are in warp.hpp
+#define DYNAMIC_SHARED(name) alignas(128) __shared__ unsigned char name[SHARED_BYTES]
+static void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
+static void mma_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
+static void mma_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
+static void load_matrices(unsigned (&words)[4], const void *row);
+static unsigned load_word(const unsigned *shared);
+static void copy_bytes(void *to, const void *from, int bytes, bool there);
+static void commit_copies();
+static void land_copies(unsigned pending);
+
+template <int BYTES> static inline void copy_async(void *to, const void *from, bool there)
+{
+    copy_bytes(to, from, BYTES, there);
+}
+
+template <int PENDING> static inline void wait_for_copies()
+{
+    land_copies(PENDING);
+}
 
 static inline unsigned __umulhi(unsigned a, unsigned b)
 {
@@ -50,6 +73,21 @@ static inline int atomicMax(int *place, int value)  // one thread runs at a time
     if (value > before)
         *place = value;
     return before;
+}
+
+static inline int min(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static inline float __fmul_rn(float a, float b)
+{
+    return a * b;
+}
+
+static inline float __fsub_rn(float a, float b)
+{
+    return a - b;
 }
 
 template <class To, class From> static inline To same_bits(From value)
@@ -78,6 +116,12 @@ static inline long long __double_as_longlong(double value)
 static inline double __longlong_as_double(long long value)
 {
     return same_bits<double>(value);
+}
+
+static inline unsigned tf32_of(float value)
+{
+    unsigned bits = same_bits<unsigned>(value);
+    return (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fffffffu : (bits + 0x1000u) & ~0x1fffu;
 }
 
 // -ftz=true, where the processor can do it: subnormal float results and operands count as zero

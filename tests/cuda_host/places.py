@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from types import SimpleNamespace
+from zlib import crc32
 
 import numpy as np
 from stand_in import Array, StandIn, missing
 
 from pyconv import registry
-from pyconv.backends.cuda import CudaBackend
+from pyconv.backends.cuda import CudaBackend, kernel
 from pyconv.backends.cuda import unusable as no_device
+
+OWN_ARGUMENTS = kernel.struct(x="u8", out="u8", size="i8")
+_READ_ANEW = kernel._source.__wrapped__
 
 
 class OnStandIn:
@@ -81,3 +86,21 @@ def stand_in_for_cuda(monkeypatch, room: StandIn) -> None:
     backend, load = CudaBackend(room), registry.load
     monkeypatch.setattr(registry, "load", lambda name: backend if name == "cuda" else load(name))
     monkeypatch.setattr(registry, "_selected", {})
+
+
+def own_kernel(monkeypatch, folder: Path, body: str, *headers: str, **macros: object) -> kernel.Kernel:
+    """A kernel with the arguments x, out and size, of float32; ``headers`` are the package's, beside common.cuh."""
+    names = ("common.cuh", *headers)
+    source = "".join(f'#include "{name}"\n' for name in names)
+    source += f"""struct Arguments {{ const element *x; element *out; long long size; }};
+extern "C" __global__ void own(const Arguments a)
+{{
+{body}
+}}
+"""
+    (folder / "own.cu").write_text(source)
+    for name in names:
+        (folder / name).write_text((kernel.KERNELS / name).read_text())
+    monkeypatch.setattr(kernel, "KERNELS", folder)
+    monkeypatch.setattr(kernel, "_source", _READ_ANEW)
+    return kernel.Kernel.of("own", "float32", OWN_ARGUMENTS, BODY=crc32(source.encode()), **macros)

@@ -13,7 +13,7 @@ enum { STACK = 64 * 1024 };
 struct Fiber {
     ucontext_t context;
     char *stack;
-    enum { READY, WAITING, DONE } state;
+    enum State { READY, AT_BARRIER, AT_WARP, DONE } state;
 };
 
 std::vector<Fiber> fibers;
@@ -23,6 +23,7 @@ const Arguments *arguments;
 unsigned long long noise;
 sigjmp_buf fault;
 volatile unsigned long fault_address;
+int any_so_far, any_of_block;  // of __syncthreads_or
 
 unsigned draw(unsigned below)
 {
@@ -71,7 +72,6 @@ void resume(Fiber &fiber, unsigned index)
 {
     running = &fiber;
     threadIdx = {index, 0, 0};
-    fiber.state = Fiber::READY;
 #if defined(__SANITIZE_ADDRESS__)
     void *kept = nullptr;
     __sanitizer_start_switch_fiber(&kept, fiber.stack, STACK);
@@ -81,6 +81,20 @@ void resume(Fiber &fiber, unsigned index)
     __sanitizer_finish_switch_fiber(kept, nullptr, nullptr);
 #endif
 }
+
+void wait_as(Fiber::State state)
+{
+    unsigned index = threadIdx.x;
+    running->state = state;
+    to_launcher(false);
+    threadIdx.x = index;
+}
+
+}  // namespace
+
+#include "warp.hpp"
+
+namespace {
 
 __attribute__((no_sanitize_address)) void poison()
 {
@@ -100,31 +114,69 @@ __attribute__((noinline)) void begin(Fiber &fiber)
     fiber.state = Fiber::READY;
 }
 
-bool run_block(unsigned block, std::vector<unsigned> &order, char *message, size_t length)
+// Has whole warps that wait together go on, after doing what they wait for; false if the lanes of one differ
+bool go_on_together(unsigned count)
 {
-    unsigned count = blockDim.x, done = 0;
-    blockIdx = {block, 0, 0};
-    poison();
-    for (Fiber &fiber : fibers)
-        begin(fiber);
-    while (done < count) {
-        unsigned waiting = 0;
-        shuffle(order);
-        for (unsigned i : order) {
-            if (fibers[i].state == Fiber::DONE)
-                continue;
-            resume(fibers[i], i);
-            if (fibers[i].state == Fiber::DONE)
-                done++;
-            else
-                waiting++;
-        }
-        if (waiting && done) {
-            std::snprintf(message, length, "block %u: %u threads wait at __syncthreads, %u have returned", block, waiting, done);
+    for (unsigned first = 0; first + 32 <= count; first += 32) {
+        bool all = true;
+        for (unsigned i = first; i < first + 32; i++)
+            all = all && fibers[i].state == Fiber::AT_WARP;
+        if (!all)
+            continue;
+        if (!perform(&lanes[first]))
             return false;
-        }
+        for (unsigned i = first; i < first + 32; i++)
+            fibers[i].state = Fiber::READY;
     }
     return true;
+}
+
+unsigned threads_in(Fiber::State state)
+{
+    unsigned found = 0;
+    for (const Fiber &fiber : fibers)
+        found += fiber.state == state;
+    return found;
+}
+
+bool run_block(unsigned block, std::vector<unsigned> &order, char *message, size_t length)
+{
+    unsigned count = blockDim.x;
+    blockIdx = {block, 0, 0};
+    poison();
+    begin_lanes(count);
+    any_so_far = 0;
+    for (Fiber &fiber : fibers)
+        begin(fiber);
+    for (;;) {
+        shuffle(order);
+        for (unsigned i : order)
+            if (fibers[i].state == Fiber::READY)
+                resume(fibers[i], i);
+        bool alike = go_on_together(count);
+        if (*complaint) {
+            std::snprintf(message, length, "block %u, %s", block, complaint);
+            return false;
+        }
+        if (alike && threads_in(Fiber::READY))
+            continue;
+        unsigned done = threads_in(Fiber::DONE), waiting = threads_in(Fiber::AT_BARRIER);
+        if (done == count)
+            return true;
+        if (!alike || threads_in(Fiber::AT_WARP)) {
+            std::snprintf(message, length, "block %u: not all threads of a warp come to the same instruction", block);
+            return false;
+        }
+        if (done) {
+            std::snprintf(message, length, "block %u: %u threads wait at __syncthreads, %u have returned", block,
+                          waiting, done);
+            return false;
+        }
+        any_of_block = any_so_far;
+        any_so_far = 0;
+        for (Fiber &fiber : fibers)
+            fiber.state = Fiber::READY;
+    }
 }
 
 // not inlined, so that none of its variables lives where siglongjmp returns to
@@ -168,10 +220,14 @@ bool reserve(unsigned count)
 
 static void __syncthreads()
 {
-    unsigned index = threadIdx.x;
-    running->state = Fiber::WAITING;
-    to_launcher(false);
-    threadIdx.x = index;
+    wait_as(Fiber::AT_BARRIER);
+}
+
+static int __syncthreads_or(int predicate)
+{
+    any_so_far |= predicate != 0;
+    wait_as(Fiber::AT_BARRIER);
+    return any_of_block;
 }
 
 // 0, or 1 with what went wrong in `message`
@@ -186,6 +242,7 @@ extern "C" int pyconv_run(unsigned grid, unsigned block, const void *packed, siz
     std::memcpy((void *)&copy, packed, bytes);
     arguments = &copy;
     noise = seed * 2 + 1;
+    *complaint = 0;
     if (!reserve(block)) {
         std::snprintf(message, length, "no memory for %u stacks", block);
         return 1;

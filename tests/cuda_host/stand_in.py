@@ -99,9 +99,12 @@ class StandIn:
         Build with AddressSanitizer, which must be preloaded, and take memory from malloc, which it watches.
     devices : int
         How many devices to play.
+    tensor_cores : bool
+        Whether they have those of compute capability 8.0.
     """
 
-    def __init__(self, seed: int = 0, sanitize: bool = False, devices: int = 1) -> None:
+    def __init__(self, seed: int = 0, sanitize: bool = False, devices: int = 1, tensor_cores: bool = True) -> None:
+        self._tensor_cores = tensor_cores
         self._random = np.random.default_rng(seed)
         self._sanitize = sanitize
         self._devices = devices
@@ -118,6 +121,9 @@ class StandIn:
 
     def current_device(self) -> int:
         return self._current
+
+    def tensor_cores(self) -> bool:
+        return self._tensor_cores
 
     def device_of(self, array: Array) -> int:
         return array.device.id
@@ -213,6 +219,7 @@ class StandIn:
 
     def _launch(self, launch, arguments: np.ndarray) -> None:
         self.launched.append(launch.kernel.name)
+        assert launch.shared == int(dict(launch.kernel.defines).get("SHARED_BYTES", 0))
         message = ctypes.create_string_buffer(300)
         status = self._library(launch.kernel).pyconv_run(
             launch.grid,
@@ -251,7 +258,7 @@ def build(kernel, sanitize: bool = False) -> Path:
     source = f'#include "host.hpp"\n{kernel.source}#line 1 "{kernel.file}"\n#include "run.hpp"\n'
     command = [CXX, *_flags(sanitize), *kernel.options, f"-DENTRY={kernel.name}", "-x", "c++", "-"]
     hashed = hashlib.sha256(repr((command, source)).encode())
-    for header in ("host.hpp", "run.hpp"):
+    for header in ("host.hpp", "run.hpp", "warp.hpp"):
         hashed.update((HERE / header).read_bytes())
     library = BUILD / f"{kernel.name}-{hashed.hexdigest()[:20]}.so"
     if not library.exists():

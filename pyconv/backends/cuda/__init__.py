@@ -75,6 +75,8 @@ class CudaBackend:
         """(name, None or the reason for refusing), in the order in which they are tried."""
         if isinstance(plan, FusedPlan):
             return self.implementations(plan.conv)
+        if isinstance(plan, ConvPlan):
+            return conv.implementations(plan, self._room.tensor_cores())
         if plan.op not in _MODULES:
             return [("none", f"there is no CUDA kernel for {plan.op}")]
         return _MODULES[plan.op].implementations(plan)
@@ -100,7 +102,7 @@ class CudaBackend:
 
     def prepare_key(self, plan: Plan) -> Hashable:
         """Plans with equal keys share prepared weights."""
-        return conv.prepare_key(plan) if isinstance(plan, ConvPlan) else None
+        return conv.prepare_key(plan, self._room.tensor_cores()) if isinstance(plan, ConvPlan) else None
 
     def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
         """Packed weights, or numbers for each channel: on the weight's device or, from NumPy, the current one."""

@@ -1,7 +1,8 @@
 """Convolution: the ordered list of implementations. The first that does not refuse a plan runs it.
 
 An implementation is a module with ``label(plan)``, ``refusal(plan)``, ``packing(plan)``, ``launch(plan, epilogue)``
-and ``arguments(plan, x, addresses, epilogue)``.
+and ``arguments(plan, x, addresses, epilogue)``; :mod:`tensor`, which may take two launches, has ``run`` in place of
+the last.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from ...plan import ConvPlan
-from . import depthwise, gemm, pointwise
+from . import depthwise, gemm, pointwise, tensor
 from .activation import NONE, Epilogue
 from .dense import Addresses
 from .kept import Kept, keep
@@ -20,7 +21,7 @@ from .weights import pack
 
 __all__ = ["IMPLEMENTATIONS", "implementations", "prepare", "prepare_key", "run"]
 
-IMPLEMENTATIONS = (depthwise, pointwise, gemm)
+IMPLEMENTATIONS = (depthwise, tensor, pointwise, gemm)
 
 
 def _algorithm(plan: ConvPlan) -> str | None:
@@ -29,24 +30,34 @@ def _algorithm(plan: ConvPlan) -> str | None:
     return None
 
 
-def implementations(plan: ConvPlan) -> list[tuple[str, str | None]]:
-    """(name, None or the reason for refusing) of every implementation, in the order in which they are tried."""
-    return [(each.label(plan), _algorithm(plan) or each.refusal(plan)) for each in IMPLEMENTATIONS]
+def _refusal(each: ModuleType, plan: ConvPlan, tensor_cores: bool) -> str | None:
+    if each is tensor and not tensor_cores:
+        return "a device has no tensor cores of compute capability 8.0 or above"
+    return each.refusal(plan)
+
+
+def implementations(plan: ConvPlan, tensor_cores: bool) -> list[tuple[str, str | None]]:
+    """(name, None or the reason for refusing) of every implementation, in the order in which they are tried.
+
+    ``tensor_cores``: all devices have those of compute capability 8.0. Nothing else is asked of a device, so that
+    results are the same on all that have them.
+    """
+    return [(each.label(plan), _algorithm(plan) or _refusal(each, plan, tensor_cores)) for each in IMPLEMENTATIONS]
 
 
 @lru_cache(maxsize=1024)
-def _chosen(plan: ConvPlan) -> ModuleType:
-    return next(each for each in IMPLEMENTATIONS if each.refusal(plan) is None)
+def _chosen(plan: ConvPlan, tensor_cores: bool) -> ModuleType:
+    return next(each for each in IMPLEMENTATIONS if _refusal(each, plan, tensor_cores) is None)
 
 
-def prepare_key(plan: ConvPlan) -> Hashable:
+def prepare_key(plan: ConvPlan, tensor_cores: bool) -> Hashable:
     """Plans with equal keys share packed weights."""
-    return _chosen(plan).packing(plan), plan.dtype, plan.has_bias
+    return _chosen(plan, tensor_cores).packing(plan), plan.dtype, plan.has_bias
 
 
 def prepare(room: Any, plan: ConvPlan, weight: Any, bias: Any) -> Kept:
     """Pack the weights."""
-    packing = _chosen(plan).packing(plan)
+    packing = _chosen(plan, room.tensor_cores()).packing(plan)
     once = not plan.keeps_weights
     return keep(room, plan.op, None, weight, bias, lambda source: pack(room, packing, plan.dtype, source), once)
 
@@ -56,14 +67,17 @@ def run(room: Any, plan: ConvPlan, x: Any, prepared: Kept, out: Any, epilogue: E
 
     ``epilogue`` is applied to the sums before they are written.
     """
-    chosen = _chosen(plan)
+    chosen = _chosen(plan, room.tensor_cores())
     weights = prepared.on(room.current_device())
-    launch = chosen.launch(plan, epilogue)
     x = room.readable(x)
-    result = out if room.writable(out) else room.empty(plan.out_shape, x.dtype)
+    writable = room.writable(out) or (chosen is tensor and tensor.writes(room, plan, out))
+    result = out if writable else room.empty(plan.out_shape, x.dtype)
     bias = 0 if weights.bias is None else room.address(weights.bias)
     at = Addresses(room.address(x), room.address(weights.weights), bias, room.address(result))
-    room.launch(launch, chosen.arguments(plan, x, at, epilogue))
+    if chosen is tensor:
+        tensor.run(room, plan, x, at, result, epilogue)
+    else:
+        room.launch(chosen.launch(plan, epilogue), chosen.arguments(plan, x, at, epilogue))
     if out is None or result is out:
         return result
     room.assign(out, result)

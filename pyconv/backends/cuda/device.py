@@ -16,6 +16,7 @@ from .kernel import OPTIONS, Kernel, Launch
 __all__ = ["CupyRoom", "Mark", "unusable"]
 
 _INSTALL = "pip install 'pyconv-kernels[cuda13]' (for drivers of CUDA 13), or [cuda12]"
+_SHARED_WITHOUT_ASKING = 48 * 1024  # bytes of shared memory that any kernel may have
 _PER_THREAD_STREAM = 2  # the handle that stands for another stream in every thread
 _EXTERNAL = 1  # cudaEventWaitExternal: while a graph is captured, wait for what was recorded outside of it
 _NO_DRIVER, _NOT_INITIALIZED, _NO_DEVICE = 35, 3, 100  # of cudaError
@@ -61,6 +62,7 @@ class CupyRoom:
 
         self._cupy = cupy
         self._process = os.getpid()
+        self._tensor_cores: bool | None = None
         self._compiled: dict[tuple[int, Kernel], Any] = {}
 
     def check_process(self) -> None:
@@ -171,10 +173,21 @@ class CupyRoom:
 
         As bytes, since CuPy asks for an array's ``__array_interface__``, which takes 20 microseconds for a struct.
         """
-        function, grid, block = self._function(launch.kernel), (launch.grid,), (launch.block,)
-        return lambda arguments: function(grid, block, (arguments,))
+        function, grid, block = self._function(launch.kernel, launch.shared), (launch.grid,), (launch.block,)
+        return lambda arguments: function(grid, block, (arguments,), shared_mem=launch.shared)
 
-    def _function(self, kernel: Kernel) -> Any:
+    def tensor_cores(self) -> bool:
+        """Whether every device has tensor cores for TF32 and bfloat16, and asynchronous copies.
+
+        One answer for the process: weights that are packed for one device may be moved to another.
+        """
+        if self._tensor_cores is None:
+            runtime = self._cupy.cuda.runtime
+            majors = [runtime.getDeviceProperties(device)["major"] for device in range(runtime.getDeviceCount())]
+            self._tensor_cores = min(majors) >= 8
+        return self._tensor_cores
+
+    def _function(self, kernel: Kernel, shared: int) -> Any:
         key = (self.current_device(), kernel)
         found = self._compiled.get(key)
         if found is None:
@@ -183,6 +196,8 @@ class CupyRoom:
             try:
                 found = module.get_function(kernel.name)
                 found.compile()
+                if shared > _SHARED_WITHOUT_ASKING:
+                    found.max_dynamic_shared_size_bytes = shared
             except self._cupy.cuda.compiler.CompileException as error:
                 raise DeviceError(f"the CUDA kernel {kernel} does not compile:\n{error}") from error
             self._compiled[key] = found

@@ -17,7 +17,7 @@ from .plans import fitting_index, strides_of, too_wide
 from .tile import TILES, Tile
 from .weights import Packing
 
-__all__ = ["arguments", "kernels", "label", "launch", "packing", "refusal"]
+__all__ = ["arguments", "divisor", "kernels", "label", "launch", "packing", "refusal"]
 
 _DIVISOR = struct(multiplier="u4", shift="u4")
 _ARGUMENTS = struct(
@@ -75,12 +75,12 @@ def arguments(plan: ConvPlan, x: Any, at: dense.Addresses, epilogue: Epilogue = 
     packed["in_size"], packed["out_width"] = plan.in_size, plan.out_size[1]
     packed["kernel"], packed["stride"], packed["dilation"] = plan.kernel, plan.stride, plan.dilation
     packed["start"] = plan.padding[0][0], plan.padding[1][0]
-    packed["by_taps"] = _divisor(plan.kernel[0] * plan.kernel[1])
-    packed["by_kernel_width"] = _divisor(plan.kernel[1])
+    packed["by_taps"] = divisor(plan.kernel[0] * plan.kernel[1])
+    packed["by_kernel_width"] = divisor(plan.kernel[1])
     return packed
 
 
-def _divisor(by: int) -> tuple[int, int]:
+def divisor(by: int) -> tuple[int, int]:
     """Multiplier and shift that divide numbers below 2**31 (Granlund and Montgomery 1994, figure 4.1)."""
     shift = (by - 1).bit_length()
     return (1 << 32) * ((1 << shift) - by) // by + 1, shift

@@ -80,6 +80,8 @@ class Launch:
     kernel: Kernel
     grid: int
     block: int
+    shared: int = 0
+    """Bytes of shared memory beyond what the kernel declares."""
 
     @property
     def refusal(self) -> str | None:

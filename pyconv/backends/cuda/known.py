@@ -36,7 +36,16 @@ class _Recorder:
         self.launches: list[tuple[Launch, np.ndarray]] = []
         self.made: list[Any] = []
         self.like_input: list[bool] = []
-        for name in ("check_process", "current_device", "device_of", "on", "address", "writable", "wait"):
+        for name in (
+            "check_process",
+            "current_device",
+            "device_of",
+            "on",
+            "address",
+            "writable",
+            "wait",
+            "tensor_cores",
+        ):
             setattr(self, name, getattr(room, name))
 
     def __getattr__(self, name: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...plan import HALF_DTYPES
 from .kernel import DTYPES, Kernel, Launch, accumulator, struct
 from .plans import strides_of
 
@@ -24,7 +25,7 @@ _THREADS = 256
 
 @dataclass(frozen=True)
 class Packing:
-    """[group][row of the sum][channel], filled up with zeros.
+    """[group][row of the sum][channel], filled up with zeros; or [group][channel][row of the sum].
 
     Parameters
     ----------
@@ -36,6 +37,10 @@ class Packing:
         Channels and rows of the sum, filled up to whole tiles and steps.
     taps_outside : bool
         Rows run over (tap, input channel), with ``in_padded`` channels, in place of (input channel, tap).
+    by_channel : bool
+        The second order, in the weights' dtype in place of the sums'.
+    rounded : bool
+        To TF32.
     """
 
     groups: int
@@ -46,6 +51,8 @@ class Packing:
     in_padded: int
     rows: int
     taps_outside: bool
+    by_channel: bool = False
+    rounded: bool = False
 
     @property
     def size(self) -> int:
@@ -55,22 +62,28 @@ class Packing:
 
 @lru_cache(maxsize=256)
 def _launch(packing: Packing, dtype: str) -> Launch:
-    return Launch(_kernel(dtype, packing.taps_outside), -(-packing.size // _THREADS), _THREADS)
+    kernel = _kernel(dtype, packing.taps_outside, packing.by_channel, packing.rounded)
+    return Launch(kernel, -(-packing.size // _THREADS), _THREADS)
 
 
 def kernels() -> Iterator[Kernel]:
     """Every kernel that a packing may ask for."""
     for dtype, taps_outside in product(DTYPES, (False, True)):
         yield _kernel(dtype, taps_outside)
+    for dtype in ("float32", *HALF_DTYPES):
+        yield _kernel(dtype, True, by_channel=True)
+    yield _kernel("float32", True, by_channel=True, rounded=True)
 
 
-def _kernel(dtype: str, taps_outside: bool) -> Kernel:
-    return Kernel.of("pack", dtype, _ARGUMENTS, TAPS_OUTSIDE=int(taps_outside))
+def _kernel(dtype: str, taps_outside: bool, by_channel: bool = False, rounded: bool = False) -> Kernel:
+    order = {"TAPS_OUTSIDE": int(taps_outside), "BY_CHANNEL": int(by_channel), "ROUNDED": int(rounded)}
+    return Kernel.of("pack", dtype, _ARGUMENTS, **order)
 
 
 def pack(room: Any, packing: Packing, dtype: str, weight: Any) -> Any:
     """The weights in the packing's order, in new memory on the current device, where ``weight`` lies."""
-    packed = room.empty((packing.size,), np.dtype(accumulator(dtype)))
+    kind = weight.dtype if packing.by_channel else np.dtype(accumulator(dtype))
+    packed = room.empty((packing.size,), kind)
     arguments = np.zeros(1, _ARGUMENTS)
     arguments["weights"], arguments["out"] = room.address(weight), room.address(packed)
     arguments["strides"] = strides_of(weight)
