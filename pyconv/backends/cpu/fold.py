@@ -1,4 +1,4 @@
-"""Unfold and fold by NumPy's own strided copies, a tap at a time: memory sets the pace (benchmarks/NOTES.md)."""
+"""Unfold and fold by NumPy's own strided copies, a tap at a time, on one thread."""
 
 from __future__ import annotations
 
