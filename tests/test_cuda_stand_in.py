@@ -42,7 +42,7 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 CASES = [*testing.cases(), *testing.half_cases()]
 ROOM = StandIn(seed=1) if missing() is None else None  # one, so that its libraries are loaded once
-CORE = {"conv2d", "max_pool2d", "prelu", "batch_norm", *ACTIVATIONS, *AXIS_OPS}  # others may come later
+CORE = {"conv2d", "conv_transpose2d", "max_pool2d", "prelu", *ACTIVATIONS, *AXIS_OPS}  # others may come later
 
 
 def needs_bfloat16(case: testing.Case) -> None:

@@ -49,6 +49,7 @@ LIMITS = {
     "conv_pointwise in float64": Limit(255, 24 * 1024),
     "conv_depthwise": Limit(96, 0, spills=32),  # in a few variants ptxas gives up some bytes for more threads
     "max_pool": Limit(64, 0),
+    "conv_transposed": Limit(64, 0, spills=64),  # around divisions of 64 bits, where 32 are not enough
     "sum_pool": Limit(64, 2 * 1024, spills=32),  # for the call of pow in double
     "max_unpool": Limit(64, 0),
     "elementwise": Limit(64, 0),

@@ -22,6 +22,7 @@ NAMES = (
     "relu-1031-float32", "sigmoid-image-float64", "tanh-1031-float32", "tanh-gaps-image-float32",
     "gelu-special-1031-float32", "softplus-parameters1-1031-float64", "prelu-image-float32",
     "softmax-long-float32", "log_softmax-channels-float64", "softmin-last-float32", "glu-channels-float32",
+    "conv_transpose2d-3x3_stride2-float32", "conv_transpose2d-plain-float64",
     "avg_pool2d-3x3_stride2_padding1-float32", "avg_pool2d-whole_large_plane-float64", "lp_pool2d-3-2x2-float32",
     "adaptive_avg_pool2d-uneven-float32", "adaptive_max_pool2d-uneven-float64", "max_unpool2d-2x2-float32",
     "prelu-channels_last-image-float64",

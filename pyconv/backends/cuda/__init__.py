@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import DeviceError
-from ...plan import ACTIVATIONS, AXIS_OPS, HALF_DTYPES, ConvPlan, ElementwisePlan, FusedPlan, Plan
-from . import axis, channels, conv, elementwise, pool, sum_pool, unpool
+from ...plan import ACTIVATIONS, AXIS_OPS, HALF_DTYPES, ConvPlan, ElementwisePlan, FusedPlan, Plan, TransposedPlan
+from . import axis, channels, conv, elementwise, pool, sum_pool, transposed, unpool
 from .activation import NONE, Epilogue
 from .known import KnownCalls
 
@@ -30,6 +30,7 @@ def unusable() -> str | None:
 
 _MODULES: dict[str, ModuleType] = {
     "conv2d": conv,
+    "conv_transpose2d": transposed,
     **dict.fromkeys(pool.OPERATIONS, pool),
     **dict.fromkeys(sum_pool.OPERATIONS, sum_pool),
     "max_unpool2d": unpool,
@@ -111,6 +112,8 @@ class CudaBackend:
             plan = plan.conv
         if isinstance(plan, ConvPlan):
             return conv.prepare(self._room, plan, weight, bias)
+        if isinstance(plan, TransposedPlan):
+            return transposed.prepare(self._room, plan, weight, bias)
         if isinstance(plan, ElementwisePlan) and plan.op in channels.FUNCTIONS:
             return channels.prepare(self._room, plan, weight, bias)
         return weight  # the indices of an unpooling

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import axis, channels, depthwise, elementwise, gemm, pointwise, pool, sum_pool, tensor, unpool, weights
+from . import axis, channels, depthwise, elementwise, gemm, pointwise, pool, sum_pool, tensor, transposed, unpool, weights
 from .kernel import Kernel
 
 __all__ = ["configurations"]
@@ -10,5 +10,6 @@ __all__ = ["configurations"]
 
 def configurations() -> list[Kernel]:
     """The kernels, each once, in a fixed order."""
-    modules = (tensor, gemm, pointwise, depthwise, pool, sum_pool, unpool, elementwise, channels, axis, weights)
+    convolutions = (tensor, gemm, pointwise, depthwise, transposed)
+    modules = (*convolutions, pool, sum_pool, unpool, elementwise, channels, axis, weights)
     return list(dict.fromkeys(kernel for module in modules for kernel in module.kernels()))
