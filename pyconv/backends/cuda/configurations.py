@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from . import axis, channels, depthwise, elementwise, gemm, pointwise, pool, sum_pool, tensor, transposed, unpool, weights
+from . import (
+    axis,
+    channels,
+    depthwise,
+    elementwise,
+    gemm,
+    pointwise,
+    pool,
+    sum_pool,
+    tensor,
+    transposed,
+    unpool,
+    weights,
+)
 from .kernel import Kernel
 
 __all__ = ["configurations"]
