@@ -180,13 +180,21 @@ def test_order_of_implementations():
             found = pyconv.report.explanation(F.conv2d, images, weight, backend="cpu", **more)
             assert found.steps[0].implementation == wanted
         found = pyconv.report.explanation(F.max_pool2d, x, 2, backend="cpu")
-        names = ["whole", "channels", "separable", "windows"]
+        names = ["whole", "channels", "registers", "running", "separable", "windows"]
         assert [name for name, _ in found.steps[0].candidates] == [f"cpu:{name}_baseline" for name in names]
-        assert found.steps[0].implementation == "separable_baseline"
-        found = pyconv.report.explanation(F.adaptive_avg_pool2d, x, 1, backend="cpu")
-        assert found.steps[0].implementation == "whole_baseline"
+        assert found.steps[0].implementation == "registers_baseline"
+        for wanted, call in (
+            ("whole", (F.adaptive_avg_pool2d, x, 1)),
+            ("registers", (F.avg_pool2d, x, 3, 2, 1)),
+            ("running", (F.max_pool2d, x, 31, 1, 15)),
+            ("separable", (F.max_pool2d, x, 4, 3)),
+            ("separable", (F.adaptive_max_pool2d, x, 5)),
+            ("windows", (F.max_pool2d, x, 4, 3, 0, 1, False, True)),
+        ):
+            found = pyconv.report.explanation(*call, backend="cpu")
+            assert found.steps[0].implementation == f"{wanted}_baseline"
         found = pyconv.report.explanation(F.max_pool2d, x, 2, return_indices=True, backend="cpu")
-        assert found.steps[0].implementation == "windows_baseline"
+        assert found.steps[0].implementation == "registers_baseline"
         last = np.moveaxis(normal(1, 8, 8, 64), -1, 1)
         found = pyconv.report.explanation(F.max_pool2d, last, 2, backend="cpu")
         assert found.steps[0].implementation == "channels_baseline"
@@ -342,4 +350,4 @@ def test_pooling_of_mostly_padding_takes_no_line():
     assert found.steps[0].implementation == f"windows_{isa.name()}"
     got = F.max_pool2d(x, kernel, 100_000, padding, backend="cpu")
     np.testing.assert_array_equal(got, F.max_pool2d(x, kernel, 100_000, padding, backend="reference"))
-    assert pool.implementations(found.steps[0].plan)[2][1] is not None
+    assert pool.implementations(found.steps[0].plan)[4][1] is not None

@@ -88,6 +88,9 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t block, blocks
         int64_t planes, units
         int64_t line
+        int64_t flat
+        int64_t small
+        int64_t running
         int64_t squares
         double divisor
         double area
@@ -132,7 +135,7 @@ cdef extern from "kernels/kernels.h" nogil:
         pc_conv_task depthwise_task
         pc_conv_task winograd_task
         pc_pool_task max_pool_task
-        pc_pool_task max_pool_indices_task
+        pc_pool_task max_places_task
         pc_pool_task sum_pool_task
         void (*max_unpool_task)(const pc_unpool *, const pc_pool_arrays *, int64_t) noexcept nogil
         const pc_activation *activations

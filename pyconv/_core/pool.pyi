@@ -18,7 +18,7 @@ class PoolTasks:
         block: int,
         planes: int,
         line: int,
-        flat: bool,
+        way: str,
     ) -> None: ...
 
 def run(tasks: PoolTasks, x: np.ndarray, out: np.ndarray, indices: np.ndarray | None = None) -> None: ...

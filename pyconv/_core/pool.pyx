@@ -26,17 +26,18 @@ cdef class PoolTasks:
     """A pooling cut into tasks, for one plan, instruction set and number of threads.
 
     A task is ``rows`` output rows of ``block`` channels, or all rows of ``planes`` such blocks. ``line`` is how many
-    elements of scratch it needs, ``flat`` whether a plane, which is pooled whole, is taken as one row.
+    elements of scratch it needs. ``way`` is '' or one of 'flat' (a plane, which is pooled whole, is taken as one row),
+    'small' (rows are taken in registers) and 'running' (a running maximum, with as many lines as it needs).
     """
 
     def __init__(self, int isa, bint is_double, int threads, plan, int64_t rows, int64_t block, int64_t planes,
-                 int64_t line, bint flat):
+                 int64_t line, str way):
         check(isa)
         cdef const pc_kernels *table = kernels(isa, is_double)
         cdef pc_pool *p = &self.pool
         self.with_indices = plan.return_indices
         if "max" in plan.op:
-            self.kernel = table.max_pool_indices_task if self.with_indices else table.max_pool_task
+            self.kernel = table.max_places_task if self.with_indices else table.max_pool_task
         else:
             self.kernel = table.sum_pool_task
         self.type_number = cnp.NPY_DOUBLE if is_double else cnp.NPY_FLOAT
@@ -45,7 +46,8 @@ cdef class PoolTasks:
         fill_axis(&p.h, plan, 0)
         fill_axis(&p.w, plan, 1)
         p.squares, p.divisor, p.area = plan.norm == 2, plan.divisor, plan.area
-        if flat:
+        p.flat, p.small, p.running = way == "flat", way == "small", way == "running"
+        if p.flat:
             p.w.in_ = p.w.kernel = p.h.in_ * p.w.in_
             p.h.in_ = p.h.kernel = 1
         p.rows, p.block, p.planes, p.line = rows, block, planes, line
@@ -53,7 +55,7 @@ cdef class PoolTasks:
         p.blocks = (p.channels + block - 1) // block
         p.units = p.blocks * plan.batch
         self.count = (p.units + planes - 1) // planes * p.per_plane
-        self.scratch_bytes = line * (8 if is_double else 4)
+        self.scratch_bytes = line * (p.h.kernel + 3 if p.running else 1) * (8 if is_double else 4)
 
 
 cdef int task(PoolTasks tasks, int64_t i, const pc_pool_arrays *arrays) noexcept nogil:

@@ -116,6 +116,9 @@ typedef struct {
     int64_t planes, units;       /* planes, or blocks, of a task, which is more than 1 if per_plane is 1; and in all */
     int64_t line;                /* elements of scratch: a row of input with its padding and slack, or the results of a
                                     row of a block; 0: window by window, no scratch */
+    int64_t flat;                /* each plane is one window; the planes lie one after the other */
+    int64_t small;               /* windows of a few columns in steps of 1 or 2, which are taken in registers */
+    int64_t running;             /* a running maximum, which takes as many lines as the window is high, and three */
     int64_t squares;             /* of sums: the squares are summed, and the root is taken */
     double divisor;              /* of sums: in place of the number of elements, if it is not 0 */
     double area;                 /* of sums: that number is relative to this */
@@ -174,7 +177,7 @@ typedef struct {
     pc_conv_task depthwise_task;
     pc_conv_task winograd_task;
     pc_pool_task max_pool_task;
-    pc_pool_task max_pool_indices_task;
+    pc_pool_task max_places_task;
     pc_pool_task sum_pool_task;
     void (*max_unpool_task)(const pc_unpool *unpool, const pc_pool_arrays *arrays, int64_t task);
     const pc_activation *activations; /* ended by one without a name */

@@ -1,66 +1,85 @@
-/* Max pooling. NaN wins over everything (max_or_nan). */
-#include "pool.h"
+/* Max pooling. Maxima of a piece are taken as if there were no NaN, which is looked for on the way; where there is one, they
+ * are taken again.
+ */
+#include "pool_rows.h"
 
-/* Window by window, with the place of each maximum.
- * torch's choice: the first of equal elements, the last NaN. A window of -inf points at its first tap inside the plane;
- * one that has no element (padding and dilation can do that) at its first tap, moved into the plane. */
-static real one_place(const pc_pool *pool, const piece *p, window rows, window columns, int64_t *index)
+/* Output rows by the running maximum of van Herk (Pattern Recognition Letters 13, 1992) and of Gil and Werman (IEEE
+ * Transactions on Pattern Analysis and Machine Intelligence 15, 1993): the input rows are cut into blocks as high as the
+ * window, so that a window is the end of one block and the beginning of the next. That is three maxima for each row,
+ * however high the window. For steps of 1 and no gaps. */
+INLINE void running_rows(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p, real *line,
+                         mask *seen)
 {
-    real best = -INFINITY;
-    if (rows.taps && columns.taps) *index = rows.first * pool->w.in + columns.first;
-    else *index = rows.nearest * pool->w.in + columns.nearest;
-    for (int64_t i = 0; i < rows.taps; i++) {
-        const int64_t y = rows.first + i * pool->h.dilation;
-        for (int64_t k = 0; k < columns.taps; k++) {
-            const int64_t column = columns.first + k * pool->w.dilation;
-            const real value = p->x[y * p->row_stride + column * p->column_stride];
-            if (value > best || value != value) {
-                best = value;
-                *index = y * pool->w.in + column;
+    const int64_t height = pool->h.kernel, pitch = pool->line, width = pool->w.in;
+    real *middle = line + pool->w.before, *ends = line + pitch, *begun = ends + height * pitch, *row = begun + pitch;
+#define ROW(y, to) \
+    down(kind, p->x + (y) * p->row_stride, 0, (y) >= 0 && (y) < pool->h.in, p->column_stride, width, to, seen)
+    for (int64_t first = p->first_row; first < p->end_row; first += height) {
+        const int64_t top = first - pool->h.before, count = least(height, p->end_row - first);
+        for (int64_t i = height - 1; i >= 0; i--) { /* the block's rows from each one to its last */
+            real *end = ends + i * pitch;
+            ROW(top + i, end);
+            for (int64_t c = 0; c < width && i < height - 1; c += LANES)
+                store(end + c, merge(kind, load(end + c), load(end + pitch + c)));
+        }
+        for (int64_t c = 0; c < width; c += LANES) store(begun + c, splat(start_of(kind)));
+        for (int64_t i = 0; i < count; i++) {
+            if (i) ROW(top + height + i - 1, row);
+            clear_left(kind, pool, line);
+            for (int64_t c = 0; c < width; c += LANES) {
+                if (i) store(begun + c, merge(kind, load(begun + c), load(row + c)));
+                store(middle + c, merge(kind, load(begun + c), load(ends + i * pitch + c)));
             }
+            clear_right(kind, pool, line);
+            along(kind, &pool->w, line, pool->line, p->out + (first + i) * arrays->out_strides[2]);
         }
     }
-    return best;
+#undef ROW
 }
 
-static void channels_row(const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p, window rows, real *line,
-                         real *out)
+INLINE void rows_of(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p, real *line, mask *seen)
 {
-    for (int64_t ox = 0; ox < pool->w.out; ox++)
-        store(line + ox * LANES, channels_window(MAXIMUM, pool, p, rows, window_at(&pool->w, ox)));
-    put_channels(arrays, p, line, pool->w.out, out);
+    for (int64_t oy = p->first_row; oy < p->end_row; oy++) {
+        const window rows = window_at(&pool->h, oy);
+        real *out = p->out + oy * arrays->out_strides[2];
+        if (pool->block > 1) {
+            for (int64_t ox = 0; ox < pool->w.out; ox++)
+                store(line + ox * LANES, channels_window(kind, pool, p, rows, window_at(&pool->w, ox), seen));
+            put_channels(arrays, p, line, pool->w.out, out);
+        } else if (pool->small && p->column_stride == 1) {
+            small_row(kind, pool, p, rows, 1, out, seen);
+        } else {
+            separable_row(kind, pool, p, rows, line, out, seen);
+        }
+    }
+}
+
+static void all_windows(const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p)
+{
+    for (int64_t oy = p->first_row; oy < p->end_row; oy++) {
+        const window rows = window_at(&pool->h, oy);
+        real *out = p->out + oy * arrays->out_strides[2];
+        for (int64_t ox = 0; ox < pool->w.out; ox++)
+            out[ox] = one_window(MAXIMUM, pool, p, rows, window_at(&pool->w, ox));
+    }
 }
 
 void PC_NAME(max_pool_task)(const pc_pool *pool, const pc_pool_arrays *arrays, int64_t task, void *scratch)
 {
-    piece p;
-    for (int64_t i = 0; piece_of(pool, arrays, task, i, &p); i++) {
-        for (int64_t oy = p.first_row; oy < p.end_row; oy++) {
-            const window rows = window_at(&pool->h, oy);
-            real *out = p.out + oy * arrays->out_strides[2];
-            if (pool->block > 1) {
-                channels_row(pool, arrays, &p, rows, scratch, out);
-            } else if (pool->line) {
-                separable_row(MAXIMUM, pool, &p, rows, scratch, out);
-            } else {
-                for (int64_t ox = 0; ox < pool->w.out; ox++)
-                    out[ox] = one_window(MAXIMUM, pool, &p, rows, window_at(&pool->w, ox));
-            }
-        }
+    if (pool->flat) {
+        whole_planes(MAXIMUM, pool, arrays, task, 1);
+        return;
     }
-}
-
-void PC_NAME(max_pool_indices_task)(const pc_pool *pool, const pc_pool_arrays *arrays, int64_t task, void *scratch)
-{
-    (void)scratch;
-    piece p;
-    for (int64_t i = 0; piece_of(pool, arrays, task, i, &p); i++) {
-        for (int64_t oy = p.first_row; oy < p.end_row; oy++) {
-            const window rows = window_at(&pool->h, oy);
-            real *out = p.out + oy * arrays->out_strides[2];
-            int64_t *indices = p.indices + oy * pool->w.out;
-            for (int64_t ox = 0; ox < pool->w.out; ox++)
-                out[ox] = one_place(pool, &p, rows, window_at(&pool->w, ox), indices + ox);
+    for (piece p = first_piece(pool, arrays, task); p.left; next_piece(pool, arrays, &p)) {
+        mask seen = {0}, again = {0};
+        if (!pool->line) {
+            all_windows(pool, arrays, &p);
+        } else if (pool->running) {
+            running_rows(NUMBERS, pool, arrays, &p, scratch, &seen);
+            if (any(seen)) running_rows(MAXIMUM, pool, arrays, &p, scratch, &again);
+        } else {
+            rows_of(NUMBERS, pool, arrays, &p, scratch, &seen);
+            if (any(seen)) rows_of(MAXIMUM, pool, arrays, &p, scratch, &again);
         }
     }
 }

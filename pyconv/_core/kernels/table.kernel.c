@@ -8,7 +8,7 @@ void PC_NAME(channels_task)(const void *, const pc_conv_arrays *, int64_t, void 
 void PC_NAME(depthwise_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(winograd_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(max_pool_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *);
-void PC_NAME(max_pool_indices_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *);
+void PC_NAME(max_places_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *);
 void PC_NAME(sum_pool_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *);
 void PC_NAME(max_unpool_task)(const pc_unpool *, const pc_pool_arrays *, int64_t);
 extern const pc_activation PC_NAME(activations)[];
@@ -30,7 +30,7 @@ const pc_kernels PC_NAME(kernels) = {
     .depthwise_task = PC_NAME(depthwise_task),
     .winograd_task = PC_NAME(winograd_task),
     .max_pool_task = PC_NAME(max_pool_task),
-    .max_pool_indices_task = PC_NAME(max_pool_indices_task),
+    .max_places_task = PC_NAME(max_places_task),
     .sum_pool_task = PC_NAME(sum_pool_task),
     .max_unpool_task = PC_NAME(max_unpool_task),
     .activations = PC_NAME(activations),

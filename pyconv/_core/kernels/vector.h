@@ -62,25 +62,25 @@ static inline vec splat(real x)
 #define ODDS 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #define ZIP_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#define FROM_SECOND 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
+#define FROM(k) k, k + 1, k + 2, k + 3, k + 4, k + 5, k + 6, k + 7, k + 8, k + 9, k + 10, k + 11, k + 12, k + 13, k + 14, k + 15
 #elif VECTOR_BYTES == 64 || (VECTOR_BYTES == 32 && !PC_F64)
 #define EVENS 0, 2, 4, 6, 8, 10, 12, 14
 #define ODDS 1, 3, 5, 7, 9, 11, 13, 15
 #define ZIP_LOW 0, 8, 1, 9, 2, 10, 3, 11
 #define ZIP_HIGH 4, 12, 5, 13, 6, 14, 7, 15
-#define FROM_SECOND 1, 2, 3, 4, 5, 6, 7, 8
+#define FROM(k) k, k + 1, k + 2, k + 3, k + 4, k + 5, k + 6, k + 7
 #elif VECTOR_BYTES == 32 || !PC_F64
 #define EVENS 0, 2, 4, 6
 #define ODDS 1, 3, 5, 7
 #define ZIP_LOW 0, 4, 1, 5
 #define ZIP_HIGH 2, 6, 3, 7
-#define FROM_SECOND 1, 2, 3, 4
+#define FROM(k) k, k + 1, k + 2, k + 3
 #else
 #define EVENS 0, 2
 #define ODDS 1, 3
 #define ZIP_LOW 0, 2
 #define ZIP_HIGH 1, 3
-#define FROM_SECOND 1, 2
+#define FROM(k) k, k + 1
 #endif
 #ifdef __clang__
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -160,6 +160,23 @@ static inline vec load_lanes(const real *p, lane_mask lanes)
     real found[LANES] = {0};
     for (int i = lanes.begin; i < lanes.end; i++) found[i] = p[i];
     return load(found);
+#endif
+}
+
+/* The same with others in place of the zeros. */
+static inline vec load_lanes_or(const real *p, lane_mask lanes, vec others)
+{
+#if defined(__AVX512F__) && PC_F64
+    touch_lanes(p, lanes);
+    return _mm512_mask_loadu_pd(others, (__mmask8)lanes, p);
+#elif defined(__AVX512F__)
+    touch_lanes(p, lanes);
+    return _mm512_mask_loadu_ps(others, (__mmask16)lanes, p);
+#elif defined(__AVX2__)
+    return choose((ivec)lanes, load_lanes(p, lanes), others);
+#else
+    for (int i = lanes.begin; i < lanes.end; i++) others[i] = p[i];
+    return others;
 #endif
 }
 

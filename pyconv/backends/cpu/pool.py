@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from math import prod
 from typing import Any
@@ -22,6 +23,20 @@ BRIEF_ELEMENTS = 16_384
 """Elements that windows hold altogether, below which other Python threads are not let run meanwhile."""
 
 
+RUNNING_HEIGHT = 9
+"""Rows of a window from which a running maximum is quicker than the maximum of its rows."""
+
+RUNNING_BLOCKS = 4
+"""Windows that the rows of a task of a running maximum are as high as, at least."""
+
+RUNNING_ELEMENTS = 262_144
+"""Elements of scratch that a running maximum may take."""
+
+_SMALL = {(2, 1, 1), (3, 1, 1), (5, 1, 1), (7, 1, 1), (3, 2, 1), (2, 1, 2), (3, 1, 2)}
+"""Width, dilation and step of the windows that are taken in registers."""
+
+_VALUES_ONLY = "it finds values, not where they lie"
+
 LINES_WITHIN = 65_536
 """Places beyond four times a row's columns that a line of scratch may have: more is mostly padding."""
 
@@ -35,7 +50,7 @@ def _line(plan: PoolPlan, lanes: int) -> int:
 
 def _whole(plan: PoolPlan) -> str | None:
     if plan.return_indices:
-        return "it finds values, not where they lie"
+        return _VALUES_ONLY
     if plan.layout != "nchw":
         return "a plane is not one run of memory"
     if plan.kernel != plan.in_size or plan.out_size != (1, 1) or plan.padding != ((0, 0), (0, 0)):
@@ -44,49 +59,109 @@ def _whole(plan: PoolPlan) -> str | None:
 
 
 def _channels(plan: PoolPlan) -> str | None:
-    if plan.return_indices:
-        return "it finds values, not where they lie"
     if plan.layout != "nhwc" or plan.channels == 1:
         return "the channels are not the last axis in memory"
+    if plan.return_indices:
+        return _too_many_places(plan)
+    return None
+
+
+def _too_many_places(plan: PoolPlan) -> str | None:
+    places = plan.in_size[0] * plan.in_size[1]
+    if plan.dtype == "float32" and places > 2**31 - 1:
+        return f"a plane has {places:,} elements, vectors of float32 hold places of 32 bits"
+    return None
+
+
+def _registers(plan: PoolPlan) -> str | None:
+    if plan.adaptive:
+        return "the windows differ in size"
+    if plan.return_indices and plan.stride[1] > 2:
+        return f"steps of {plan.stride[1]} columns are not 1 or 2"
+    if plan.return_indices:
+        return _too_many_places(plan)
+    lanes = runtime.lanes(isa.current(), plan.dtype == "float64")
+    if (plan.kernel[1], plan.dilation[1], plan.stride[1]) not in _SMALL or span(
+        plan.kernel[1], plan.dilation[1]
+    ) > lanes + 1:
+        return (
+            f"there is no kernel for rows of {plan.kernel[1]} elements {plan.dilation[1]} apart in steps of "
+            f"{plan.stride[1]}, in vectors of {lanes}"
+        )
+    if plan.layout not in ("nchw", "strided"):
+        return "rows are not contiguous"
+    if _line(plan, 16) > 4 * plan.in_size[1] + LINES_WITHIN:
+        return "a row is mostly padding"
+    return None
+
+
+def _running(plan: PoolPlan) -> str | None:
+    if plan.return_indices:
+        return _VALUES_ONLY
+    if "max" not in plan.op:
+        return "sums are not taken from sums of more"
+    if plan.adaptive or plan.stride[0] != 1 or plan.dilation[0] != 1:
+        return "windows do not step down by one row, without gaps"
+    if plan.kernel[0] < RUNNING_HEIGHT:
+        return f"the windows are lower than {RUNNING_HEIGHT} rows"
+    if (refusal := _separable(plan)) is not None:
+        return refusal
+    lines = (plan.kernel[0] + 3) * _line(plan, 16)
+    if lines > RUNNING_ELEMENTS:
+        return f"it would keep {lines:,} elements of scratch, above {RUNNING_ELEMENTS:,}"
     return None
 
 
 def _separable(plan: PoolPlan) -> str | None:
     if plan.return_indices:
-        return "it finds values, not where they lie"
+        return _VALUES_ONLY
     line = _line(plan, 16)
     if line > 4 * plan.in_size[1] + LINES_WITHIN:
         return f"the windows of a row span {line:,} places around {plan.in_size[1]:,} columns: mostly padding"
     return None
 
 
+_REFUSALS: dict[str, Callable[[PoolPlan], str | None]] = {
+    "whole": _whole,
+    "channels": _channels,
+    "registers": _registers,
+    "running": _running,
+    "separable": _separable,
+    "windows": lambda plan: None,
+}
+
+
 def implementations(plan: PoolPlan | UnpoolPlan) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing) of every implementation, in the order in which they are tried."""
     if isinstance(plan, UnpoolPlan):
         return [(f"planes_{isa.name()}", None)]
-    return [
-        (f"whole_{isa.name()}", _whole(plan)),
-        (f"channels_{isa.name()}", _channels(plan)),
-        (f"separable_{isa.name()}", _separable(plan)),
-        (f"windows_{isa.name()}", None),
-    ]
+    return [(f"{name}_{isa.name()}", refusal(plan)) for name, refusal in _REFUSALS.items()]
 
 
 @lru_cache(maxsize=256)
 def _tasks(plan: PoolPlan, level: int, count: int) -> pool.PoolTasks:
     is_double = plan.dtype == "float64"
     lanes = runtime.lanes(level, is_double)
-    flat, block, line = _whole(plan) is None, 1, 0
-    if flat:
-        pass
-    elif _channels(plan) is None:
-        block, line = lanes, lanes * -(-plan.out_size[1] // lanes) * lanes
-    elif _separable(plan) is None:
+    chosen = next(name for name, refusal in _REFUSALS.items() if refusal(plan) is None)
+    block, line = 1, 0
+    if chosen == "channels":
+        block, line = lanes, lanes * -(-plan.out_size[1] // lanes) * lanes * (2 if plan.return_indices else 1)
+    elif chosen == "registers" and plan.return_indices:
+        line = plan.out_size[1] + lanes
+    elif chosen in ("registers", "running", "separable"):
         line = _line(plan, lanes)
     read = plan.in_size[1] * -(-plan.in_size[0] // plan.out_size[0]) * block  # for a row of output
-    rows = max(1, min(plan.out_size[0], TASK_ELEMENTS // read))
+    rows = TASK_ELEMENTS // read
+    if chosen == "running":  # a task begins with as many rows as the window is high
+        rows = max(rows, RUNNING_BLOCKS * plan.kernel[0])
+    rows = max(1, min(plan.out_size[0], rows))
     planes = max(1, TASK_ELEMENTS // (read * rows)) if rows == plan.out_size[0] else 1
-    return pool.PoolTasks(level, is_double, count, plan, rows, block, planes, line, flat)
+    if chosen == "channels":  # all channels of some rows, which lie together
+        blocks = -(-plan.channels // block)
+        rows = max(1, min(plan.out_size[0], 2 * TASK_ELEMENTS // (read * blocks)))
+        planes = max(blocks, planes) if rows == plan.out_size[0] else blocks
+    way = {"whole": "flat", "registers": "small", "running": "running"}.get(chosen, "")
+    return pool.PoolTasks(level, is_double, count, plan, rows, block, planes, line, way)
 
 
 def by_rows(plan: PoolPlan) -> str | None:

@@ -1,0 +1,324 @@
+/* One row of pooled pixels, in three ways: in registers, by way of a line of scratch, and window by window.
+ *
+ * kind says what is merged and is a constant to the compiler, and so are widths and strides where they matter. */
+#ifndef PYCONV_POOL_ROWS_H
+#define PYCONV_POOL_ROWS_H
+
+#include "pool.h"
+
+/* x, x + step, ... merged, of count rows, of which there is at least one. */
+INLINE vec merged_down(int kind, const real *x, int64_t step, int64_t count, int whole, lane_mask lanes, mask *seen)
+{
+    const vec start = splat(start_of(kind));
+#define ROW(j) (whole ? load(x + (j)*step) : load_lanes_or(x + (j)*step, lanes, start))
+    vec all = ROW(0);
+    if (kind == SQUARES) all *= all;
+    int64_t j = 1;
+    if (kind == NUMBERS) { /* two at a time, since one comparison tells whether either is NaN */
+        for (; j + 2 <= count; j += 2) {
+            const vec a = ROW(j), b = ROW(j + 1);
+            *seen |= unordered(a, b);
+            all = merge(kind, all, merge(kind, a, b));
+        }
+        const vec first = ROW(0);
+        if (j < count) {
+            const vec found = ROW(j);
+            *seen |= unordered(first, found);
+            return merge(kind, all, found);
+        }
+        *seen |= unordered(first, first);
+        return all;
+    }
+    for (; j < count; j++) all = merge(kind, all, ROW(j));
+    return all;
+#undef ROW
+}
+
+/* The columns at .. at + LANES of rows of the input, merged down; those outside of the plane are nothing. */
+INLINE vec column_of(int kind, const pc_pool *pool, const piece *p, const real *x, int64_t count, int64_t at, mask *seen)
+{
+    const int64_t step = pool->h.dilation * p->row_stride;
+    if (at + LANES <= 0 || at >= pool->w.in || !count) return splat(start_of(kind));
+    if (at >= 0 && at + LANES <= pool->w.in)
+        return merged_down(kind, x + at, step, count, 1, lanes_between(0, LANES), seen);
+    return merged_down(kind, x + at, step, count, 0, lanes_between(-at, pool->w.in - at), seen);
+}
+
+/* LANES elements from the k-th on, of two vectors one after the other; k is a constant and not above LANES. */
+INLINE vec shifted(vec a, vec b, int k)
+{
+    switch (k) {
+    case 1: return SHUFFLE(a, b, FROM(1));
+    case 2: return SHUFFLE(a, b, FROM(2));
+    case 3: return SHUFFLE(a, b, FROM((3 % (2 * (int)LANES))));
+    case 4: return SHUFFLE(a, b, FROM((4 % (2 * (int)LANES))));
+    case 5: return SHUFFLE(a, b, FROM((5 % (2 * (int)LANES))));
+    default: return SHUFFLE(a, b, FROM((6 % (2 * (int)LANES))));
+    }
+}
+
+/* a / divisor, rounded once; by its reciprocal where the remainder can be had exactly. */
+INLINE vec divided(vec a, vec divisor, vec reciprocal)
+{
+#if defined(__FMA__)
+    const vec q = a * reciprocal, rest = a - q * divisor;
+    return pick(unordered(rest, rest), q, q + rest * reciprocal); /* of infinities there is no remainder */
+#else
+    (void)reciprocal;
+    return a / divisor;
+#endif
+}
+
+INLINE void put(int kind, real *out, int64_t count, vec all, vec divisor, vec reciprocal)
+{
+    store_part(out, kind == SUM ? divided(all, divisor, reciprocal) : all, count);
+}
+
+/* A row in registers: windows of width elements gap apart in steps of 1, or of width 2 or 3 in steps of 2; sums are
+ * divided. A window reaches into the next vector, and no further. Every element of the input is read once for each row. */
+INLINE void register_row(int kind, int width, int gap, int step, const pc_pool *pool, const piece *p, window rows,
+                         real divisor, real *out, mask *seen)
+{
+    const int64_t before = pool->w.before, count = pool->w.out;
+    const real *x = p->x + rows.first * p->row_stride;
+    const int last = then(kind);
+    const vec by = splat(divisor), reciprocal = splat(1 / divisor);
+#define COLUMN(at) column_of(kind, pool, p, x, rows.taps, (at)-before, seen)
+    if (step == 1) {
+        vec here = COLUMN(0);
+        for (int64_t i = 0; i < count; i += LANES) {
+            const vec next = COLUMN(i + LANES);
+            vec all = here;
+            UNROLL for (int k = 1; k < width; k++) all = merge(last, all, shifted(here, next, k * gap));
+            put(last, out + i, count - i, all, by, reciprocal);
+            here = next;
+        }
+        return;
+    }
+    vec left = COLUMN(0), right = COLUMN(LANES);
+    for (int64_t i = 0; i < count; i += LANES) {
+        const vec even = SHUFFLE(left, right, EVENS);
+        vec all = merge(last, even, SHUFFLE(left, right, ODDS));
+        if (width == 3 || i + LANES < count) {
+            left = COLUMN(2 * (i + LANES)), right = COLUMN(2 * (i + LANES) + LANES);
+            if (width == 3) all = merge(last, all, shifted(even, SHUFFLE(left, right, EVENS), 1));
+        }
+        put(last, out + i, count - i, all, by, reciprocal);
+    }
+#undef COLUMN
+}
+
+/* The same, with the width, gap and step that the pooling has. */
+INLINE void small_row(int kind, const pc_pool *pool, const piece *p, window rows, real divisor, real *out, mask *seen)
+{
+#define OF(width, gap, step) register_row(kind, width, gap, step, pool, p, rows, divisor, out, seen)
+    const int64_t width = pool->w.kernel;
+    if (pool->w.stride == 2) {
+        if (width == 2) OF(2, 1, 2);
+        else OF(3, 1, 2);
+    } else if (pool->w.dilation == 2) {
+        OF(3, 2, 1);
+    } else if (width == 2) {
+        OF(2, 1, 1);
+    } else if (width == 3) {
+        OF(3, 1, 1);
+    } else if (width == 5) {
+        OF(5, 1, 1);
+    } else {
+        OF(7, 1, 1);
+    }
+#undef OF
+}
+
+/* line[i] = x[i], x[i + step], ... merged, over count rows; up to a vector more of line is overwritten */
+INLINE void down(int kind, const real *x, int64_t step, int64_t count, int64_t column_stride, int64_t width, real *line,
+                 mask *seen)
+{
+    if (!count) {
+        for (int64_t i = 0; i < width; i += LANES) store(line + i, splat(start_of(kind)));
+        return;
+    }
+    if (column_stride == 1) {
+        int64_t i = 0;
+        for (; i + LANES <= width; i += LANES)
+            store(line + i, merged_down(kind, x + i, step, count, 1, lanes_between(0, LANES), seen));
+        if (i < width) store(line + i, merged_down(kind, x + i, step, count, 0, lanes_between(0, width - i), seen));
+        return;
+    }
+    int strange = 0;
+    for (int64_t i = 0; i < width; i++) {
+        real all = start_of(kind);
+        for (int64_t j = 0; j < count; j++) {
+            const real found = x[j * step + i * column_stride];
+            look_1(kind, found, &strange);
+            all = merge_1(kind, all, found);
+        }
+        line[i] = all;
+    }
+    if (strange) look(kind, splat(NAN), seen);
+}
+
+/* The even elements of the 2 * LANES ones at p. */
+static inline vec evens(const real *p) { return SHUFFLE(load(p), load(p + LANES), EVENS); }
+
+/* Windows on the line of count places each that lie gap apart, merged pairwise until they are as long as the longest power
+ * of two in the kernel, which is returned; what the line ends with is nothing anyway. */
+INLINE int64_t doubled(int kind, const pc_pool_axis *axis, real *line, int64_t places)
+{
+    int64_t length = 1;
+    for (; 2 * length <= axis->kernel; length *= 2) {
+        const int64_t apart = length * axis->dilation;
+        for (int64_t i = 0; i < places - apart - LANES; i += LANES)
+            store(line + i, merge(kind, load(line + i), load(line + i + apart)));
+    }
+    return length;
+}
+
+/* out[i] = the window that starts at line[i * stride], merged. Windows of equal size read up to two vectors more than
+ * they need; adaptive ones are gone through one by one. places: of the line, which is used up. */
+INLINE void along(int kind, const pc_pool_axis *axis, real *line, int64_t places, real *out)
+{
+    const int64_t stride = axis->stride, width = axis->out;
+    int64_t kernel = axis->kernel, gap = axis->dilation;
+    if (axis->adaptive) {
+        for (int64_t i = 0; i < width; i++) {
+            const window w = window_at(axis, i);
+            out[i] = run_of(kind, line + w.first, w.taps);
+        }
+        return;
+    }
+    if (kind == NUMBERS && kernel >= 4) { /* two overlapping windows cover it; of sums they would not be the same */
+        const int64_t length = doubled(kind, axis, line, places);
+        gap *= kernel - length;
+        kernel = kernel == length ? 1 : 2;
+    }
+    if (stride == 1) {
+        for (int64_t i = 0; i < width; i += LANES) {
+            vec all = load(line + i);
+            for (int64_t k = 1; k < kernel; k++) all = merge(kind, all, load(line + i + k * gap));
+            store_part(out + i, all, width - i);
+        }
+    } else if (stride == 2) {
+        for (int64_t i = 0; i < width; i += LANES) {
+            vec all = evens(line + 2 * i);
+            for (int64_t k = 1; k < kernel; k++) all = merge(kind, all, evens(line + 2 * i + k * gap));
+            store_part(out + i, all, width - i);
+        }
+    } else if (gap == 1 && kernel >= LANES) {
+        for (int64_t i = 0; i < width; i++) out[i] = run_of(kind, line + i * stride, kernel);
+    } else {
+        for (int64_t i = 0; i < width; i++) {
+            real all = line[i * stride];
+            for (int64_t k = 1; k < kernel; k++) all = merge_1(kind, all, line[i * stride + k * gap]);
+            out[i] = all;
+        }
+    }
+}
+
+/* The line around the middle: nothing. What is written in whole vectors: the left before the middle is, the right after. */
+INLINE void clear_left(int kind, const pc_pool *pool, real *line)
+{
+    for (int64_t i = 0; i < pool->w.before; i += LANES) store(line + i, splat(start_of(kind)));
+}
+
+INLINE void clear_right(int kind, const pc_pool *pool, real *line)
+{
+    int64_t i = pool->w.before + pool->w.in;
+    for (; i + LANES <= pool->line; i += LANES) store(line + i, splat(start_of(kind)));
+    for (; i < pool->line; i++) line[i] = start_of(kind);
+}
+
+/* One output row of one plane, by way of the line. */
+INLINE void separable_row(int kind, const pc_pool *pool, const piece *p, window rows, real *line, real *out, mask *seen)
+{
+    clear_left(kind, pool, line);
+    down(kind, p->x + rows.first * p->row_stride, pool->h.dilation * p->row_stride, rows.taps, p->column_stride,
+         pool->w.in, line + pool->w.before, seen);
+    clear_right(kind, pool, line);
+    along(then(kind), &pool->w, line, pool->line, out);
+}
+
+/* One output pixel of one plane. */
+INLINE real one_window(int kind, const pc_pool *pool, const piece *p, window rows, window columns)
+{
+    real all = start_of(kind);
+    for (int64_t i = 0; i < rows.taps; i++) {
+        const real *row = p->x + (rows.first + i * pool->h.dilation) * p->row_stride;
+        if (p->column_stride == 1 && pool->w.dilation == 1 && columns.taps >= LANES) {
+            all = merge_1(then(kind), all, run_of(kind, row + columns.first, columns.taps));
+            continue;
+        }
+        for (int64_t k = 0; k < columns.taps; k++)
+            all = merge_1(kind, all, row[(columns.first + k * pool->w.dilation) * p->column_stride]);
+    }
+    return all;
+}
+
+/* One output pixel of a vector of channels, which are neighbours in memory. */
+INLINE vec channels_window(int kind, const pc_pool *pool, const piece *p, window rows, window columns, mask *seen)
+{
+    const lane_mask lanes = lanes_between(0, p->channels);
+    const int64_t step = pool->w.dilation * p->column_stride;
+    vec all = splat(start_of(kind));
+    for (int64_t i = 0; i < rows.taps; i++) {
+        const real *from = p->x + (rows.first + i * pool->h.dilation) * p->row_stride + columns.first * p->column_stride;
+        for (int64_t k = 0; k < columns.taps; k++, from += step) {
+            const vec found = p->channels == LANES ? load(from) : load_lanes(from, lanes);
+            look(kind, found, seen);
+            all = merge(kind, all, found);
+        }
+    }
+    return all;
+}
+
+/* A row of pixels of a vector of channels, row[pixel * LANES + channel], to where it belongs: channels side by side, or
+ * each channel's pixels. The row is filled up to a multiple of LANES pixels. */
+static inline void put_channels(const pc_pool_arrays *arrays, const piece *p, real *row, int64_t width, real *out)
+{
+    const int64_t plane = arrays->out_strides[1];
+    if (plane == 1) {
+        for (int64_t i = 0; i < width; i++) store_part(out + i * arrays->out_strides[3], load(row + i * LANES), p->channels);
+        return;
+    }
+    for (int64_t i = 0; i < width; i += LANES) {
+        vec square[LANES];
+        UNROLL for (int64_t k = 0; k < LANES; k++) square[k] = load(row + (i + k) * LANES);
+        turn_square(square);
+        if (p->channels == LANES && i + LANES <= width) {
+            UNROLL for (int64_t k = 0; k < LANES; k++) store(out + k * plane + i, square[k]);
+        } else {
+            UNROLL for (int64_t k = 0; k < LANES; k++)
+            {
+                if (k < p->channels) store_part(out + k * plane + i, square[k], width - i);
+            }
+        }
+    }
+}
+
+/* Planes that are pooled whole and lie one after the other: a vector of them at a time. */
+INLINE void whole_planes(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, int64_t task, real divisor)
+{
+    const int64_t size = pool->w.in, end = least((task + 1) * pool->planes, pool->units), *to = arrays->out_strides;
+    const vec by = splat(divisor), reciprocal = splat(1 / divisor);
+    for (int64_t unit = task * pool->planes; unit < end; unit += LANES) {
+        vec square[LANES];
+        UNROLL for (int64_t k = 0; k < LANES; k++)
+        {
+            const real *plane = (const real *)arrays->x + (unit + k) * size;
+            square[k] = unit + k < end ? run_vector(kind, plane, size) : splat(start_of(kind));
+        }
+        turn_square(square);
+        vec all = square[0];
+        UNROLL for (int64_t k = 1; k < LANES; k++) all = merge(then(kind), all, square[k]);
+        if (then(kind) == SUM) all = divided(all, by, reciprocal);
+        real *out = arrays->out;
+        if (to[1] == 1 && to[0] == pool->channels) {
+            store_part(out + unit, all, end - unit);
+            continue;
+        }
+        for (int64_t k = 0; k < least(LANES, end - unit); k++)
+            out[(unit + k) / pool->channels * to[0] + (unit + k) % pool->channels * to[1]] = all[k];
+    }
+}
+
+#endif

@@ -1,0 +1,138 @@
+"""The kernels of pooling at the edges of vectors, of large windows and of blocks, on every instruction set."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from helpers import DTYPES, assert_close, normal
+
+import pyconv
+import pyconv.functional as F
+from pyconv._core import runtime
+from pyconv.backends.cpu import isa
+
+
+def laid_out(data, layout):
+    """(N, H, W, C) numbers as an (N, C, H, W) array."""
+    x = np.moveaxis(data, -1, 1)
+    if layout == "nhwc":
+        return x
+    return np.ascontiguousarray(x) if layout == "nchw" else np.ascontiguousarray(x[..., ::-1])[..., ::-1]
+
+
+def strange(shape, dtype, share):
+    """Ties and -inf, and this share of NaN."""
+    rng = np.random.default_rng(0)
+    data = rng.integers(-3, 4, shape).astype(dtype)
+    data[rng.random(shape) < 0.1] = -np.inf
+    data[rng.random(shape) < share] = np.nan
+    return data
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "strided"])
+@pytest.mark.parametrize("nan", [0, 0.01])
+def test_large_windows(level, dtype, layout, nan):
+    """Rows in registers, running maxima, merged pairs, and their places, around a vector's length."""
+    lanes = runtime.lanes(level, dtype == "float64")
+    calls = [
+        (5, 1, 2), (7, 1, 3), (4, 1, 2), (5, 2, 2), (6, 3, 0), (9, 1, 4), (15, 1, 7), ((12, 3), 1, (6, 1)),
+        ((9, 4), (1, 2)), (3, 1, 2, 2), (3, 2, 2, 2), (5, 1, 3, 3), ((31, 1), 1, (15, 0)),
+        ((9, 2), 1, ((8, 0), (1, 0))),
+    ]  # fmt: skip
+    for width in (1, lanes - 1, lanes, lanes + 1, 2 * lanes + 3, 37):
+        x = laid_out(strange((1, 23, width, 3), dtype, nan), layout)
+        for call, indices in itertools.product(calls, (False, True)):
+            try:
+                wanted = F.max_pool2d(x, *call, return_indices=indices, backend="reference")
+            except pyconv.errors.ShapeError:
+                continue
+            got = F.max_pool2d(x, *call, return_indices=indices, backend="cpu")
+            np.testing.assert_array_equal(got, wanted, err_msg=f"{call} {width}")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "strided"])
+def test_averages_at_vector_edges(level, dtype, layout):
+    lanes = runtime.lanes(level, dtype == "float64")
+    calls = [
+        (2,), (2, 1), (3, 1, 1), (3, 2, 1, True, False), (3, 2, 1, True), (5, 1, 2, False, False), (7, 1, 3), (4, 3, 2),
+        (3, 1, 1, False, True, 7), (9, 1, 4), ((2, 3), (3, 2), ((1, 0), (0, 2)), True, False),
+    ]  # fmt: skip
+    for width, channels in itertools.product((1, lanes - 1, lanes, lanes + 1, 2 * lanes + 3, 37), (3, lanes + 1)):
+        x = laid_out(normal(1, 11, width, channels, dtype=dtype), layout)
+        for call in calls:
+            try:
+                wanted = F.avg_pool2d(x, *call, backend="reference")
+            except pyconv.errors.ShapeError:
+                continue
+            assert_close(F.avg_pool2d(x, *call, backend="cpu"), wanted)
+            if len(call) < 3:
+                assert_close(F.lp_pool2d(x, 2, *call, backend="cpu"), F.lp_pool2d(x, 2, *call, backend="reference"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_whole_planes(level, dtype):
+    """A vector of planes at a time, of which the last may have fewer; infinities stay."""
+    lanes = runtime.lanes(level, dtype == "float64")
+    for batch, channels, height in itertools.product(
+        (1, 2), (1, lanes - 1, lanes, lanes + 1, 2 * lanes + 1), (1, 5, 40)
+    ):
+        x = normal(batch, channels, height, 7, dtype=dtype)
+        x[0, 0, 0, 3], x[-1, -1, -1, -1] = np.inf, np.nan
+        for function in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d):
+            wanted = function(x, 1, backend="reference")
+            assert_close(function(x, 1, backend="cpu"), wanted)
+            around = np.full((batch, channels, 2, 1), 7, dtype)
+            assert_close(function(x, 1, out=around[:, :, :1], backend="cpu"), wanted)
+            assert (around[:, :, 1:] == 7).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [(3, 5), (11, 30), (1, 7)], ids=str)
+def test_adaptive_windows(level, dtype, size):
+    for layout in ("nchw", "nhwc", "strided"):
+        x = laid_out(strange((2, 11, 47, 3), dtype, 0.01), layout)
+        for indices in (False, True):
+            wanted = F.adaptive_max_pool2d(x, size, indices, backend="reference")
+            np.testing.assert_array_equal(F.adaptive_max_pool2d(x, size, indices, backend="cpu"), wanted)
+        x = laid_out(normal(2, 11, 47, 3, dtype=dtype), layout)
+        assert_close(F.adaptive_avg_pool2d(x, size, backend="cpu"), F.adaptive_avg_pool2d(x, size, backend="reference"))
+
+
+CALLS = {
+    "registers": lambda x, **more: F.max_pool2d(x, 3, 2, 1, **more),
+    "running": lambda x, **more: F.max_pool2d(x, 31, 1, 15, **more),
+    "separable": lambda x, **more: F.max_pool2d(x, 4, 3, **more),
+    "places": lambda x, **more: F.max_pool2d(x, 3, 2, 1, return_indices=True, **more),
+    "averages": lambda x, **more: F.avg_pool2d(x, 3, 1, 1, **more),
+    "whole": lambda x, **more: F.adaptive_avg_pool2d(x, 1, **more),
+    "adaptive": lambda x, **more: F.adaptive_avg_pool2d(x, 7, **more),
+}
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("name", CALLS)
+def test_the_same_bits_for_any_number_of_threads(name, layout):
+    x = laid_out(normal(2, 97, 111, 19), layout)
+    before = pyconv.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 3):
+            pyconv.set_num_threads(threads)
+            found.append(np.array(CALLS[name](x, backend="cpu")))
+    finally:
+        pyconv.set_num_threads(before)
+    assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()
+
+
+def test_a_running_maximum_has_an_end_of_memory():
+    """Windows so high that its lines would be too many are gone through by columns."""
+    x = np.broadcast_to(np.float32(1), (1, 1, 5000, 100))
+    found = pyconv.report.explanation(F.max_pool2d, x, (4001, 3), 1, backend="cpu")
+    assert found.steps[0].implementation == f"registers_{isa.name()}"
+    found = pyconv.report.explanation(F.max_pool2d, x, (4001, 4), 1, backend="cpu")
+    assert found.steps[0].implementation == f"separable_{isa.name()}"
+    assert "elements of scratch" in str(found)
