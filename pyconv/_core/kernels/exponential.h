@@ -206,16 +206,19 @@ static inline vec one_more_than_exp(vec y)
 }
 
 /* x * slope for x below the normal numbers. Arithmetic on such numbers takes the processor 150 cycles; but their bits
- * are an integer, and so are those of a product that is below them too, rounded once by adding 2**MANTISSA_BITS. */
+ * are an integer, and so are those of a product that is below them too, rounded by adding 2**MANTISSA_BITS. That is the
+ * second rounding, and it is wrong where the first one made a half; the product's lower part tells. */
 static inline vec denormal_product(vec x, vec slope)
 {
     const vec rounder = splat((real)((int64_t)1 << MANTISSA_BITS)), steep = absolute(slope);
     const vec count = __builtin_convertvector((ivec)absolute(x), vec);
     if (any(beyond(slope, splat((real)0x1p60)))) return x * slope;
-    const vec size = count * steep;
-    const ivec small = (ivec)(count * steep + rounder) - (ivec)rounder;
-    const ivec normal = (ivec)size - bits_of((integer)LAST_BIT << MANTISSA_BITS);
-    const vec product = pick(below(size, rounder), (vec)small, (vec)normal);
+    const two size = exact_product(count, steep);
+    const vec even = (size.high + rounder) - rounder, rest = size.high - even;
+    const mask wrong = beyond(rest, splat((real)0.5)) & below(splat(0), rest * size.low);
+    const ivec small = (ivec)(pick(wrong, even + rest + rest, even) + rounder) - (ivec)rounder;
+    const ivec normal = (ivec)size.high - bits_of((integer)LAST_BIT << MANTISSA_BITS);
+    const vec product = pick(below(size.high, rounder), (vec)small, (vec)normal);
     return (vec)((ivec)product | (((ivec)x ^ (ivec)slope) & (ivec)splat((real)-0.0)));
 }
 
