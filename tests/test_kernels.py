@@ -59,7 +59,7 @@ def _tilings(level, is_double, out_channels):
         count = out_channels // channels
         real = out_channels - count * channels
         if real <= rest:
-            yield Tiling(full, channels, vectors * lanes, 0.0, count, last, rest, real)
+            yield Tiling(full, channels, vectors * lanes, lanes, 0.0, count, last, rest, real)
 
 
 def test_names_of_instruction_sets():

@@ -19,6 +19,15 @@ from .runtime import check
 cnp.import_array()
 
 
+cdef extern from * nogil:
+    const int RELAXED "__ATOMIC_RELAXED"
+    int64_t fetch_add "__atomic_fetch_add"(int64_t *, int64_t, int)
+
+
+cdef enum:
+    APART = 8  # numbers from one thread's counter to the next: each has a cache line of its own
+
+
 cdef class ConvTasks:
     """A convolution cut into tasks, for one plan, instruction set and number of threads.
 
@@ -60,7 +69,7 @@ cdef class DirectTasks(ConvTasks):
         d.phase_h = <const int32_t *>cnp.PyArray_DATA(phase_h)
         d.phase_w = <const int32_t *>cnp.PyArray_DATA(phase_w)
         d.packed_rows, d.pitch, d.channel_pitch = b.packed_rows, b.pitch, b.channel_pitch
-        d.taps = offsets.shape[0]
+        d.band_size, d.taps, d.chunk = b.band_size, offsets.shape[0], b.chunk
         d.offsets = <const int32_t *>cnp.PyArray_DATA(offsets)
         d.full_tile, d.last_tile = b.full_tile, b.last_tile
         d.full_tiles, d.last_channels = b.full_tiles, b.last_channels
@@ -159,13 +168,33 @@ cdef int serial(ConvTasks tasks, const pc_conv_arrays *arrays) noexcept nogil:
     return failed
 
 
+cdef int shared_out(ConvTasks tasks, const pc_conv_arrays *arrays, int64_t *taken, int own, int threads) noexcept nogil:
+    """A thread's own run of the tasks, and then what is left of the others' runs.
+
+    A thread has the same tasks at every call, so that what it read and wrote then is still in its cache.
+    """
+    cdef int64_t i, end, count = tasks.count
+    cdef int k, of, failed = 0
+    for k in range(threads):
+        of = (own + k) % threads
+        end = count * (of + 1) // threads
+        while True:
+            i = count * of // threads + fetch_add(taken + of * APART, 1, RELAXED)
+            if i >= end:
+                break
+            failed += task(tasks, arrays, i)
+    return failed
+
+
 cdef int parallel(ConvTasks tasks, const pc_conv_arrays *arrays, int threads) noexcept nogil:
-    # many groups of few channels are many small tasks: a thread takes several at a time
-    cdef int64_t i, count = tasks.count, together = max(count // (16 * threads), 1)
-    cdef int failed = 0
+    cdef int64_t *taken = <int64_t *>calloc(threads * APART, sizeof(int64_t))
+    cdef int own, failed = 0
+    if taken == NULL:
+        return serial(tasks, arrays)
     note_parallel()
-    for i in prange(count, schedule="dynamic", chunksize=together, num_threads=threads):
-        failed += task(tasks, arrays, i)
+    for own in prange(threads, schedule="static", chunksize=1, num_threads=threads):
+        failed += shared_out(tasks, arrays, taken, own, threads)
+    free(taken)
     return failed
 
 

@@ -29,7 +29,9 @@ cdef extern from "kernels/kernels.h" nogil:
         const int32_t *phase_w
         int64_t packed_rows, pitch
         int64_t channel_pitch
+        int64_t band_size
         int64_t taps
+        int64_t chunk
         const int32_t *offsets
         int64_t full_tile, last_tile
         int64_t full_tiles

@@ -3,6 +3,8 @@
 
 #include "conv.h"
 
+enum { LINE = 64 / sizeof(real) /* elements of a cache line */ };
+
 typedef struct {
     int64_t from, to, count; /* places in the tile and in the band's output, in pixels */
 } segment;
@@ -37,40 +39,73 @@ static int find_segments(segment *segments, int64_t q, int64_t width, int64_t pi
 typedef struct {
     const pc_direct *conv;
     const real *band, *weights, *bias; /* of the group */
+    real *sums;                        /* that wait for more taps, or to be copied to where they belong */
     real *out;                         /* of the band's first pixel and the group's first channel */
     const int64_t *out_strides;
     int64_t rows, cols; /* of this band */
-    int64_t last_place; /* where the last tile may begin that reads nothing behind the band */
+    int64_t line, end;  /* the packed line's real places, and the end of what may be read */
 } job;
 
-/* One row of register tiles: output channels first .. end (in tiles) at places q, q + 1, ... of the packed line. */
+/* A tile's sums, as [channel][width], to the places of the output that its pixels are. */
+static void write_segments(const segment *segments, int count, const real *sums, int64_t width, int64_t channels,
+                           real *to, int64_t channel_stride)
+{
+    for (int64_t k = 0; k < channels; k++, sums += width, to += channel_stride) {
+        for (int s = 0; s < count; s++) {
+            memcpy(to + segments[s].to, sums + segments[s].from, (size_t)segments[s].count * sizeof(real));
+        }
+    }
+}
+
+/* The narrowest tile of as many channels that has so many vectors; alike for both tiles of a line (conv_tile.kernel.c). */
+static const pc_tile *with_vectors(const pc_tile *tile, int64_t vectors)
+{
+    const pc_tile *best = tile;
+    for (int64_t i = 0; i < PC_NAME(conv_tile_count); i++) {
+        const pc_tile *other = PC_NAME(conv_tiles) + i;
+        if (other->channels == tile->channels && other->vectors >= vectors && other->vectors < best->vectors) best = other;
+    }
+    return best;
+}
+
+/* One row of register tiles: output channels first .. end (in tiles) at places q, q + 1, ... of the packed line. The taps
+ * pass in chunks, whose pixels stay in the first level of the cache while all tiles read them; each tile fetches one
+ * line of each tap's pixels for the chunk that comes next. */
 static void run_tiles(const job *at, int64_t q, int64_t first_tile, int64_t end_tile)
 {
     const pc_direct *conv = at->conv;
     const pc_tile *full = PC_NAME(conv_tiles) + conv->full_tile, *last = PC_NAME(conv_tiles) + conv->last_tile;
-    const int64_t width = full->vectors * LANES, channel_stride = at->out_strides[1];
-    real result[MOST_SUMS * LANES] __attribute__((aligned(VECTOR_BYTES)));
+    const int64_t vectors = (at->line - q + LANES - 1) / LANES, channel_stride = at->out_strides[1];
+    const int more = vectors > full->vectors;
+    if (vectors < full->vectors) { /* the end of the line */
+        last = with_vectors(last, vectors);
+        full = with_vectors(full, vectors);
+    }
+    /* a tile that would read on past the image begins earlier, and does again what others have done */
+    const int64_t width = full->vectors * LANES;
+    const int64_t place = least(q, at->end - width), skipped = q - place;
     segment segments[MOST_VECTORS * LANES + 1];
     const int count = find_segments(segments, q, width, conv->pitch, at->rows, at->cols, at->out_strides[2]);
     const int direct = count == 1 && segments[0].count == width;
-    /* a tile that would read on past the image begins earlier, and does again what others have done */
-    const int64_t place = least(q, at->last_place), skipped = q - place;
-    for (int64_t tile = first_tile; tile < end_tile; tile++) {
-        const pc_tile *run = tile < conv->full_tiles ? full : last;
-        const int64_t channels = tile < conv->full_tiles ? full->channels : conv->last_channels;
-        const int64_t first = tile * full->channels;
-        const real *weights = at->weights + first * conv->taps, *bias = at->bias + first;
-        real *to = at->out + first * channel_stride;
-        if (direct && channels == run->channels) {
-            run->run(at->band + place, conv->offsets, conv->taps, weights, bias, to + segments[0].to, channel_stride);
-            continue;
-        }
-        run->run(at->band + place, conv->offsets, conv->taps, weights, bias, result, width);
-        for (int64_t k = 0; k < channels; k++, to += channel_stride) {
-            for (int s = 0; s < count; s++) {
-                memcpy(to + segments[s].to, result + k * width + skipped + segments[s].from,
-                       (size_t)segments[s].count * sizeof(real));
-            }
+    const int64_t step = conv->chunk < conv->taps ? full->channels * width : 0; /* with one chunk no sums have to wait */
+    for (int64_t t = 0; t < conv->taps; t += conv->chunk) {
+        const int64_t taps = least(conv->chunk, conv->taps - t), left = conv->taps - t - taps;
+        const int ends = left == 0;
+        const real *next = at->band + place + (ends && more ? width : 0);
+        const int32_t *next_offsets = conv->offsets + (left >= taps ? t + taps : 0);
+        real *sums = at->sums;
+        int64_t line = 0;
+        for (int64_t tile = first_tile; tile < end_tile; tile++, sums += step) {
+            const pc_tile *run = tile < conv->full_tiles ? full : last;
+            const int64_t channels = tile < conv->full_tiles ? full->channels : conv->last_channels;
+            const int64_t first = tile * full->channels;
+            const real *weights = at->weights + first * conv->taps + t * run->channels, *bias = at->bias + first;
+            const int in_place = ends && direct && channels == run->channels;
+            real *to = at->out + first * channel_stride;
+            run->run(at->band + place, conv->offsets + t, taps, weights, bias, t ? sums : NULL,
+                     in_place ? to + segments[0].to : sums, in_place ? channel_stride : width, next + line, next_offsets);
+            if (ends && !in_place) write_segments(segments, count, sums + skipped, width, channels, to, channel_stride);
+            line = line < width ? line + LINE : 0;
         }
     }
 }
@@ -100,12 +135,14 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
         .band = conv->in_place ? x + first_col : scratch,
         .weights = (const real *)arrays->weights + group * packed_channels * conv->taps,
         .bias = (const real *)arrays->bias + group * packed_channels,
+        .sums = (real *)scratch + conv->band_size,
         .out = (real *)arrays->out + image * out_strides[0] + group * conv->out_channels * out_strides[1] +
                first_row * out_strides[2] + first_col,
         .out_strides = out_strides,
         .rows = rows,
         .cols = cols,
-        .last_place = conv->in_place ? conv->in_w - first_col - width : line,
+        .line = line,
+        .end = conv->in_place ? conv->in_w - first_col : line + width,
     };
     const __auto_type mode = flush_denormals();
     if (!conv->in_place) PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, first_col, scratch);

@@ -7,17 +7,19 @@
 #include "conv.h"
 
 /* X(channels, vectors): few pixels want few vectors, few channels many. The sums take up to 24 of 32 registers, or
- * 12 of 16, beside the pixels and a weight. */
+ * 12 of 16, beside the pixels and a weight. Numbers of channels that have a tile of
+ * some vectors have those of fewer vectors too: they end a line. */
 #if MOST_SUMS == 24
 #define TILES(X) \
-    X(1, 2) X(2, 2) X(4, 2) X(8, 2) X(12, 2) \
-    X(1, 3) X(2, 3) X(4, 3) X(8, 3) \
+    X(1, 1) X(2, 1) X(4, 1) X(6, 1) X(8, 1) X(12, 1) \
+    X(1, 2) X(2, 2) X(4, 2) X(6, 2) X(8, 2) X(12, 2) \
+    X(1, 3) X(2, 3) X(4, 3) X(6, 3) X(8, 3) \
     X(1, 4) X(2, 4) X(4, 4) X(6, 4) \
     X(1, 6) X(2, 6) X(4, 6) \
     X(1, 8) X(2, 8)
 #else
 #define TILES(X) \
-    X(1, 1) X(2, 1) X(4, 1) X(8, 1) \
+    X(1, 1) X(2, 1) X(4, 1) X(6, 1) X(8, 1) \
     X(1, 2) X(2, 2) X(4, 2) X(6, 2) \
     X(1, 3) X(2, 3) X(4, 3) \
     X(1, 4) X(2, 4) \
@@ -26,19 +28,22 @@
 
 #define TILE(K, V)                                                                                                  \
     static void tile_##K##x##V(const void *band_, const int32_t *offsets, int64_t taps, const void *weights_,       \
-                               const void *bias_, void *to_, int64_t to_stride)                                     \
+                               const void *bias_, const void *sums_, void *to_, int64_t to_stride,                  \
+                               const void *next_, const int32_t *next_offsets)                                      \
     {                                                                                                               \
-        const real *band = band_, *weights = weights_, *bias = bias_;                                               \
+        const real *band = band_, *weights = weights_, *bias = bias_, *sums = sums_, *next = next_;                 \
         real *to = to_;                                                                                             \
         vec sum[K][V];                                                                                              \
         UNROLL for (int k = 0; k < K; k++)                                                                          \
         {                                                                                                           \
-            UNROLL for (int v = 0; v < V; v++) sum[k][v] = splat(bias[k]);                                          \
+            UNROLL for (int v = 0; v < V; v++)                                                                      \
+                sum[k][v] = sums ? load(sums + (k * V + v) * LANES) : splat(bias[k]);                               \
         }                                                                                                           \
         for (int64_t t = 0; t < taps; t++, weights += K) {                                                          \
             const real *from = band + offsets[t];                                                                   \
             vec pixels[V];                                                                                          \
             UNROLL for (int v = 0; v < V; v++) pixels[v] = load(from + v * LANES);                                  \
+            __builtin_prefetch(next + next_offsets[t]);                                                             \
             UNROLL for (int k = 0; k < K; k++)                                                                      \
             {                                                                                                       \
                 vec weight = splat(weights[k]);                                                                     \

@@ -39,7 +39,9 @@ typedef struct {
     const int32_t *phase_h, *phase_w;
     int64_t packed_rows, pitch;    /* of one phase plane of the packed band */
     int64_t channel_pitch;         /* phases_h * phases_w * packed_rows * pitch */
+    int64_t band_size;             /* elements of scratch for the band; behind it sums wait for their next taps */
     int64_t taps;                  /* in_channels * kernel height * kernel width */
+    int64_t chunk;                 /* taps whose pixels stay in the first level of the cache for all output channels */
     const int32_t *offsets;        /* of each tap, from an output pixel's place in the packed band */
 
     int64_t full_tile, last_tile;  /* which of pc_kernels.tiles; both of one width */
@@ -141,11 +143,13 @@ typedef struct {
 } pc_unpool;
 
 /* The register tile of a convolution: the sum over the taps of some output channels x some vectors of pixels,
- * to[k * to_stride + pixel] = bias[k] + sum over t of band[offsets[t] + pixel] * weights[t * channels + k]. */
+ * to[k * to_stride + pixel] = start + sum over t of band[offsets[t] + pixel] * weights[t * channels + k],
+ * where start is bias[k], or sums[k * pixels + pixel] if sums is not NULL. Meanwhile the cache lines at
+ * next[next_offsets[t]] are fetched. */
 typedef struct {
     int64_t channels, vectors;
-    void (*run)(const void *band, const int32_t *offsets, int64_t taps, const void *weights, const void *bias, void *to,
-                int64_t to_stride);
+    void (*run)(const void *band, const int32_t *offsets, int64_t taps, const void *weights, const void *bias,
+                const void *sums, void *to, int64_t to_stride, const void *next, const int32_t *next_offsets);
 } pc_tile;
 
 typedef struct {

@@ -8,6 +8,7 @@ one form (see _core/kernels/conv_pack.kernel.c): rows and columns are sorted by 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -22,6 +23,9 @@ __all__ = ["LARGEST_BAND", "Bands", "bands", "is_flat", "packed_elements", "pack
 
 LARGEST_BAND = 2**28
 """Elements of packed input that a task may need: 1 GiB of float32. Offsets into it are 32-bit."""
+
+_NEAR = 24 * 1024
+"""Bytes of pixels that stay in the first level of the cache, beside weights and sums that pass by."""
 
 
 class Bands(NamedTuple):
@@ -47,6 +51,8 @@ class Bands(NamedTuple):
     packed_rows: int
     pitch: int
     channel_pitch: int
+    band_size: int
+    chunk: int
     offsets: np.ndarray
     full_tile: int
     last_tile: int
@@ -70,13 +76,33 @@ def _phases(kernel: int, stride: int, dilation: int) -> tuple[list[int], list[in
     return phases, [place[remainder] for remainder in remainders], [i * dilation // stride for i in range(kernel)]
 
 
-def _fewest_tiles(out_h: int, most: int, cols: int, pitch: int, pixels: int) -> int:
-    """Rows for a band, from half of ``most`` up, such that tiles of ``pixels`` cover all bands with the least waste."""
+def _quickest(out_h: int, choice: range, parts: int, threads: int, work: Callable[[int], float]) -> int:
+    """Rows for a band such that ``threads`` are soonest done with the bands of ``parts`` images.
 
-    def tiles(rows: int) -> int:
-        return ceil_div((rows - 1) * pitch + cols, pixels) if rows else 0
+    A band of some rows takes ``work(rows)``. For one thread, or with bands of whole channels to share out, that is the
+    sum of all bands.
+    """
 
-    return min(range(most, most // 2, -1), key=lambda rows: out_h // rows * tiles(rows) + tiles(out_h % rows))
+    def time(rows: int) -> float:
+        whole, rest = divmod(out_h, rows)
+        if threads == 1:
+            return whole * work(rows) + (work(rest) if rest else 0)
+        return ceil_div(parts * ceil_div(out_h, rows), threads) * work(rows)
+
+    return min(choice, key=time)
+
+
+def _even_columns(out_w: int, tiling: Tiling, images: int, tiles: int, threads: int) -> int:
+    """Columns for a band of one long row such that ``threads`` end together: up to four bands of all images for each."""
+    vectors = ceil_div(out_w, tiling.lanes)
+
+    def time(each: int) -> float:
+        count = images * ceil_div(vectors, each)
+        share = shares(count, tiles, threads)
+        return ceil_div(count * share, threads) * each / share
+
+    least = ceil_div(vectors, ceil_div(4 * threads, images))
+    return min(min(range(least, 4 * least + 1), key=time) * tiling.lanes, out_w)
 
 
 def packed_line(plan: ConvPlan) -> int:
@@ -93,10 +119,11 @@ def is_flat(plan: ConvPlan) -> bool:
 def reads_in_place(plan: ConvPlan) -> bool:
     """Whether a flat image is read where it lies, which is then already what packing would make of it.
 
-    With many channels a tile would touch so many places far apart that copying the band first is quicker (measured).
+    Not where channels lie whole pages apart: then the same few sets of a cache would have to hold all of them.
     """
+    plane, page = plan.in_size[0] * plan.in_size[1], 4096 // np.dtype(plan.dtype).itemsize
     per_in = plan.in_channels // plan.groups
-    return is_flat(plan) and plan.layout == "nchw" and per_in <= 128 and plan.in_size[0] * plan.in_size[1] < 2**24
+    return is_flat(plan) and plan.layout == "nchw" and plane * per_in < 2**31 and (per_in <= 16 or plane % page != 0)
 
 
 def packed_elements(plan: ConvPlan) -> int:
@@ -106,6 +133,16 @@ def packed_elements(plan: ConvPlan) -> int:
         phases, _, steps = _phases(kernel, stride, dilation)
         elements *= len(phases) * (size + steps[-1])
     return elements
+
+
+def _chunk(plan: ConvPlan, tiling: Tiling, itemsize: int) -> int:
+    """Taps of as many input channels as a tile's pixels leave room for in half of the first level of the cache."""
+    phases, _, steps = _phases(plan.kernel[1], plan.stride[1], plan.dilation[1])
+    lines = plan.kernel[0] * len(phases) * (ceil_div((tiling.pixels + steps[-1]) * itemsize, 64) + 1)
+    per_in = plan.in_channels // plan.groups
+    channels = max(_NEAR // (64 * lines), 1)
+    channels = ceil_div(per_in, ceil_div(per_in, channels))  # chunks of one size
+    return channels * plan.kernel[0] * plan.kernel[1]
 
 
 def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
@@ -129,32 +166,44 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
     # after the other, and want few. As many rows as fit; if not even one does, narrower bands.
     taps = per_in * plan.kernel[0] * plan.kernel[1]
     stays = tiling.packed_channels * taps * itemsize <= WORKING_SET
-    room = (WORKING_SET // 4 if stays else WORKING_SET) // itemsize // per_in
+    room = (WORKING_SET // 2 if stays else WORKING_SET) // itemsize // per_in
     cols = out_w
     if channel_elements(1, cols) > room:
         fitting = room // (planes * (1 + step_h[-1])) - step_w[-1]
         cols = min(out_w, max(fitting // tiling.pixels, 1) * tiling.pixels)
         cols = ceil_div(out_w, ceil_div(out_w, cols))
-    if flat and threads > 1 and stays:
-        cols = min(cols, ceil_div(out_w, ceil_div(4 * threads, plan.groups * max(plan.batch, 1))))
-        cols = min(ceil_div(cols, tiling.pixels) * tiling.pixels, out_w)
-    rows = max(1, min(out_h, room // (planes * (cols + step_w[-1])) - step_h[-1]))
-    # Enough tasks for all threads: bands, if the weights stay in the cache, though not so low ones that rows are packed
-    # over and over or tiles stay empty; otherwise shares of the output channels, each of which packs the band anew.
-    parts = plan.groups * max(plan.batch, 1) * ceil_div(out_w, cols)
     tiles = tiling.tiles + (tiling.last_real > 0)
-    if threads > 1:
-        wanted = ceil_div(4 * threads if stays else ceil_div(threads, tiles), parts)
-        low = max(2 * (step_h[-1] + 1), ceil_div(2 * tiling.pixels, cols + step_w[-1])) if stays else 1
-        rows = min(rows, max(min(low, out_h), out_h // wanted, 1))
-    rows = _fewest_tiles(out_h, rows, cols, cols + step_w[-1], tiling.pixels)
+    if flat and threads > 1 and stays:
+        cols = min(cols, _even_columns(out_w, tiling, plan.groups * max(plan.batch, 1), tiles, threads))
+    pitch = cols + step_w[-1]
+    most = max(1, min(out_h, room // (planes * pitch) - step_h[-1]))
+    # Enough tasks for all threads: bands, if the weights stay in the cache; otherwise shares of the output channels, each
+    # of which packs the band anew. A band reads the rows again that its neighbours reach, and the last tile of its line
+    # may be half empty. A packed vector takes about 6 cycles, as in direct.py.
+    parts = plan.groups * max(plan.batch, 1) * ceil_div(out_w, cols)
+    packing = 12 * planes / (plan.kernel[0] * plan.kernel[1] * tiling.packed_channels)
+
+    def work(rows: int) -> float:
+        vectors = ceil_div((rows - 1) * pitch + cols, tiling.lanes)
+        return vectors + packing * (rows + step_h[-1]) * ceil_div(pitch, tiling.lanes)
+
+    if stays and threads > 1:  # what one of them leaves, another may still take
+        most = min(most, max(out_h // ceil_div(2 * threads, parts), 1))
+    choice = range(most, 0, -1) if stays else range(most, most // 2, -1)
+    rows = _quickest(out_h, choice, parts, threads if stays else 1, work)
     bands_h, bands_w = ceil_div(out_h, rows), ceil_div(out_w, cols)
     count = parts * bands_h
     share = shares(count, tiles, threads)
 
-    packed_rows, pitch = rows + step_h[-1], cols + step_w[-1]
-    channel_pitch = out_w if in_place else planes * packed_rows * pitch
-    scratch = 1 if in_place else per_in * channel_pitch + tiling.pixels  # the last tile reads on past the end
+    packed_rows = rows + step_h[-1]
+    line = 64 // itemsize  # elements of a cache line
+    channel_pitch = out_w if in_place else ceil_div(planes * packed_rows * pitch, line) // 2 * 2 * line + line
+    # the last tile reads on past the end
+    band_size = 0 if in_place else ceil_div(per_in * channel_pitch + tiling.pixels, line) * line
+    band_stays = not stays or taps <= 32
+    chunk = taps if band_stays else _chunk(plan, tiling, itemsize)
+    waiting = 1 if chunk == taps else ceil_div(tiles, share)
+    scratch = band_size + (waiting * tiling.channels + tiling.last_channels) * tiling.pixels
     if scratch > LARGEST_BAND:
         offsets = np.zeros(1, np.int32)  # no use: the plan is refused
     else:
@@ -177,13 +226,15 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
         bands_w=bands_w,
         shares=share,
         # rows of few channels are written one after the other: that many of them side by side would be slower
-        band_stays=not stays or taps <= 32,
+        band_stays=band_stays,
         in_place=in_place,
         phase_h=np.array(phase_h, np.int32),
         phase_w=np.array(phase_w, np.int32),
         packed_rows=packed_rows,
         pitch=pitch,
         channel_pitch=channel_pitch,
+        band_size=band_size,
+        chunk=chunk,
         offsets=offsets,
         full_tile=tiling.full,
         last_tile=tiling.last,
