@@ -10,7 +10,7 @@ from helpers import assert_close, normal
 
 import pyconv
 import pyconv.functional as F
-from pyconv.backends.cpu import channels, depthwise, direct, isa
+from pyconv.backends.cpu import bands, channels, depthwise, direct, isa
 from pyconv.errors import ShapeError
 from pyconv.plan import conv_parameters, layout_of, plan_conv2d
 
@@ -98,6 +98,37 @@ def test_channels_leave_weights_that_are_not_finite_to_others():
     with np.errstate(invalid="ignore"):
         wanted = F.conv2d(x, weight, padding=1, backend="reference")
     np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2)])
+def test_direct_in_chunks(level, kernel, stride, monkeypatch):
+    """Taps that pass in chunks of any size give the same bits; so do threads, and narrow tiles at the end of a line."""
+    x, weight, bias = normal(1, 130, 9, 15), normal(21, 130, kernel, kernel, seed=1), normal(21, seed=2)
+    wanted = F.conv2d(x, weight, bias, stride, kernel // 2, backend="reference")
+    plan, results, chunks = _plan(x, weight, stride, kernel // 2, bias=bias), [], set()
+    for near, count in ((1, 1), (5_000, 3), (24_576, 2), (10**7, 1)):
+        monkeypatch.setattr(bands, "_NEAR", near)
+        direct._cut.cache_clear()
+        direct._tasks.cache_clear()
+        pyconv.set_num_threads(count)
+        results.append(_run(direct, x, weight, bias, stride=stride, padding=kernel // 2))
+        chunks.add(direct._cut(plan, direct._tiling(plan, level), count).chunk)
+    direct._cut.cache_clear()
+    direct._tasks.cache_clear()
+    pyconv.set_num_threads(2)
+    assert len(chunks) > 2
+    assert_close(results[0], wanted, terms=130 * kernel**2)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_planes_of_whole_pages_are_packed():
+    """Their channels would meet in few sets of the cache; all others are read in place."""
+    for size, in_place in (((32, 32), False), ((64, 48), False), ((33, 32), True), ((56, 56), True)):
+        x, weight = normal(1, 40, *size), normal(9, 40, 1, 1, seed=1)
+        plan = _plan(x, weight)
+        assert bands.reads_in_place(plan) == in_place
+        assert_close(_run(direct, x, weight), F.conv2d(x, weight, backend="reference"), terms=40)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -93,7 +93,7 @@ def _quickest(out_h: int, choice: range, parts: int, threads: int, work: Callabl
 
 
 def _even_columns(out_w: int, tiling: Tiling, images: int, tiles: int, threads: int) -> int:
-    """Columns for a band of one long row such that ``threads`` end together: up to four bands of all images for each."""
+    """Columns for a band of one long row such that ``threads`` end together, each after one to four bands."""
     vectors = ceil_div(out_w, tiling.lanes)
 
     def time(each: int) -> float:
@@ -177,9 +177,9 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
         cols = min(cols, _even_columns(out_w, tiling, plan.groups * max(plan.batch, 1), tiles, threads))
     pitch = cols + step_w[-1]
     most = max(1, min(out_h, room // (planes * pitch) - step_h[-1]))
-    # Enough tasks for all threads: bands, if the weights stay in the cache; otherwise shares of the output channels, each
-    # of which packs the band anew. A band reads the rows again that its neighbours reach, and the last tile of its line
-    # may be half empty. A packed vector takes about 6 cycles, as in direct.py.
+    # Enough tasks for all threads: bands, if the weights stay in the cache; otherwise shares of the output channels,
+    # each of which packs the band anew. A band reads the rows again that its neighbours reach, and the last vector of
+    # its line may be half empty. A packed vector takes about 6 cycles, as in direct.py.
     parts = plan.groups * max(plan.batch, 1) * ceil_div(out_w, cols)
     packing = 12 * planes / (plan.kernel[0] * plan.kernel[1] * tiling.packed_channels)
 
@@ -196,7 +196,7 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
     share = shares(count, tiles, threads)
 
     packed_rows = rows + step_h[-1]
-    line = 64 // itemsize  # elements of a cache line
+    line = 64 // itemsize  # elements of a cache line: an odd number of them, so that channels spread over the sets
     channel_pitch = out_w if in_place else ceil_div(planes * packed_rows * pitch, line) // 2 * 2 * line + line
     # the last tile reads on past the end
     band_size = 0 if in_place else ceil_div(per_in * channel_pitch + tiling.pixels, line) * line

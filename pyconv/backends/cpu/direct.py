@@ -65,12 +65,13 @@ def refusal(plan: ConvPlan) -> str | None:
 def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated: those of the tiles, and those of packing.
 
-    A packed vector takes about 6 cycles, and each element two where they are gathered (measured).
+    A packed vector takes about 6 cycles, and each element two where they are gathered (measured). Pixels of many
+    channels that are read in place are waited for instead, for as long.
     """
     per_in = plan.in_channels // plan.groups
     tap = _tiling(plan, level).cycles / 0.95
     packing = 0.0
-    if not reads_in_place(plan):
+    if not reads_in_place(plan) or per_in > 128:
         packed = per_in * packed_elements(plan)
         in_vectors = plan.stride[1] <= 2 and plan.layout != "nhwc"
         packing = 6 * packed / runtime.lanes(level, is_double_plan(plan)) if in_vectors else 2 * packed

@@ -40,8 +40,8 @@ def _cycles(channels: int, vectors: int) -> float:
     """Cycles a tile takes for one tap, about, on a core with two multiply-add units and two loads a cycle.
 
     Vectors of pixels lie at any address, so they cost two loads; a chain of additions has a latency of four; and
-    the loop itself takes about a cycle. Of wider tiles' pixels, fewer taps stay in the first level of the cache, and the
-    sums are put down and taken up again more often.
+    the loop itself takes about a cycle. Of wider tiles' pixels, fewer taps stay in the first level of the cache, and
+    the sums are put down and taken up again more often.
     """
     return max(channels * vectors / 2, (channels + 2 * vectors) / 2, 4.0) + 1.0 + 0.04 * max(vectors - 3, 0)
 
@@ -58,13 +58,13 @@ def choose(out_channels: int, line: int, isa: int, is_double: bool) -> Tiling:
         count, rest = divmod(out_channels, channels)
         last_channels, last = next(w for w in widths if w[0] >= rest)
 
-        def of(v: int) -> float:
-            return count * _cycles(channels, v) + (_cycles(last_channels, v) if rest else 0)
-
         whole, left = divmod(ceil_div(line, lanes), vectors)
-        cost = whole * of(vectors)
+        runs = [(vectors, whole)]
         if left:  # a narrower tile ends the line
-            cost += of(min(v for _, v in tiles if v >= left))
+            runs.append((min(v for _, v in tiles if v >= left), 1))
+        cost = 0.0
+        for v, times in runs:
+            cost += times * (count * _cycles(channels, v) + (_cycles(last_channels, v) if rest else 0))
         if best is None or cost < best_cost:
             best = Tiling(full, channels, vectors * lanes, lanes, cost, count, last, last_channels, rest)
             best_cost = cost
