@@ -111,7 +111,12 @@ def _band(layer: Layer, channels: list[int], top: int, bottom: int, data: Tensor
     if layer.op != "conv2d":
         if layer.op == "max_pool2d":
             x = data.x[:, channels, rows]
-            return F.max_pool2d(x, layer.kernel, layer.stride, padding, backend="reference")
+            window = (layer.kernel, layer.stride, padding, dilation, layer.ceil_mode)
+            return F.max_pool2d(x, *window, backend="reference")
+        if layer.op == "avg_pool2d":
+            return F.avg_pool2d(data.x[:, channels, rows], layer.kernel, layer.stride, padding, backend="reference")
+        if layer.op == "adaptive_avg_pool2d":
+            return F.adaptive_avg_pool2d(data.x[:, channels], 1, backend="reference")
         # softmax needs all channels
         return getattr(F, layer.op)(data.x[:, :, rows], backend="reference", **dict(layer.options))[:, channels]
     x, weight, bias = _needed(layer, channels, data)

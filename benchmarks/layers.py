@@ -7,16 +7,19 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-__all__ = ["BY_NAME", "LISTS", "Layer", "select"]
+__all__ = ["BY_NAME", "LISTS", "POOLS", "Layer", "select"]
+
+POOLS = {"max_pool2d": "pool", "avg_pool2d": "average"}
+"""The poolings by windows, and what they are called in a layer's name."""
 
 
 @dataclass(frozen=True)
 class Layer:
     """One operation on one input shape.
 
-    ``op`` is a name of pyconv.functional. ``shape`` is the input's (N, C, H, W), ``layout`` how it lies in memory:
-    'nchw' or 'nhwc'. ``count`` is how often the network has such a layer. ``headline`` rows are the ones a quick run
-    takes.
+    ``op`` is a name of pyconv.functional, adaptive pooling being to one pixel. ``shape`` is the input's (N, C, H, W),
+    ``layout`` how it lies in memory: 'nchw' or 'nhwc'. ``count`` is how often the network has such a layer.
+    ``headline`` rows are the ones a quick run takes.
     """
 
     op: str
@@ -28,6 +31,8 @@ class Layer:
     dilation: int = 1
     groups: int = 1
     bias: bool = True
+    ceil_mode: bool = False
+    indices: bool = False
     dtype: str = "float32"
     layout: str = "nchw"
     count: int = 1
@@ -45,15 +50,19 @@ class Layer:
         return f"{self._what(channels)}, {', '.join(marks)}"
 
     def _what(self, channels: int) -> str:
-        if self.op not in ("conv2d", "max_pool2d"):
+        if self.op == "adaptive_avg_pool2d":
+            return f"global average {channels}"
+        if self.op != "conv2d" and self.op not in POOLS:
             return " ".join([self.op, *(f"{name}={value}" for name, value in self.options), f"{channels}"])
         depthwise = self.groups > 1 and self.groups == channels == self.out_channels
         window = [f"{self.kernel[0]}x{self.kernel[1]}"]
         window += [f"s{self.stride}"] if self.stride > 1 else []
         window += [f"d{self.dilation}"] if self.dilation > 1 else []
         window += [f"g{self.groups}"] if self.groups > 1 and not depthwise else []
+        window += ["ceil"] if self.ceil_mode else []
+        window += ["indices"] if self.indices else []
         arrow = f"{channels}" if self.out_channels in (0, channels) else f"{channels}->{self.out_channels}"
-        kind = ["pool"] if self.op == "max_pool2d" else ["depthwise"] if depthwise else []
+        kind = [POOLS[self.op]] if self.op in POOLS else ["depthwise"] if depthwise else []
         return " ".join([*kind, *window, arrow])
 
     @property
@@ -63,8 +72,11 @@ class Layer:
     @property
     def out_shape(self) -> tuple[int, int, int, int]:
         batch, channels, *size = self.shape
+        if self.op == "adaptive_avg_pool2d":
+            return (batch, channels, 1, 1)
+        up = self.stride - 1 if self.ceil_mode else 0
         height, width = (
-            (length + 2 * padding - self.dilation * (kernel - 1) - 1) // self.stride + 1
+            (length + up + 2 * padding - self.dilation * (kernel - 1) - 1) // self.stride + 1
             for length, kernel, padding in zip(size, self.kernel, self.padding, strict=True)
         )
         return (batch, self.out_channels or channels, height, width)
@@ -82,7 +94,8 @@ class Layer:
     def bytes(self) -> int:
         """Bytes that must be read and written at least."""
         weights = prod(self.weight_shape) if self.op == "conv2d" else 0
-        return (prod(self.shape) + prod(self.out_shape) + weights) * (8 if self.dtype == "float64" else 4)
+        itemsize = 8 if self.dtype == "float64" else 4
+        return (prod(self.shape) + prod(self.out_shape) + weights) * itemsize + self.indices * prod(self.out_shape) * 8
 
 
 def conv(
@@ -114,18 +127,10 @@ def conv(
     )
 
 
-def pool(
-    channels: int, kernel: int, size: int, stride: int, padding: int = 0, count: int = 1, headline: bool = False
-) -> Layer:
-    return Layer(
-        op="max_pool2d",
-        shape=(1, channels, size, size),
-        kernel=(kernel, kernel),
-        stride=stride,
-        padding=(padding, padding),
-        count=count,
-        headline=headline,
-    )
+def pool(channels: int, kernel: int, size: int, stride: int, padding: int = 0, **more: object) -> Layer:
+    """A max pooling of a square image."""
+    layer = Layer("max_pool2d", (1, channels, size, size), 0, (kernel, kernel), stride, (padding, padding))
+    return replace(layer, **more)
 
 
 def activation(op: str, channels: int, size: int, count: int = 1, headline: bool = False, **options: object) -> Layer:
@@ -362,6 +367,39 @@ ACTIVATIONS = [
     )
 ]
 
+
+def _pooling() -> list[Layer]:
+    """Windows small and large, by layout, with indices and in float64; averages."""
+    windows = [
+        pool(64, 2, 112, stride=2),
+        pool(512, 2, 14, stride=2),
+        pool(64, 3, 112, stride=2, padding=1),
+        pool(192, 3, 28, stride=1, padding=1),
+        pool(256, 5, 28, stride=1, padding=2),
+        pool(64, 7, 56, stride=1, padding=3),
+        pool(64, 31, 56, stride=1, padding=15),
+        pool(64, 3, 56, stride=1, padding=1, dilation=2),
+        pool(64, 3, 112, stride=2, ceil_mode=True),
+    ]
+    averages = [
+        pool(64, 2, 112, stride=2, op="avg_pool2d"),
+        pool(64, 3, 56, stride=1, padding=1, op="avg_pool2d"),
+        pool(64, 3, 112, stride=2, padding=1, op="avg_pool2d"),
+        Layer("adaptive_avg_pool2d", (1, 2048, 7, 7)),
+        Layer("adaptive_avg_pool2d", (1, 64, 112, 112)),
+    ]
+    few = [windows[0], windows[2], windows[4]]
+    return [
+        *windows,
+        *averages,
+        *(replace(layer, indices=True) for layer in (*few, windows[6])),
+        *(replace(layer, layout="nhwc") for layer in (*windows[:6], averages[1], averages[3])),
+        *(replace(layer, layout="nhwc", indices=True) for layer in few[:2]),
+        *(replace(layer, dtype="float64") for layer in (*few, windows[6], averages[0])),
+        replace(few[0], dtype="float64", indices=True),
+    ]
+
+
 LISTS: dict[str, list[Layer]] = {
     "resnet50": RESNET50,
     "vgg16": VGG16,
@@ -376,11 +414,12 @@ LISTS: dict[str, list[Layer]] = {
     "float64": FLOAT64,
     "channels-last": CHANNELS_LAST,
     "activations": ACTIVATIONS,
+    "pooling": _pooling(),
 }
 
-BY_NAME = ("unet", "float64", "channels-last", "activations")
+BY_NAME = ("unet", "float64", "channels-last", "activations", "pooling")
 """Lists that are measured only when they are named: the first takes long, the next two have torch as only peer, and the
-last is about a part of the library."""
+last two are about a part of the library."""
 
 
 def select(lists: list[str], pattern: str | None = None, headline: bool = False) -> list[tuple[str, Layer]]:

@@ -16,7 +16,7 @@ import pytest
 
 import pyconv.functional as F
 from benchmarks import calls, data, machine, results, table
-from benchmarks.layers import BY_NAME, LISTS, Layer, activation, conv, image_filter, pool, select
+from benchmarks.layers import BY_NAME, LISTS, POOLS, Layer, activation, conv, image_filter, pool, select
 from benchmarks.peers.base import Peer, Unsupported, Way
 from benchmarks.run import Settings, measure
 from benchmarks.team import Worker
@@ -37,8 +37,12 @@ def planned(layer: Layer):
         weight = np.broadcast_to(np.float32(0), layer.weight_shape)
         arguments.update(weight=weight, stride=layer.stride, padding=layer.padding, groups=layer.groups)
         arguments["dilation"] = layer.dilation
-    elif layer.op == "max_pool2d":
+    elif layer.op in POOLS:
         arguments.update(kernel_size=layer.kernel, stride=layer.stride, padding=layer.padding)
+        if layer.op == "max_pool2d":
+            arguments.update(dilation=layer.dilation, ceil_mode=layer.ceil_mode, return_indices=layer.indices)
+    elif layer.op == "adaptive_avg_pool2d":
+        arguments["output_size"] = 1
     else:
         arguments.update(layer.options)
     call, _ = function_call(getattr(F, layer.op), (), arguments)
@@ -121,6 +125,9 @@ def test_select_says_what_there_is():
         replace(conv(3, 5, 1, 8), kernel=(1, 5), padding=(0, 2)),
         image_filter(1, 1, 5, 40, 30),
         pool(9, 3, 12, stride=2, padding=1),
+        pool(9, 3, 12, stride=2, ceil_mode=True),
+        pool(9, 3, 12, stride=1, padding=2, dilation=2),
+        pool(9, 3, 12, stride=2, padding=1, op="avg_pool2d"),
         activation("tanh", 10, 5),
         activation("softmax", 10, 5, dim=1),
     ],
@@ -132,7 +139,8 @@ def test_expected_values_of_a_region_are_those_of_the_whole_layer(layer, monkeyp
     window = (layer.stride, layer.padding, layer.dilation)
     whole = {
         "conv2d": lambda: F.conv2d(x, weight, bias, *window, layer.groups, backend="reference"),
-        "max_pool2d": lambda: F.max_pool2d(x, layer.kernel, layer.stride, layer.padding, backend="reference"),
+        "max_pool2d": lambda: F.max_pool2d(x, layer.kernel, *window, layer.ceil_mode, backend="reference"),
+        "avg_pool2d": lambda: F.avg_pool2d(x, layer.kernel, layer.stride, layer.padding, backend="reference"),
         "tanh": lambda: np.tanh(x),
         "softmax": lambda: F.softmax(x, 1, backend="reference"),
     }[layer.op]()

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ..data import tensors
-from ..layers import Layer
+from ..layers import POOLS, Layer
 from .base import Unsupported
 
 __all__ = ["one_node_model"]
@@ -16,6 +16,8 @@ __all__ = ["one_node_model"]
 _NAMES = {
     "conv2d": "Conv",
     "max_pool2d": "MaxPool",
+    "avg_pool2d": "AveragePool",
+    "adaptive_avg_pool2d": "GlobalAveragePool",
     "relu6": "Clip",
     "hardtanh": "Clip",
     "leaky_relu": "LeakyRelu",
@@ -50,19 +52,26 @@ def one_node_model(layer: Layer) -> bytes:
     for name, limit in zip(("low", "high"), _LIMITS.get(layer.op, ()), strict=False):
         inputs.append(name)
         constants.append(numpy_helper.from_array(np.float32(limit), name))
-    if layer.op in ("conv2d", "max_pool2d"):
+    if layer.op == "conv2d" or layer.op in POOLS:
         attributes = {"kernel_shape": layer.kernel, "strides": [layer.stride] * 2, "pads": layer.padding * 2}
+    if layer.op == "max_pool2d":
+        attributes |= {"dilations": [layer.dilation] * 2, "ceil_mode": int(layer.ceil_mode)}
+    if layer.op == "avg_pool2d":
+        attributes |= {"count_include_pad": 1}
     if layer.op == "conv2d":
         attributes |= {"group": layer.groups, "dilations": [layer.dilation] * 2}
         for name, array in (("w", data.weight), ("b", data.bias)):
             if array is not None:
                 inputs.append(name)
                 constants.append(numpy_helper.from_array(array, name))
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, layer.out_shape)]
+    if layer.indices:
+        outputs.append(helper.make_tensor_value_info("places", TensorProto.INT64, layer.out_shape))
     graph = helper.make_graph(
         _nodes(layer, inputs, attributes),
         "layer",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, layer.shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, layer.out_shape)],
+        outputs,
         constants,
     )
     # old versions on purpose: every reader knows them
@@ -74,4 +83,5 @@ def one_node_model(layer: Layer) -> bytes:
 def _nodes(layer: Layer, inputs: list[str], attributes: dict[str, Any]) -> list[NodeProto]:
     if layer.op == "silu":  # which has no operator; readers put the two together
         return [helper.make_node("Sigmoid", ["x"], ["s"]), helper.make_node("Mul", ["x", "s"], ["y"])]
-    return [helper.make_node(_NAMES[layer.op], inputs, ["y"], **attributes)]
+    outputs = ["y", "places"] if layer.indices else ["y"]
+    return [helper.make_node(_NAMES[layer.op], inputs, outputs, **attributes)]

@@ -9,7 +9,7 @@ import ncnn
 import numpy as np
 
 from ..data import tensors
-from ..layers import Layer
+from ..layers import POOLS, Layer
 from .base import Peer, Unsupported, Way
 
 __all__ = ["Ncnn"]
@@ -50,6 +50,11 @@ class Ncnn(Peer):
     def version(self) -> str:
         return ncnn.__version__
 
+    def check(self, layer: Layer) -> None:
+        super().check(layer)
+        if layer.indices or (layer.op in POOLS and layer.dilation > 1):
+            raise Unsupported("its pooling has no indices and no dilation")
+
     def build(self, layer: Layer) -> list[Way]:
         net = ncnn.Net()
         net.opt.num_threads = self.threads
@@ -74,7 +79,7 @@ class Ncnn(Peer):
             extractor.input("x", x)
             return extractor.extract("y")[1]
 
-        return [Way("extract", call, lambda result: np.array(result)[None])]
+        return [Way("extract", call, lambda result: np.array(result).reshape(layer.out_shape))]
 
 
 def _line(layer: Layer) -> str:
@@ -87,8 +92,11 @@ def _line(layer: Layer) -> str:
         if layer.groups == 1:
             return f"Convolution op 1 1 x y 0={layer.out_channels} {window}"
         return f"ConvolutionDepthWise op 1 1 x y 0={layer.out_channels} {window} 7={layer.groups}"
-    if layer.op == "max_pool2d":
-        return f"Pooling op 1 1 x y 0=0 1={columns} 11={rows} 2={layer.stride} 3={side} 13={border} 5=1"
+    if layer.op in POOLS:
+        kind, mode = int(layer.op == "avg_pool2d"), int(not layer.ceil_mode)
+        return f"Pooling op 1 1 x y 0={kind} 1={columns} 11={rows} 2={layer.stride} 3={side} 13={border} 5={mode} 6=1"
+    if layer.op == "adaptive_avg_pool2d":
+        return "Pooling op 1 1 x y 0=1 4=1"
     if layer.op not in _ACTIVATIONS:
         raise Unsupported("it has no such operation")
     name, _, parameters = _ACTIVATIONS[layer.op].partition(" ")

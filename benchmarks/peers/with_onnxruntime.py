@@ -31,7 +31,13 @@ class OnnxRuntime(Peer):
         bound = session.io_binding()
         bound.bind_cpu_input("x", x)
         bound.bind_ortvalue_output("y", out)
+        names = ["y"]
+        if layer.indices:
+            names.append("places")
+            bound.bind_ortvalue_output(
+                "places", onnxruntime.OrtValue.ortvalue_from_shape_and_type(layer.out_shape, np.int64)
+            )
         return [
-            Way("run", partial(session.run, ["y"], {"x": x}), lambda result: result[0]),
+            Way("run", partial(session.run, names, {"x": x}), lambda result: result[0]),
             Way("io binding", partial(session.run_with_iobinding, bound), lambda _: out.numpy()),
         ]

@@ -23,6 +23,11 @@ class OpenCV(Peer):
     def version(self) -> str:
         return cv2.__version__
 
+    def check(self, layer: Layer) -> None:
+        super().check(layer)
+        if layer.indices:
+            raise Unsupported("its pooling's indices are for its own unpooling")
+
     def build(self, layer: Layer) -> list[Way]:
         ways = []
         if (

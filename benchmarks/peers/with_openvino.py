@@ -31,7 +31,7 @@ class OpenVino(Peer):
         request = self._core.compile_model(_model(layer), "CPU", settings).create_infer_request()
         x = tensors(layer).x
         request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
-        out = request.get_output_tensor()
+        out = request.get_output_tensor(0)
 
         def call(kept: np.ndarray = x) -> object:  # the request does not keep the input's memory alive
             return request.infer(None, share_inputs=True, share_outputs=True)
@@ -44,7 +44,15 @@ def _model(layer: Layer) -> openvino.Model:
     x = ops.parameter(layer.shape, np.float32, name="x")
     strides, pads, dilations = [layer.stride] * 2, list(layer.padding), [layer.dilation] * 2
     if layer.op == "max_pool2d":
-        node = ops.max_pool(x, strides, [1, 1], pads, pads, list(layer.kernel)).output(0)
+        rounding = "ceil" if layer.ceil_mode else "floor"
+        found = ops.max_pool(x, strides, dilations, pads, pads, list(layer.kernel), rounding)
+        if layer.indices:
+            return openvino.Model([found.output(0), found.output(1)], [x], "layer")
+        node = found.output(0)
+    elif layer.op == "avg_pool2d":
+        node = ops.avg_pool(x, strides, pads, pads, list(layer.kernel), exclude_pad=False)
+    elif layer.op == "adaptive_avg_pool2d":
+        node = ops.reduce_mean(x, ops.constant(np.array([2, 3])), keep_dims=True)
     elif layer.op == "conv2d":
         weight = data.weight
         if layer.groups == 1:

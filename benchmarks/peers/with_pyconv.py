@@ -45,7 +45,12 @@ class Pyconv(Peer):
             )
             module.weight, module.bias = weight, bias
         elif layer.op == "max_pool2d":
-            module = pyconv.MaxPool2d(layer.kernel, layer.stride, layer.padding)
+            window = (layer.kernel, layer.stride, layer.padding, layer.dilation)
+            module = pyconv.MaxPool2d(*window, layer.indices, layer.ceil_mode)
+        elif layer.op == "avg_pool2d":
+            module = pyconv.AvgPool2d(layer.kernel, layer.stride, layer.padding)
+        elif layer.op == "adaptive_avg_pool2d":
+            module = pyconv.AdaptiveAvgPool2d(1)
         else:
             module = _activation(layer)
         with contextlib.redirect_stdout(io.StringIO()):  # explain prints
@@ -53,9 +58,9 @@ class Pyconv(Peer):
         self._implementation = f"{step.backend}:{step.implementation}"
         out = np.empty(layer.out_shape, layer.dtype)
         function = partial(module, x)
-        if layer.op not in ("conv2d", "max_pool2d"):
+        if layer.op != "conv2d" and "pool" not in layer.op:
             function = partial(getattr(pyconv.functional, layer.op), x, **dict(layer.options))
-        return [Way("new", function, np.asarray), Way("out=", partial(function, out=out), np.asarray)]
+        return [Way("new", function, _values), Way("out=", partial(function, out=out), _values)]
 
     def implementation(self) -> str:
         return self._implementation
@@ -69,3 +74,7 @@ def _activation(layer: Layer) -> pyconv.Module:
     others = {"gelu": pyconv.GELU, "softmax": pyconv.Softmax, "log_softmax": pyconv.LogSoftmax}
     make = others[layer.op] if layer.op in others else getattr(pyconv, ACTIVATIONS[layer.op].layer)
     return make(**dict(layer.options))
+
+
+def _values(result: Any) -> np.ndarray:
+    return np.asarray(result[0] if isinstance(result, tuple) else result)

@@ -59,7 +59,17 @@ class Torch(Peer):
             call = partial(torch.conv2d, x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
             return [Way("conv2d", call, _array)]
         if layer.op == "max_pool2d":
-            return [Way("max_pool2d", partial(torch.max_pool2d, x, layer.kernel, layer.stride, layer.padding), _array)]
+            window = (layer.kernel, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)
+            if layer.indices:
+                function = torch.nn.functional.max_pool2d_with_indices
+                return [Way("max_pool2d_with_indices", partial(function, x, *window), lambda result: _array(result[0]))]
+            return [Way("max_pool2d", partial(torch.max_pool2d, x, *window), _array)]
+        if layer.op == "avg_pool2d":
+            call = partial(torch.nn.functional.avg_pool2d, x, layer.kernel, layer.stride, layer.padding)
+            return [Way("avg_pool2d", call, _array)]
+        if layer.op == "adaptive_avg_pool2d":
+            call = partial(torch.nn.functional.adaptive_avg_pool2d, x, 1)
+            return [Way("adaptive_avg_pool2d", call, _array)]
         options, out = dict(layer.options), torch.empty_like(x)
         ways = [Way("new", partial(getattr(torch.nn.functional, layer.op), x, **options), _array)]
         if layer.op in _INTO:
