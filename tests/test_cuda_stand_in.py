@@ -23,16 +23,18 @@ from pyconv.backends.cuda import (
     conv,
     dense,
     elementwise,
+    fold,
     kernel,
     pool,
     sum_pool,
+    transposed,
     unpool,
     weights,
 )
 from pyconv.backends.cuda.configurations import configurations
 from pyconv.backends.cuda.tile import TILES
 from pyconv.errors import DeviceError
-from pyconv.plan import ACTIVATIONS, AXIS_OPS, plan_elementwise
+from pyconv.plan import ACTIVATIONS, plan_elementwise
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
 from places import OWN_ARGUMENTS, own_kernel, stand_in_for_cuda
@@ -42,7 +44,7 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 CASES = [*testing.cases(), *testing.half_cases()]
 ROOM = StandIn(seed=1) if missing() is None else None  # one, so that its libraries are loaded once
-CORE = {"conv2d", "conv_transpose2d", "max_pool2d", "prelu", *ACTIVATIONS, *AXIS_OPS}  # others may come later
+WITHOUT_KERNEL: set[str] = set()  # operations that only other backends have; whatever else is refused is an error
 
 
 def needs_bfloat16(case: testing.Case) -> None:
@@ -61,7 +63,7 @@ def room(monkeypatch):
 def test_case(room, case):
     needs_bfloat16(case)
     reason = testing.check(case, "cuda")
-    if case.op not in CORE and reason is not None and "there is no CUDA kernel" in reason:
+    if case.op in WITHOUT_KERNEL and reason is not None and "there is no CUDA kernel" in reason:
         pytest.skip(reason)
     assert reason is None
 
@@ -98,7 +100,7 @@ def choices():
         dense.tile,
         dense.packing,
         conv._chosen,
-        *(m.launch for m in (conv.gemm, conv.pointwise, conv.depthwise, pool)),
+        *(m.launch for m in (conv.gemm, conv.pointwise, conv.depthwise, transposed, pool, sum_pool, fold)),
     )
     for cache in caches:
         cache.cache_clear()
@@ -134,19 +136,26 @@ def test_edges_of_tiles(simt, monkeypatch, choices, dtype, tile):
 def test_numbers_of_64_bits(simt, monkeypatch, choices):
     """The kernels for images of 2**31 elements, on small ones."""
     chosen = {}
-    for module in (conv.gemm, conv.pointwise, conv.depthwise, pool):
+    for module in (conv.gemm, conv.pointwise, conv.depthwise, pool, sum_pool):
         monkeypatch.setattr(module, "fitting_index", lambda plan: "long long")
+    for module in (transposed, fold):
+        monkeypatch.setattr(module, "INT_LIMIT", 0)
     names = ("plain", "groups2", "depthwise_stride2", "kernel_1x1_many", "channels_17_33", "dilation_stride_padding")
+    names += ("indices-3x3_stride2_padding1", "ceil_dilation", "2x2", "whole_large_plane", "3-2x2", "2-large_plane")
+    names += ("groups2_2x2", "2x3_stride2", "dilation")
     for case in CASES:
         label = case.name.partition("-")[2].removesuffix(f"-{case.dtype}")
-        if case.op in CORE and label in (*names, "indices-3x3_stride2_padding1", "ceil_dilation", "2x2"):
+        if label in names:
             needs_bfloat16(case)
             assert testing.check(case, "cuda") is None
             chosen[case.op] = chosen.get(case.op, 0) + 1
     assert chosen["conv2d"] > 15
     assert chosen["max_pool2d"] == 6
-    used = [dict(each.defines).get("INDEX") for each in ROOM._libraries]
-    assert used.count("long long") > 10
+    used = [each.name for each in ROOM._libraries if dict(each.defines).get("INDEX") == "long long"]
+    assert len(used) > 10
+    assert set(used) == {each.name for each in configurations() if ("INDEX", "long long") in each.defines}
+    whole = {each for each in configurations() if each.name in ("sum_pool", "conv_transposed", "fold")}
+    assert {each for each in whole if ("INDEX", "long long") in each.defines} <= set(ROOM._libraries)
 
 
 @pytest.mark.parametrize("epilogue", activation.EXAMPLES, ids=lambda epilogue: epilogue.activation)
@@ -255,7 +264,8 @@ def test_a_kernel_that_does_not_compile(monkeypatch, tmp_path):
 def test_structs_are_those_of_the_kernels():
     """Field by field in the order of the sources; their sizes are asserted by the sources themselves."""
     modules = (
-        conv.tensor, conv.gemm, conv.pointwise, conv.depthwise, pool, sum_pool, unpool, elementwise, channels, weights
+        conv.tensor, conv.gemm, conv.pointwise, conv.depthwise, transposed, pool, sum_pool, unpool, fold, elementwise,
+        channels, weights,
     )  # fmt: skip
     structs = [(next(iter(module.kernels())), module._ARGUMENTS) for module in modules]
     softmax, glu = (next(each for each in axis.kernels() if each.name == name) for name in ("softmax", "glu"))

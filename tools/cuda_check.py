@@ -40,21 +40,24 @@ class Limit(NamedTuple):
 # thread holds a row of a window. Shared memory: a block gets at most 48 KiB without asking.
 # A tensor-core kernel asks for its shared memory, of which a multiprocessor of 8.6 has the least: 99 KiB for a block.
 # Its warps have so much to do at once that two blocks are enough, in float32's three products one of 256 threads.
+# Spills: where 128 registers are all that two blocks of 256 threads may have, one or two of them are spilled; where
+# ptxas finds calls (pow, 64-bit divisions), it gives up some bytes for more threads, though no limit asks it to.
 LIMITS = {
-    "conv_tensor": Limit(255, 99 * 1024),
+    "conv_tensor": Limit(255, 99 * 1024, spills=8),  # of TF32's largest tile, which fetches every tap by itself
     "sum_parts": Limit(64, 0),
     "conv_gemm": Limit(168, 24 * 1024),
     "conv_gemm in float64": Limit(255, 24 * 1024),
-    "conv_pointwise": Limit(168, 24 * 1024),
+    "conv_pointwise": Limit(168, 24 * 1024, spills=16),  # with offsets of 64 bits
     "conv_pointwise in float64": Limit(255, 24 * 1024),
-    "conv_depthwise": Limit(96, 0, spills=32),  # in a few variants ptxas gives up some bytes for more threads
+    "conv_depthwise": Limit(96, 0, spills=32),
     "max_pool": Limit(64, 0),
-    "conv_transposed": Limit(64, 0, spills=64),  # around divisions of 64 bits, where 32 are not enough
-    "sum_pool": Limit(64, 2 * 1024, spills=32),  # for the call of pow in double
+    "conv_transposed": Limit(64, 0, spills=64),
+    "sum_pool": Limit(64, 2 * 1024, spills=96),
     "max_unpool": Limit(64, 0),
+    "fold": Limit(64, 0),
     "elementwise": Limit(64, 0),
     "channels": Limit(64, 0),
-    "softmax": Limit(64, 6 * 1024),
+    "softmax": Limit(64, 6 * 1024, spills=80),  # in float64
     "glu": Limit(64, 0),
     "pack": Limit(64, 0),
 }

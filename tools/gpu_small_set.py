@@ -25,7 +25,8 @@ NAMES = (
     "conv_transpose2d-3x3_stride2-float32", "conv_transpose2d-plain-float64",
     "avg_pool2d-3x3_stride2_padding1-float32", "avg_pool2d-whole_large_plane-float64", "lp_pool2d-3-2x2-float32",
     "adaptive_avg_pool2d-uneven-float32", "adaptive_max_pool2d-uneven-float64", "max_unpool2d-2x2-float32",
-    "prelu-channels_last-image-float64",
+    "prelu-channels_last-image-float64", "batch_norm-image-float32", "unfold-dilation-float32",
+    "fold-2x3_stride2-float64", "conv1d-all-float32", "conv_transpose1d-all-float64",
 )  # fmt: skip
 
 

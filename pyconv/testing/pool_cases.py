@@ -69,6 +69,7 @@ _LP_SHAPES: dict[str, tuple[Shape, dict[str, Any]]] = {
     "3x2_stride1": ((1, 3, 7, 39), {"kernel_size": (3, 2), "stride": 1}),
     "3x3_stride2_ceil": ((1, 19, 8, 10), {"kernel_size": 3, "stride": 2, "ceil_mode": True}),
     "whole_plane": ((2, 3, 6, 7), {"kernel_size": (6, 7)}),
+    "large_plane": ((1, 3, 9, 11), {"kernel_size": (9, 11)}),
     "batch0": ((0, 3, 6, 7), {"kernel_size": 2}),
     "unbatched": ((3, 6, 7), {"kernel_size": 2}),
 }

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...errors import DeviceError
 from ...plan import ACTIVATIONS, AXIS_OPS, HALF_DTYPES, ConvPlan, ElementwisePlan, FusedPlan, Plan, TransposedPlan
-from . import axis, channels, conv, elementwise, pool, sum_pool, transposed, unpool
+from . import axis, channels, conv, elementwise, fold, pool, sum_pool, transposed, unpool
 from .activation import NONE, Epilogue
 from .known import KnownCalls
 
@@ -34,6 +34,7 @@ _MODULES: dict[str, ModuleType] = {
     **dict.fromkeys(pool.OPERATIONS, pool),
     **dict.fromkeys(sum_pool.OPERATIONS, sum_pool),
     "max_unpool2d": unpool,
+    **dict.fromkeys(fold.OPERATIONS, fold),
     **dict.fromkeys(ACTIVATIONS, elementwise),
     **dict.fromkeys(channels.FUNCTIONS, channels),
     **dict.fromkeys(AXIS_OPS, axis),

@@ -7,6 +7,7 @@ from . import (
     channels,
     depthwise,
     elementwise,
+    fold,
     gemm,
     pointwise,
     pool,
@@ -24,5 +25,5 @@ __all__ = ["configurations"]
 def configurations() -> list[Kernel]:
     """The kernels, each once, in a fixed order."""
     convolutions = (tensor, gemm, pointwise, depthwise, transposed)
-    modules = (*convolutions, pool, sum_pool, unpool, elementwise, channels, axis, weights)
+    modules = (*convolutions, pool, sum_pool, unpool, fold, elementwise, channels, axis, weights)
     return list(dict.fromkeys(kernel for module in modules for kernel in module.kernels()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...plan import ConvPlan, PoolPlan
+from ...plan import ConvPlan, FoldPlan, PoolPlan
 
 __all__ = ["INT_LIMIT", "fitting_index", "itemsize", "strides_of", "too_wide"]
 
@@ -31,11 +31,11 @@ def fitting_index(plan: ConvPlan | PoolPlan) -> str:
     return "int" if plan.layout in ("nchw", "nhwc") and largest <= INT_LIMIT else "long long"
 
 
-def too_wide(plan: ConvPlan) -> str | None:
-    """The reason why a padded input is too large for counters of 32 bits, or None."""
+def too_wide(plan: ConvPlan | FoldPlan) -> str | None:
+    """The reason why a padded image is too large for counters of 32 bits, or None."""
     rows, columns = (size + sum(pad) for size, pad in zip(plan.in_size, plan.padding, strict=True))
     if max(rows, columns) > INT_LIMIT:
-        return f"the padded input of {rows:,} x {columns:,} pixels is above the {INT_LIMIT:,} that its counters hold"
+        return f"the padded image of {rows:,} x {columns:,} pixels is above the {INT_LIMIT:,} that its counters hold"
     return None
 
 

@@ -1,6 +1,6 @@
 // Weights in the order in which the convolutions read them: [group][k][channel], both filled up with zeros, in the type
-// that sums are kept in; with -DBY_CHANNEL=1 [group][channel][k], in their own type, with -DROUNDED=1 in TF32. k runs over (tap, channel filled up to in_padded) with -DTAPS_OUTSIDE=1, else over (channel,
-// tap).
+// that sums are kept in; with -DBY_CHANNEL=1 [group][channel][k], in their own type, with -DROUNDED=1 in TF32. k runs
+// over (tap, channel filled up to in_padded) with -DTAPS_OUTSIDE=1, else over (channel, tap).
 
 #include "common.cuh"
 #if ROUNDED
