@@ -140,7 +140,7 @@ def test_numbers_of_64_bits(simt, monkeypatch, choices):
         monkeypatch.setattr(module, "fitting_index", lambda plan: "long long")
     for module in (transposed, fold):
         monkeypatch.setattr(module, "INT_LIMIT", 0)
-    names = ("plain", "groups2", "depthwise_stride2", "kernel_1x1_many", "channels_17_33", "dilation_stride_padding")
+    names = ("plain", "groups2", "depthwise_stride2", "tf32_kernel_1x1", "channels_17_33", "dilation_stride_padding")
     names += ("indices-3x3_stride2_padding1", "ceil_dilation", "2x2", "whole_large_plane", "3-2x2", "2-large_plane")
     names += ("groups2_2x2", "2x3_stride2", "dilation")
     for case in CASES:
