@@ -147,6 +147,8 @@ def _steps(op: Any, input: Any, args: tuple[Any, ...], kwargs: dict[str, Any], m
 
 
 def _module_steps(name: str, module: Module, input: Any, measure: bool) -> list[Step]:
+    if isinstance(module, Group):
+        return _group_steps(module, input, measure)
     if not isinstance(module, Sequential):
         try:
             call = module.plan_call(input)
@@ -156,10 +158,7 @@ def _module_steps(name: str, module: Module, input: Any, measure: bool) -> list[
         return [_step(name, call, module.backend, measure)]
     steps: list[Step] = []
     for child, layer in module.parts().items():
-        if isinstance(layer, Group):
-            steps += _group_steps(layer, input, measure)
-        else:
-            steps += _module_steps(_titled(child, layer), layer, input, measure)
+        steps += _module_steps(_titled(child, layer), layer, input, measure)
         if steps:
             input = layer(input) if measure else _result(steps[-1].plan, input, isinstance(layer, Lines))
     return steps
@@ -176,7 +175,7 @@ def _group_steps(group: Group, input: Any, measure: bool) -> list[Step]:
         name = " + ".join(_titled(*named) for named in group.layers.items())
         return [_step(name, call, backend.name, measure)]
     steps: list[Step] = []
-    for name, layer in group.parts().items():
+    for name, layer in group.pieces().items():
         steps += _module_steps(_titled(name, layer), layer, input, measure)
         input = layer(input) if measure else _result(steps[-1].plan, input)
     return [steps[0]._replace(note=reason or ""), *steps[1:]]
@@ -187,8 +186,9 @@ def _result(plan: Plan, input: Any, lines: bool = False) -> Any:
 
     ``lines``: the plan is of images of height 1, where the input and the result have none.
     """
-    if isinstance(plan, ElementwisePlan):
-        return np.empty_like(input, subok=False)
+    if isinstance(plan, ElementwisePlan):  # of several layers' plans the last: then its input is not theirs
+        same = plan.out_shape == input.shape
+        return np.empty_like(input, subok=False) if same else np.empty(plan.out_shape, plan.dtype)
     if lines:
         return np.empty((*plan.out_shape[3 - input.ndim : 2], plan.out_shape[3]), plan.dtype)
     unbatched = not isinstance(plan, AxisPlan) and input.ndim == 3

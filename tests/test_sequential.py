@@ -284,7 +284,8 @@ def test_a_backend_that_does_not_fuse_gets_the_parts(monkeypatch):
     net, x = network(), normal(1, 3, 24, 26)
     with pyconv.use_backend(backend.name):
         assert bits(net(x)) == bits(wanted(net, x))
-        step = pyconv.report.explanation(net, x).steps[0]
+        step, *others = pyconv.report.explanation(net, x).steps
+    assert [other.plan.op for other in others[:3]] == ["relu", "max_pool2d", "conv2d"]
     assert step.note == "it runs the parts one after the other"
     assert step.plan.op == "conv2d"
 
@@ -305,6 +306,52 @@ def test_explain_tells_what_is_run_as_one():
     ]  # fmt: skip
     named = Sequential(Conv2d(3, 4, 3, backend="cpu"), Sigmoid())
     assert pyconv.report.explanation(named, x).steps[0].note == "the layers name different backends"
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize(
+    ("pool", "reason"),
+    [
+        (MaxPool2d(5, 1, 2), "larger than 3x3"),
+        (MaxPool2d(2, 2, 0, 2), "have gaps"),
+        (MaxPool2d(2, backend="cpu"), "different backends"),
+    ],
+    ids=["window", "dilation", "backend"],
+)
+def test_convolution_and_activation_are_one_where_the_pooling_cannot_be(pool, reason, norm):
+    pool, norms = copy.copy(pool), [trained(4)] if norm else []
+    net, x = Sequential(Conv2d(3, 4, 3, padding=1, rng=0), *norms, ReLU(), pool), normal(2, 3, 12, 14)
+    first, second = pyconv.report.explanation(net, x).steps
+    assert first.plan.op == "conv2d+relu"
+    assert first.name.startswith("(0) Conv2d + ")
+    assert reason in first.note
+    assert second.plan.op == "max_pool2d"
+    assert second.note == ""
+    warm(net, x)
+    changes = [
+        lambda: None,
+        lambda: setattr(net[0], "bias", normal(4, seed=3)),
+        lambda: setattr(pool, "backend", "cpu"),
+        lambda: norm and setattr(net[1], "bias", normal(4, seed=4)),
+    ]
+    for change in changes:
+        change()
+        right = pool(net[:-1](x))
+        for _ in range(4):
+            assert bits(net(x)) == bits(right)
+        assert bits(known_by(net, x)) == bits(right)
+        out = np.empty_like(right)
+        assert net(x, out=out) is out
+        assert bits(out) == bits(right)
+
+
+def test_a_pooling_with_places_is_no_part_of_a_known_call():
+    net, x = Sequential(Conv2d(3, 4, 3, rng=0), ReLU(), MaxPool2d(2, return_indices=True)), normal(2, 3, 12, 14)
+    assert [step.plan.op for step in pyconv.report.explanation(net, x).steps] == ["conv2d+relu", "max_pool2d"]
+    right = wanted(net, x)
+    for _ in range(4):
+        for one, other in zip(net(x), right, strict=True):
+            assert bits(one) == bits(other)
 
 
 def test_copies_and_pickles():

@@ -12,7 +12,7 @@ from ..errors import ArgumentError
 from ..functional.call import Call
 from ..functional.known import Known
 from ..plan import check_flag
-from .group import Group, groups, run_layer, watched
+from .group import groups, run_chain, watched
 from .module import Module
 
 __all__ = ["Sequential"]
@@ -37,10 +37,10 @@ class Sequential(Module):
     -----
     A :class:`Conv2d`, then any of :class:`BatchNorm2d`, an elementwise activation and :class:`MaxPool2d`, in this
     order, are one group. On the cpu backend a few rows of a convolution at a time are activated and pooled while they
-    are in the cache: the same bits as layer by layer, and what lies between the layers never gets into memory. A
-    normalisation is folded into the convolution's weights (see :func:`pyconv.nn.norm.folded`), on every backend; that
-    rounds otherwise than the two layers one after the other. :func:`pyconv.explain` tells what is run as one, and why
-    not what is not.
+    are in the cache: the same bits as layer by layer, and what lies between the layers never gets into memory. Where
+    the pooling cannot take part, convolution and activation are still one. A normalisation is folded into the
+    convolution's weights (see :func:`pyconv.nn.norm.folded`), on every backend; that rounds otherwise than the two
+    layers one after the other. :func:`pyconv.explain` tells what is run as one, and why not what is not.
 
     Between groups, results lie in memory that is kept for the next call, one piece for each thread that calls at the
     same time. What a call returns is never written again.
@@ -69,33 +69,13 @@ class Sequential(Module):
         self._layers: dict[str, Module] = named
         self.fuse = check_flag("Sequential", "fuse", fuse)
 
-    def __call__(self, input: Any, *, out: Any = None) -> Any:
-        """Run all layers; ``out`` takes the last one's result."""
+    def _general_call(self, input: Any, out: Any, known: Known) -> Any:
         if not self._layers:
             if out is not None:
                 raise ArgumentError("Sequential: there is no layer to write to out=")
             return input
-        known = self._known
-        if known is None:
-            known = self.__dict__.setdefault("_known", Known())
-        else:
-            result = known.run(input, None, None, out, ())
-            if result is not None:
-                return result
-        seen = watched(self._layers.values())
-        parts = self.parts()
-        *_, last = parts
-        calls: list[Any] | None = []
-        for name, part in parts.items():
-            target = out if name == last else None
-            result = part(input, out=target) if isinstance(part, Group) else run_layer(name, part, input, target)
-            knows = part._known if type(part).__call__ in _KNOWING else None
-            call = knows.find(input) if calls is not None and knows is not None else None
-            calls = None if call is None else [*(calls or []), call]
-            input = result
-        if calls is not None and knows is not None:
-            known.join(knows, calls, seen + watched(parts.values()))
-        return result
+        seen = watched(self._layers.values())  # before what they are is asked
+        return run_chain(self.parts(), input, out, known, seen)
 
     def parts(self) -> dict[str, Module]:
         """What is run one after the other, by the name of the first layer in it: layers, and groups of them as one."""
@@ -145,7 +125,3 @@ class Sequential(Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "_parts"}
-
-
-_KNOWING = (Module.__call__, Group.__call__, Sequential.__call__)
-"""Calls that do nothing but what their Known knows: a layer of the user's own may do more."""

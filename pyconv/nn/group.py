@@ -19,7 +19,7 @@ from .module import Module
 from .norm import BatchNorm2d, folded
 from .pooling import MaxPool2d
 
-__all__ = ["Group", "groups", "run_layer", "watched"]
+__all__ = ["Group", "groups", "run_chain"]
 
 
 def watched(layers: Iterable[Module]) -> tuple[tuple[Any, ...], ...]:
@@ -27,13 +27,36 @@ def watched(layers: Iterable[Module]) -> tuple[tuple[Any, ...], ...]:
     return tuple((layer.__dict__, "_known", layer.__dict__.setdefault("_known", Known())) for layer in layers)
 
 
-def run_layer(name: str, layer: Module, input: Any, out: Any) -> Any:
-    """Run a layer of a Sequential; its errors say which it was."""
+def _run_part(name: str, part: Module, input: Any, out: Any) -> Any:
+    """Run a layer, whose errors say which it was, or a group, whose layers do so themselves."""
     try:
-        return layer(input, out=out)
+        return part(input, out=out)
     except PyconvError as error:
-        error.prefix(f"layer {name!r}")
+        if not isinstance(part, Group):
+            error.prefix(f"layer {name!r}")
         raise
+
+
+def run_chain(
+    parts: Mapping[str, Module], input: Any, out: Any, known: Known, seen: tuple[tuple[Any, ...], ...]
+) -> Any:
+    """Run ``parts`` one after the other; ``out`` takes the last one's result.
+
+    If each part knows its call, ``known`` knows all of them as one from now on; ``seen`` are the places of
+    :class:`pyconv.registry.Settings` that it was asked for when the call began, see :func:`watched`.
+    """
+    calls: list[Any] | None = []
+    *_, last = parts
+    for name, part in parts.items():
+        result = _run_part(name, part, input, out if name == last else None)
+        # a __call__ of the user's own may do more than what is known
+        knows = part._known if type(part).__call__ is Module.__call__ else None
+        call = knows.find(input) if calls is not None and knows is not None else None
+        calls = None if call is None else [*(calls or []), call]
+        input = result
+    if calls is not None and knows is not None:
+        known.join(knows, calls, seen + watched(parts.values()))
+    return result
 
 
 def _elementwise(layer: Module) -> tuple[str, tuple[float, ...]] | None:
@@ -75,8 +98,8 @@ def groups(layers: Mapping[str, Module]) -> dict[str, Module]:
 class Group(Module):
     """Conv2d, then any of BatchNorm2d, an elementwise activation and MaxPool2d, in this order.
 
-    The normalisation is folded into the convolution's weights. Where the rest cannot be run as one, it is run layer by
-    layer, with the same result.
+    The normalisation is folded into the convolution's weights. Where the rest cannot be run as one, convolution and
+    activation are, if these can; else it is run layer by layer. The result is the same.
     """
 
     plans_alike = True
@@ -88,22 +111,15 @@ class Group(Module):
         self._pool: Any = kinds.get(3)
         self._function = _elementwise(kinds[2]) if 2 in kinds else None
         self._folded: tuple[Any, ...] = ()
+        self._unpooled: Group | None = None
 
-    def __call__(self, input: Any, *, out: Any = None) -> Any:
-        known = self._known
-        if known is None:
-            known = self.__dict__.setdefault("_known", Known())
-        else:
-            result = known.run(input, None, None, out, ())
-            if result is not None:
-                return result
+    def _general_call(self, input: Any, out: Any, known: Known) -> Any:
         seen = watched(self.layers.values())
         call, backend, _ = self.as_one(input, out)
-        parts = self.parts()
         if call is None or backend is None:
-            return self._one_by_one(parts, input, out)
+            return run_chain(self.pieces(), input, out, known, seen)
         one = call._replace(plan=call.plan.conv) if isinstance(call.plan, FusedPlan) else call
-        prepared = next(iter(parts.values()))._prepared(one, backend)
+        prepared = next(iter(self.parts().values()))._prepared(one, backend)
         result = call.run(backend, prepared)
         known.note(call, input, out, backend, self._argument, prepared, result, (), own_weights=True, watched=seen)
         return result
@@ -138,6 +154,18 @@ class Group(Module):
             return self.layers
         first, _, *rest = self.layers
         return {first: kept[1], **{name: self.layers[name] for name in rest}}
+
+    def pieces(self) -> dict[str, Module]:
+        """What is run one after the other where not all is run as one: the pooling is what may be too much."""
+        parts = self.parts()
+        if self._pool is None or self._function is None or self._norm in parts.values():
+            return parts
+        first, _, last = parts
+        group = self._unpooled
+        if group is None or group._conv is not parts[first]:
+            group = Group({name: layer for name, layer in parts.items() if name != last})
+            self.__dict__["_unpooled"] = group  # past __setattr__: what is known stays
+        return {first: group, last: parts[last]}
 
     def _fold(self) -> Conv2d | None:
         """The convolution that does what it and the normalisation do; None if there is none."""
@@ -178,9 +206,3 @@ class Group(Module):
     def _target(call: Call, plan: Plan, input: Any, out: Any) -> Any:
         inputs = tuple(array for array in (call.x, call.weight, call.bias) if array is not None)
         return checked_out(plan.op, out, call.kind, plan.out_shape, plan.dtype, inputs, input.ndim == 4)
-
-    def _one_by_one(self, parts: Mapping[str, Module], input: Any, out: Any) -> Any:
-        *first, last = parts.items()
-        for name, layer in first:
-            input = run_layer(name, layer, input, None)
-        return run_layer(*last, input, out)

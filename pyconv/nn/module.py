@@ -53,6 +53,10 @@ class Module:
             result = known.run(input, None, None, out, ())
             if result is not None:
                 return result
+        return self._general_call(input, out, known)
+
+    def _general_call(self, input: Any, out: Any, known: Known) -> Any:
+        """Check, plan and run a call that ``known`` does not know yet."""
         try:
             call, argument = self.plan_call(input, out), self.backend
             backend = select(call.plan, call.kind, argument)
