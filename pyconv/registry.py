@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from . import context, environment
 from .backends import API_VERSION, BUILTIN, BackendInfo
-from .errors import ArgumentError, BackendError, BackendWarning, ConfigurationError
+from .errors import ArgumentError, BackendError, BackendWarning, ConfigurationError, DeviceError
 from .plan import FusedPlan, Plan
 
 __all__ = [
@@ -394,6 +394,8 @@ def candidate(name: str, plan: Plan, kind: str) -> tuple[Backend | None, str | N
         return None, "it runs the parts one after the other"
     try:
         reason = getattr(backend, question)(plan)
+    except DeviceError:
+        raise
     except Exception as error:
         reason = f"its {question}() failed: {type(error).__name__}: {error}"
     return (None, reason) if reason is not None else (backend, None)

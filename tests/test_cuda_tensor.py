@@ -253,6 +253,7 @@ def test_order_and_refusals():
         ({"out_channels": 15}, "15 output channels"),
         ({"in_channels": 1}, "sums of 9 terms"),
         ({"in_size": (80_000, 80_000)}, "32-bit offsets"),
+        ({"padding": ((25_000, 25_000), (25_000, 25_000)), "out_size": (50_026, 50_026)}, "above 32-bit counters"),
     ):
         reason = tensor.refusal(replace(plan, **changed))
         assert words in reason

@@ -100,7 +100,8 @@ def compile_kernel(kernel: Kernel, architecture: str) -> tuple[bool, str]:
     assert library is not None
     program = ctypes.c_void_p()
     library.nvrtcCreateProgram(ctypes.byref(program), kernel.source.encode(), kernel.file.encode(), 0, None, None)
-    options = [f"--gpu-architecture={architecture}", *OPTIONS, "-ftz=true", *kernel.options, "--ptxas-options=-v"]
+    own = ["-ftz=true", "--device-as-default-execution-space"]
+    options = [f"--gpu-architecture={architecture}", *OPTIONS, *own, *kernel.options, "--ptxas-options=-v"]
     status = library.nvrtcCompileProgram(
         program, len(options), (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
     )

@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from pyconv.backends.cuda.kernel import by_value
 from pyconv.errors import DeviceError
 
 HERE = Path(__file__).parent
@@ -114,6 +115,8 @@ class StandIn:
         self.launched: list[str] = []
         self.stream = 0
         self.waits: list[int] = []
+        self.capturing = False
+        self.held: list = []
 
     def check_process(self) -> None:
         if os.getpid() != self._process:
@@ -123,6 +126,7 @@ class StandIn:
         return self._current
 
     def tensor_cores(self) -> bool:
+        self.check_process()
         return self._tensor_cores
 
     def device_of(self, array: Array) -> int:
@@ -162,7 +166,12 @@ class StandIn:
             host = np.frombuffer(buffer, dtype).reshape(shape) if size else np.empty(shape, dtype)
         if host.size:
             host.view(np.uint8).fill(0xFF) if host.ndim else host.reshape(1).view(np.uint8).fill(0xFF)
-        return Array(host, self._current)
+        return self._hold(Array(host, self._current))
+
+    def _hold(self, made: Array) -> Array:
+        if self.capturing:
+            self.held.append(made.host)
+        return made
 
     def zeros(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         made = self.empty(shape, dtype)
@@ -202,22 +211,27 @@ class StandIn:
     def address(self, array: Array) -> int:
         return array.data.ptr
 
-    def mark(self):
-        return SimpleNamespace(after={self.stream})
+    def mark(self, *guarded: Array | None):
+        return SimpleNamespace(stream=self.stream, guarded=guarded, done=False)
 
     def wait(self, mark) -> None:
-        if self.stream not in mark.after:
-            self.waits.append(self.stream)
-            mark.after.add(self.stream)
+        if self.capturing:
+            self.held.append(mark)
+        elif self.stream == mark.stream or mark.done:
+            return
+        self.waits.append(self.stream)
+        mark.done = not self.capturing
 
     def launch(self, launch, arguments: np.ndarray) -> None:
         if launch.grid:
-            self.launcher(launch)(arguments.view(np.uint8))
+            self.launcher(launch)(by_value(arguments))
 
     def launcher(self, launch):
         return lambda arguments: self._launch(launch, arguments)
 
     def _launch(self, launch, arguments: np.ndarray) -> None:
+        assert arguments.size == 1, "CuPy passes arrays of one element by value, and no others"
+        assert arguments.dtype.fields is None
         self.launched.append(launch.kernel.name)
         assert launch.shared == int(dict(launch.kernel.defines).get("SHARED_BYTES", 0))
         message = ctypes.create_string_buffer(300)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ...errors import BackendError, DeviceError
-from .kernel import OPTIONS, Kernel, Launch
+from .kernel import OPTIONS, Kernel, Launch, by_value
 
 __all__ = ["CupyRoom", "Mark", "unusable"]
 
 _INSTALL = "pip install 'pyconv-kernels[cuda13]' (for drivers of CUDA 13), or [cuda12]"
 _SHARED_WITHOUT_ASKING = 48 * 1024  # bytes of shared memory that any kernel may have
+_LEGACY_STREAMS = (0, 1)  # handles of the default stream, which cannot be captured and refuses to be asked
 _PER_THREAD_STREAM = 2  # the handle that stands for another stream in every thread
 _EXTERNAL = 1  # cudaEventWaitExternal: while a graph is captured, wait for what was recorded outside of it
 _NO_DRIVER, _NOT_INITIALIZED, _NO_DEVICE = 35, 3, 100  # of cudaError
@@ -47,15 +47,45 @@ def _advice(status: int) -> str:
 
 
 class Mark:
-    """A point in a stream that others have to wait for, and those that come after it already."""
+    """A point in a stream that others have to wait for.
 
-    def __init__(self, event: Any, stream: tuple[int, int, int]) -> None:
+    Parameters
+    ----------
+    event : cupy.cuda.Event
+        What was recorded there.
+    stream : cupy.cuda.Stream
+        Where. It is kept: while it lives, no other stream has its handle.
+    device : int
+        Of the stream, since the default streams have the same handle on every device.
+    captured : bool
+        Whether it was recorded in a graph, so that it comes when the graph runs.
+    guarded : tuple
+        What was made before it; kept as long as the mark.
+    """
+
+    def __init__(self, event: Any, stream: Any, device: int, captured: bool, guarded: tuple[Any, ...]) -> None:
         self.event = event
-        self.after = {stream}
+        self.stream = stream
+        self.device = device
+        self.captured = captured
+        self.guarded = guarded
+        self.done = False
+
+    def before(self, stream: Any, device: int) -> bool:
+        """Whether whatever comes in ``stream``, which is not captured, comes after it without waiting."""
+        if stream.ptr == self.stream.ptr != _PER_THREAD_STREAM and device == self.device:
+            return True
+        self.done = self.done or self.event.done
+        return self.done
 
 
 class CupyRoom:
-    """The device as the backend sees it. Arrays are CuPy's; ``with on(device)`` makes one current."""
+    """The device as the backend sees it. Arrays are CuPy's; ``with on(device)`` makes one current.
+
+    A graph that was captured uses the memory of the capture each time it runs, and nobody says when it is gone. What
+    is allocated or waited for during a capture is therefore never freed: it is bounded by the captures, not by the
+    runs.
+    """
 
     def __init__(self) -> None:
         import cupy
@@ -64,6 +94,7 @@ class CupyRoom:
         self._process = os.getpid()
         self._tensor_cores: bool | None = None
         self._compiled: dict[tuple[int, Kernel], Any] = {}
+        self._held: dict[int, Any] = {}
 
     def check_process(self) -> None:
         """Refuse a process that was forked after the device was used: no CUDA call works there."""
@@ -106,29 +137,29 @@ class CupyRoom:
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         """New memory from CuPy's pool, in C order."""
-        return self._cupy.empty(shape, dtype)
+        return self._hold(self._cupy.empty(shape, dtype))
 
     def zeros(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         """The same, filled with zeros."""
-        return self._cupy.zeros(shape, dtype)
+        return self._hold(self._cupy.zeros(shape, dtype))
 
     def empty_like(self, array: Any) -> Any:
         """New memory in the order of axes of ``array``, which is dense."""
-        return self._cupy.empty_like(array)
+        return self._hold(self._cupy.empty_like(array))
 
     def copy(self, array: Any, dtype: str | None = None) -> Any:
         """A dense copy, in another dtype if one is given."""
-        return array.copy(order="K") if dtype is None else array.astype(dtype, order="K")
+        return self._hold(array.copy(order="K") if dtype is None else array.astype(dtype, order="K"))
 
     def move(self, array: Any) -> Any:
         """A copy on the current device of an array that lies on another."""
-        return array.copy()
+        return self._hold(array.copy())
 
     def readable(self, array: Any) -> Any:
         """``array`` itself if its elements lie at whole multiples of their size, else a copy where they do."""
         size = array.dtype.itemsize
         if self.address(array) % size or any(stride % size for stride in array.strides):
-            return self._cupy.ascontiguousarray(array)
+            return self._hold(self._cupy.ascontiguousarray(array))
         return array
 
     def writable(self, array: Any) -> bool:
@@ -143,36 +174,45 @@ class CupyRoom:
         """Of the first element."""
         return array.data.ptr
 
-    def mark(self) -> Mark:
-        """Where the current stream is now, for others to wait for."""
+    def mark(self, *guarded: Any) -> Mark:
+        """Where the current stream is now, for others to wait for; ``guarded`` is what was made before."""
         event = self._cupy.cuda.Event(disable_timing=True)
         stream = self._cupy.cuda.get_current_stream()
         event.record(stream)
-        return Mark(event, self._stream_key(stream))
+        return Mark(event, stream, self.current_device(), _capturing(stream), guarded)
 
     def wait(self, mark: Mark) -> None:
-        """Have the current stream wait for ``mark``, unless it comes after it anyway; the host does not wait."""
-        stream = self._cupy.cuda.get_current_stream()
-        key = self._stream_key(stream)
-        if key not in mark.after:
-            flags = _EXTERNAL if stream.is_capturing() else 0
-            self._cupy.cuda.runtime.streamWaitEvent(stream.ptr, mark.event.ptr, flags)
-            mark.after.add(key)
+        """Have the current stream wait for ``mark``, unless it comes after it anyway; the host does not wait.
 
-    def _stream_key(self, stream: Any) -> tuple[int, int, int]:
-        """What tells a stream from all others: the default ones have the same handle on every device."""
-        return self.current_device(), stream.ptr, threading.get_ident() if stream.ptr == _PER_THREAD_STREAM else 0
+        A graph waits each time it runs, wherever that is; but for a mark of the capture itself, which is part of it.
+        """
+        stream = self._cupy.cuda.get_current_stream()
+        capturing = _capturing(stream)
+        if capturing:
+            self._held[id(mark)] = mark
+        elif mark.captured:
+            raise DeviceError(
+                "weights were prepared while a CUDA graph was captured, and are there only when it runs; make one "
+                "call before the capture"
+            )
+        elif mark.before(stream, self.current_device()):
+            return
+        flags = _EXTERNAL if capturing and not mark.captured else 0
+        self._cupy.cuda.runtime.streamWaitEvent(stream.ptr, mark.event.ptr, flags)
+
+    def _hold(self, array: Any) -> Any:
+        """``array``, kept for the process's life if the current stream is being captured."""
+        if _capturing(self._cupy.cuda.get_current_stream()):
+            self._held[id(array)] = array
+        return array
 
     def launch(self, launch: Launch, arguments: np.ndarray) -> None:
         """Run a kernel on the current stream; it is compiled if this is the first time on this device."""
         if launch.grid:
-            self.launcher(launch)(arguments.view(np.uint8))
+            self.launcher(launch)(by_value(arguments))
 
     def launcher(self, launch: Launch) -> Callable[[np.ndarray], None]:
-        """What runs a kernel on the current stream of this device, given the bytes of its arguments.
-
-        As bytes, since CuPy asks for an array's ``__array_interface__``, which takes 20 microseconds for a struct.
-        """
+        """What runs a kernel on the current stream of this device, given its arguments :func:`by_value`."""
         function, grid, block = self._function(launch.kernel, launch.shared), (launch.grid,), (launch.block,)
         return lambda arguments: function(grid, block, (arguments,), shared_mem=launch.shared)
 
@@ -182,6 +222,7 @@ class CupyRoom:
         One answer for the process: weights that are packed for one device may be moved to another.
         """
         if self._tensor_cores is None:
+            self.check_process()
             runtime = self._cupy.cuda.runtime
             majors = [runtime.getDeviceProperties(device)["major"] for device in range(runtime.getDeviceCount())]
             self._tensor_cores = min(majors) >= 8
@@ -215,6 +256,11 @@ class CupyRoom:
             f"runtime {_version(runtime.runtimeGetVersion())}",
             "cupy": self._cupy.__version__,
         }
+
+
+def _capturing(stream: Any) -> bool:
+    """Whether what ``stream`` is given goes into a graph."""
+    return stream.ptr not in _LEGACY_STREAMS and stream.is_capturing()
 
 
 def _version(number: int) -> str:

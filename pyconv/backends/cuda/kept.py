@@ -22,7 +22,11 @@ class Copy(NamedTuple):
 
 
 class Kept:
-    """What an operation was prepared with, on one device; copied to another when it came from NumPy."""
+    """What an operation was prepared with, on one device; copied to another when it came from NumPy.
+
+    As with any array of CuPy's, its memory goes back to the pool of the stream that made it: when it is dropped,
+    kernels that read it on other streams must be done.
+    """
 
     def __init__(self, room: Any, op: str, home: int, copy: Copy, movable: bool) -> None:
         self._room = room
@@ -41,7 +45,8 @@ class Kept:
                 )
             self._room.wait(first.mark)
             bias = None if first.bias is None else self._room.move(first.bias)
-            copy = self._copies[device] = Copy(self._room.move(first.weights), bias, self._room.mark())
+            weights = self._room.move(first.weights)
+            copy = self._copies[device] = Copy(weights, bias, self._room.mark(weights, bias))
         if copy.mark is not None:
             self._room.wait(copy.mark)
         return copy
@@ -72,5 +77,5 @@ def keep(
         prepared = room.copy(weight, dtype) if prepare is None else prepare(weight)
         if bias is not None:  # a copy: the caller may change the bias afterwards
             bias = room.copy(room.upload(bias) if isinstance(bias, np.ndarray) else bias, dtype)
-        mark = room.mark() if movable or not once else None
+        mark = room.mark(prepared, bias) if movable or not once else None
     return Kept(room, op, device, Copy(prepared, bias, mark), movable)

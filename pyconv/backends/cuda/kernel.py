@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DTYPES", "INDEX_TYPES", "KERNELS", "OPTIONS", "Kernel", "Launch", "accumulator", "struct"]
+__all__ = ["DTYPES", "INDEX_TYPES", "KERNELS", "OPTIONS", "Kernel", "Launch", "accumulator", "by_value", "struct"]
 
 KERNELS = Path(__file__).parent / "kernels"
 
@@ -113,6 +113,15 @@ def _lines(file: str, included: set[str]) -> Iterator[str]:
 def accumulator(dtype: str) -> str:
     """The type that sums of ``dtype`` are kept in."""
     return "float64" if dtype == "float64" else "float32"
+
+
+def by_value(arguments: np.ndarray) -> np.ndarray:
+    """A struct, in an array of one, as CuPy takes it: one element without fields.
+
+    CuPy passes only such arrays by value, and asks them for their ``__array_interface__``, which takes several
+    microseconds if there are fields.
+    """
+    return arguments.view(np.dtype((np.void, arguments.dtype.itemsize)))
 
 
 def struct(**fields: Any) -> np.dtype:

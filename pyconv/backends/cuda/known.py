@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .kernel import Launch
+from .kernel import Launch, by_value
 
 __all__ = ["KnownCalls"]
 
@@ -72,7 +72,7 @@ class _Recorder:
 
 
 class _Step(NamedTuple):
-    """One launch: its arguments' bytes, and (offset, number of the array, distance from its start) of addresses."""
+    """One launch: its arguments by value, and (offset, number of the array, distance from its start) of addresses."""
 
     start: Callable[[np.ndarray], None]
     arguments: np.ndarray
@@ -248,10 +248,10 @@ class KnownCalls:
         extents = [_extent(array) for array in arrays]
         steps = []
         for launch, arguments in recorder.launches:
-            packed = arguments.view(np.uint8).copy()
+            packed, raw = by_value(arguments).copy(), arguments.view(np.uint8)
             places = []
             for offset in _addresses(arguments.dtype):
-                value = int(packed[offset : offset + 8].view(np.uint64)[0])
+                value = int(raw[offset : offset + 8].view(np.uint64)[0])
                 for number, (start, (below, above)) in enumerate(zip(starts, extents, strict=True)):
                     if start - below <= value < start + above:
                         places.append((offset, number, value - start))

@@ -70,6 +70,8 @@ def refusal(plan: ConvPlan) -> str | None:
         )
     if (plan.in_channels + 2 * WORDS) * prod(plan.in_size) > INT_LIMIT:
         return f"an image of {plan.in_channels} x {plan.in_size[0]} x {plan.in_size[1]} is above 32-bit offsets"
+    if dense.plane(plan) > INT_LIMIT:
+        return f"an output plane of {plan.out_size[0]:,} x {plan.out_size[1]:,} pixels is above 32-bit counters"
     if packing(plan).rows > INT_LIMIT - 2 * WORDS:
         return f"the sum has {packing(plan).rows:,} terms, more than the {INT_LIMIT:,} that its counters hold"
     return too_wide(plan) or launch(plan).refusal
