@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, cast
 from . import context, environment
 from .backends import API_VERSION, BUILTIN, BackendInfo
 from .errors import ArgumentError, BackendError, BackendWarning, ConfigurationError, DeviceError
-from .plan import FusedPlan, Plan
+from .plan import FusedPlan, Plan, array_kind
 
 __all__ = [
     "Backend",
@@ -28,6 +28,7 @@ __all__ = [
     "candidate",
     "fusing",
     "load",
+    "on_device_of",
     "order",
     "requested",
     "select",
@@ -66,6 +67,9 @@ class Backend(Protocol):
         numbers in ``weight`` and ``bias``. ``x`` is ``input`` with a batch dimension, and maybe a copy. If it also has
         ``find(input, parameters)``, which gives what it knows of a call or None, and ``join(calls, places)``, which
         knows a call that is a chain of such calls, then a :class:`pyconv.Sequential` is one call.
+    ``on_device_of(op, arrays) -> context manager``
+        For the little arithmetic that planning does with the arrays' own package: their device is the current one
+        inside. Raises DeviceError if they lie on several, or no device can be used.
     """
 
     name: str
@@ -366,13 +370,34 @@ def _choose(plan: Plan, kind: str, names: tuple[str, ...] | None) -> Backend:
     details = (
         "".join(f"\n  {name}: {reason}" for name, reason in refusals.items()) or f"\n  no backend takes {kind} arrays"
     )
-    usable = [status.name for status in backends() if status.usable]
-    raise BackendError(f"{plan.op}: no backend can run it ({asked}):{details}\nUsable here: {', '.join(usable)}")
+    usable = [status.name for status in backends() if status.usable and kind in status.array_types]
+    raise BackendError(
+        f"{plan.op}: no backend can run it ({asked}):{details}\n"
+        f"Usable here for {kind} arrays: {', '.join(usable) or 'none'}"
+    )
 
 
 def order(kind: str, argument: Any = None) -> tuple[str, ...]:
     """The names that are tried for arrays of ``kind``, in order."""
     return requested(argument) or tuple(_automatic(kind))
+
+
+def on_device_of(op: str, *arrays: Any) -> contextlib.AbstractContextManager[Any]:
+    """Where planning may do arithmetic on ``arrays``, all of one kind: their device is the current one inside.
+
+    Raises
+    ------
+    DeviceError
+        If they lie on several devices, or this process cannot use any.
+    """
+    kind = array_kind(arrays[0])
+    if kind != "numpy":
+        for name in _automatic(kind):
+            with contextlib.suppress(BackendError):  # selection will say why it cannot be used
+                backend = load(name)
+                if hasattr(backend, "on_device_of"):
+                    return cast("contextlib.AbstractContextManager[Any]", backend.on_device_of(op, arrays))
+    return contextlib.nullcontext()
 
 
 def _automatic(kind: str) -> list[str]:

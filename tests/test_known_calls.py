@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 import pytest
-from helpers import GENERAL, bits, known_by, normal, refused, warm
+from helpers import GENERAL, USABLE, bits, known_by, normal, refused, warm
 
 import pyconv
 import pyconv.functional as F
@@ -214,3 +214,17 @@ def test_a_functions_weights_may_change_in_place():
     warm(F.conv2d, x, weight)
     weight[...] = -0.0  # equal, but not the same bits
     assert bits(F.conv2d(x, weight)) == bits(F.conv2d(x, weight, backend=GENERAL)) == bits(zero)
+
+
+@pytest.mark.parametrize("backend", USABLE)
+def test_the_sign_of_a_zero_parameter(backend):
+    """-0.0 equals 0.0, but a plan of one is not that of the other; nor is a group's."""
+    x = np.zeros((1, 1, 2, 2), np.float32)
+    with pyconv.use_backend(backend):
+        for value in [-0.0, 0.0] * 4:
+            assert np.signbit(F.threshold(x, 0.5, value)).all() == np.signbit(value)
+            layer = pyconv.Threshold(0.5, value)
+            stack = pyconv.Sequential(pyconv.Conv2d(1, 1, 1, bias=False, rng=0), layer)
+            for _ in range(3):
+                assert np.signbit(layer(x)).all() == np.signbit(stack(x)).all() == np.signbit(value)
+            assert layer.value == 0.0

@@ -159,7 +159,7 @@ def test_cuda_says_why_not():
         backend="cuda",
     )
     assert status.reason in message
-    assert "Usable here: cpu, reference" in message
+    assert "Usable here for numpy arrays: cpu, reference" in message
 
 
 def fake_array(package, **attributes):

@@ -7,7 +7,8 @@ from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
 from .. import registry
-from ..plan import Plan, check_out
+from ..errors import ArgumentError
+from ..plan import Plan, array_kind, check_out
 from ..verbose import report, verbose
 from .known import Known
 
@@ -47,10 +48,22 @@ def run(call: Call, input: Any, backend: Any, known: Known, parameters: tuple[An
     ``known`` did not know it, by ``input`` and ``parameters``; it may know it the next time.
     """
     chosen = registry.select(call.plan, call.kind, backend)
+    _check_kinds(call, chosen)
     prepared = chosen.prepare(call.plan, call.weight, call.bias)
     result = call.run(chosen, prepared)
     known.note(call, input, call.given, chosen, backend, prepared, result, parameters, own_weights=False)
     return result
+
+
+def _check_kinds(call: Call, backend: registry.Backend) -> None:
+    """Refuse weights of a package whose arrays the backend does not take; NumPy's every backend does."""
+    for weight in (call.weight, call.bias):
+        kind = "numpy" if weight is None else array_kind(weight)
+        if kind != "numpy" and kind not in backend.array_types:
+            raise ArgumentError(
+                f"{call.plan.op}: the input is a {call.kind} array but its weights are {kind} arrays, which backend "
+                f"{backend.name!r} does not take; pass all of them as {kind} arrays, or as {call.kind} arrays"
+            )
 
 
 def checked_out(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
+import numpy as np
+
+from .. import registry
 from ..context import requested_precision
 from ..plan import (
     ConvPlan,
@@ -117,10 +119,10 @@ def plan_call_conv_transpose2d(
 
 def pad2d(x: Any, padding: Pads | str, mode: str, kernel: Pair, dilation: Pair, op: str = "conv2d") -> Any:
     """``x`` (N, C, H, W) with a border of its own pixels: mode 'reflect', 'replicate' or 'circular', as torch's."""
-    namespace = import_module(array_kind(x))  # numpy or cupy: their pad is the same function
     amounts = padding_amounts(op, padding, mode, tuple(x.shape[2:]), kernel, dilation)
     check_padded(op, tuple(x.shape), x.dtype.itemsize, amounts)
-    return namespace.pad(x, ((0, 0), (0, 0), *amounts), mode=_PAD_MODES[mode])
+    with registry.on_device_of(op, x):  # NumPy hands another package's array to that package's own pad
+        return np.pad(x, ((0, 0), (0, 0), *amounts), mode=_PAD_MODES[mode])  # type: ignore[call-overload]
 
 
 def _plan(*, input: Any, weight: Any, bias: Any, out: Any, algorithm: Any, precision: Any, **parameters: Any) -> Call:

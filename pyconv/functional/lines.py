@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..errors import OutputError
 from ..plan import as_array, as_lines
 
@@ -27,4 +25,4 @@ def from_lines(result: Any, input: Any, out: Any) -> Any:
     """The result (N, C, 1, L) as the caller has it: ``out``, or without the height, and the batch if there was none."""
     if out is not None:
         return out
-    return result[:, :, 0] if np.ndim(input) == 3 else result[0, :, 0]
+    return result[:, :, 0] if input.ndim == 3 else result[0, :, 0]

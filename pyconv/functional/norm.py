@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import registry
 from ..errors import ArgumentError
 from ..plan import (
     array_kind,
@@ -49,13 +50,19 @@ def plan_call_batch_norm(input: Any, statistics: dict[str, Any], eps: float, out
             continue
         arrays[name] = as_array(op, name, value)
         same_dtype(op, dtype, name, arrays[name])
+        found, first = array_kind(arrays[name]), array_kind(arrays["running_mean"])
+        if found != first:
+            raise ArgumentError(
+                f"{op}: running_mean is a {first} array but {name} a {found} one; pass all of them as the same kind"
+            )
     plan = plan_batch_norm(tuple(x.shape), tuple((name, tuple(array.shape)) for name, array in arrays.items()), dtype)
     squeeze = x.ndim != given.ndim
     if out is not None:
         check_out(op, out, kind, tuple(given.shape), dtype, (given,), in_place=True)
         check_out(op, out, kind, tuple(given.shape), dtype, tuple(arrays.values()), in_place=False)
     mean, variance = arrays["running_mean"], arrays["running_var"]
-    scale, shift = scale_and_shift(mean, variance, arrays.get("weight"), arrays.get("bias"), eps)
+    with registry.on_device_of(op, *arrays.values()):
+        scale, shift = scale_and_shift(mean, variance, arrays.get("weight"), arrays.get("bias"), eps)
     return Call(plan, x, kind, scale, shift, out[None] if squeeze and out is not None else out, squeeze, out)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .. import registry
 from ..errors import ArgumentError
 from ..plan import (
     Plan,
@@ -273,7 +274,8 @@ def _plan_unpool(
 
     def make(input_shape: tuple[int, ...], dtype: str, itemsize: int, layout: str, *parameters: Any) -> Plan:
         plan = plan_max_unpool2d(input_shape, shape, dtype, itemsize, layout, *parameters)
-        check_places(op, places, plan.out_size)
+        with registry.on_device_of(op, places):
+            check_places(op, places, plan.out_size)
         return plan
 
     call = plan_call_pool2d(op, make, input, parameters, out)

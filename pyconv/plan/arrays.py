@@ -71,6 +71,8 @@ def dtype_name(op: str, name: str, array: Any, half: bool = False) -> str:
             hint = "apply the operation to the real and the imaginary part"
         elif array.dtype.kind in "OUSVMm":
             hint = "convert it to numbers first"
+        elif array.dtype.name in HALF_DTYPES:
+            hint += f"; {array.dtype} is for conv2d and conv1d alone, on the cuda backend"
         raise DTypeError(f"{op}: {name} has dtype {array.dtype}, pyconv computes in {' and '.join(DTYPES)}; {hint}")
     return found
 

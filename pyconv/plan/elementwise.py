@@ -29,11 +29,32 @@ class ElementwisePlan(HashedOnce):
     and shifts of batch_norm (the input's second dimension)."""
 
 
-@lru_cache(maxsize=1024)
+class _NegativeZero(float):
+    """-0.0 that does not equal 0.0: plans, and what is kept by their parameters, must not take one for the other."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _NegativeZero
+
+    def __ne__(self, other: object) -> bool:
+        return type(other) is not _NegativeZero
+
+    def __hash__(self) -> int:
+        return hash(_NegativeZero)
+
+
 def plan_elementwise(
     op: str, shape: tuple[int, ...], dtype: str, parameters: tuple[float, ...] = ()
 ) -> ElementwisePlan:
     """The plan of activation ``op`` (a key of ACTIVATIONS) over an array of ``shape``."""
+    if 0.0 in parameters:
+        parameters = tuple(_NegativeZero(value) if str(value) == "-0.0" else value for value in parameters)
+    return _plan_elementwise(op, shape, dtype, parameters)
+
+
+@lru_cache(maxsize=1024)
+def _plan_elementwise(op: str, shape: tuple[int, ...], dtype: str, parameters: tuple[float, ...]) -> ElementwisePlan:
     if op not in ACTIVATIONS:
         raise KeyError(op)  # only pyconv's own code gets here
     check_bytes(op, shape, int(dtype.removeprefix("float")) // 8)

@@ -46,8 +46,8 @@ class Array(NDArrayOperatorsMixin):
 
     __module__ = "cupy"  # array_kind() goes by it
 
-    def __init__(self, host: np.ndarray, device: int = 0) -> None:
-        self.host = host
+    def __init__(self, host: np.ndarray, device: int = 0, room: StandIn | None = None) -> None:
+        self.host, self.room = host, room
         self.device = SimpleNamespace(id=device)
         self.data = SimpleNamespace(ptr=host.__array_interface__["data"][0])
         self.shape, self.strides, self.dtype, self.ndim = host.shape, host.strides, host.dtype, host.ndim
@@ -58,21 +58,45 @@ class Array(NDArrayOperatorsMixin):
     def __cuda_array_interface__(self) -> dict:
         return {**self.host.__array_interface__, "version": 3}
 
-    def __array_ufunc__(self, ufunc, method, *inputs, **more) -> Array:
+    def _computed(self, function, *inputs, **more) -> Array:
+        """What CuPy computes on the current device, of arrays that lie there."""
+        arrays = [value for value in inputs if isinstance(value, Array)]
+        for array in arrays:
+            if array.room is not None:
+                assert array.room._process == os.getpid(), "CUDA is used in a forked process"
+                assert array.room._current == array.device.id, "the array is not on the current device"
         hosts = [value.host if isinstance(value, Array) else value for value in inputs]
-        return Array(np.asarray(getattr(ufunc, method)(*hosts, **more)), self.device.id)
+        return self._of(np.asarray(function(*hosts, **more)))
+
+    def _of(self, host: np.ndarray) -> Array:
+        return Array(host, self.device.id, self.room)
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **more) -> Array:
+        return self._computed(getattr(ufunc, method), *inputs, **more)
+
+    def __array_function__(self, function, types, inputs, more) -> Array:
+        return self._computed(np.pad, *inputs, **more) if function is np.pad else NotImplemented
 
     def astype(self, dtype) -> Array:
-        return Array(self.host.astype(dtype), self.device.id)
+        return self._computed(np.ndarray.astype, self, dtype)
+
+    def min(self) -> Array:
+        return self._computed(np.min, self)
+
+    def max(self) -> Array:
+        return self._computed(np.max, self)
+
+    def __int__(self) -> int:
+        return int(self.host)
 
     def reshape(self, *shape: int) -> Array:
-        return Array(self.host.reshape(*shape), self.device.id)
+        return self._of(self.host.reshape(*shape))
 
     def transpose(self, axes: tuple[int, ...]) -> Array:
-        return Array(self.host.transpose(axes), self.device.id)
+        return self._of(self.host.transpose(axes))
 
     def __getitem__(self, key) -> Array:
-        return Array(self.host[key], self.device.id)
+        return self._of(self.host[key])
 
 
 class _Page:
@@ -166,7 +190,7 @@ class StandIn:
             host = np.frombuffer(buffer, dtype).reshape(shape) if size else np.empty(shape, dtype)
         if host.size:
             host.view(np.uint8).fill(0xFF) if host.ndim else host.reshape(1).view(np.uint8).fill(0xFF)
-        return self._hold(Array(host, self._current))
+        return self._hold(Array(host, self._current, self))
 
     def _hold(self, made: Array) -> Array:
         if self.capturing:
@@ -183,7 +207,7 @@ class StandIn:
         dense = self.empty(tuple(order.shape[axis] for axis in axes), order.dtype).host
         host = dense.transpose(np.argsort(axes)) if axes else dense
         host[...] = values
-        return Array(host, self._current)
+        return Array(host, self._current, self)
 
     def empty_like(self, array: Array) -> Array:
         return self._like(array.host, np.nan)

@@ -6,6 +6,7 @@ macros, a grid and one struct of arguments. :mod:`device` alone talks to the dev
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Hashable
 from types import ModuleType
 from typing import Any
@@ -94,7 +95,7 @@ class CudaBackend:
     def supports(self, plan: Plan) -> str | None:
         """None if an implementation takes the plan, else every one's reason."""
         if plan.dtype in HALF_DTYPES and not isinstance(plan, ConvPlan):
-            return f"only convolutions compute in {plan.dtype}"
+            return f"only conv2d and conv1d compute in {plan.dtype}"
         refusals = []
         for name, reason in self.implementations(plan):
             if reason is None:
@@ -134,6 +135,15 @@ class CudaBackend:
             raise DeviceError(f"{plan.op}: out is on device {room.device_of(out)}, the input on device {device}")
         with room.on(device):
             return _compute(room, plan, x, prepared, out)
+
+    def on_device_of(self, op: str, arrays: tuple[Any, ...]) -> contextlib.AbstractContextManager[Any]:
+        """Where CuPy may compute with ``arrays``: their device is the current one inside."""
+        self._room.check_process()
+        first, *others = (self._room.device_of(array) for array in arrays)
+        for device in others:
+            if device != first:
+                raise DeviceError(f"{op}: its arrays lie on devices {first} and {device}; move them to one")
+        return self._room.on(first)
 
     def known_calls(self) -> KnownCalls:
         """What a function or a layer keeps of the calls that it has met."""

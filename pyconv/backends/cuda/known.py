@@ -116,8 +116,10 @@ def _extent(array: Any) -> tuple[int, int]:
 
 
 def _kinds(value: Any) -> Any:
-    """Types of parameters, so that True is not taken for 1."""
-    return tuple(map(_kinds, value)) if type(value) is tuple else type(value)
+    """What equal parameters may still differ in: their types, as True and 1, and the sign of a zero."""
+    if type(value) is tuple:
+        return tuple(map(_kinds, value))
+    return str(value) if value == 0 and type(value) is float else type(value)
 
 
 def _plain(value: Any) -> bool:
