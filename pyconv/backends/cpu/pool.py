@@ -78,6 +78,8 @@ def _registers(plan: PoolPlan) -> str | None:
         return "the windows differ in size"
     if plan.return_indices and plan.stride[1] > 2:
         return f"steps of {plan.stride[1]} columns are not 1 or 2"
+    if plan.return_indices and _line(plan, 16) > 4 * plan.in_size[1] + LINES_WITHIN:
+        return "a row is mostly padding"  # which its windows go through
     if plan.return_indices:
         return _too_many_places(plan)
     lanes = runtime.lanes(isa.current(), plan.dtype == "float64")
