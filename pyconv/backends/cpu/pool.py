@@ -48,6 +48,10 @@ def _line(plan: PoolPlan, lanes: int) -> int:
     return max(left + plan.in_size[1], 0 if plan.adaptive else reach) + 2 * lanes
 
 
+def _mostly_padding(plan: PoolPlan) -> bool:
+    return _line(plan, 16) > 4 * plan.in_size[1] + LINES_WITHIN
+
+
 def _whole(plan: PoolPlan) -> str | None:
     if plan.return_indices:
         return _VALUES_ONLY
@@ -76,11 +80,11 @@ def _too_many_places(plan: PoolPlan) -> str | None:
 def _registers(plan: PoolPlan) -> str | None:
     if plan.adaptive:
         return "the windows differ in size"
-    if plan.return_indices and plan.stride[1] > 2:
-        return f"steps of {plan.stride[1]} columns are not 1 or 2"
-    if plan.return_indices and _line(plan, 16) > 4 * plan.in_size[1] + LINES_WITHIN:
-        return "a row is mostly padding"  # which its windows go through
     if plan.return_indices:
+        if plan.stride[1] > 2:
+            return f"steps of {plan.stride[1]} columns are not 1 or 2"
+        if _mostly_padding(plan):
+            return "a row is mostly padding"  # which its windows go through
         return _too_many_places(plan)
     lanes = runtime.lanes(isa.current(), plan.dtype == "float64")
     if (plan.kernel[1], plan.dilation[1], plan.stride[1]) not in _SMALL or span(
@@ -92,7 +96,7 @@ def _registers(plan: PoolPlan) -> str | None:
         )
     if plan.layout not in ("nchw", "strided"):
         return "rows are not contiguous"
-    if _line(plan, 16) > 4 * plan.in_size[1] + LINES_WITHIN:
+    if _mostly_padding(plan):
         return "a row is mostly padding"
     return None
 
@@ -117,8 +121,8 @@ def _running(plan: PoolPlan) -> str | None:
 def _separable(plan: PoolPlan) -> str | None:
     if plan.return_indices:
         return _VALUES_ONLY
-    line = _line(plan, 16)
-    if line > 4 * plan.in_size[1] + LINES_WITHIN:
+    if _mostly_padding(plan):
+        line = _line(plan, 16)
         return f"the windows of a row span {line:,} places around {plan.in_size[1]:,} columns: mostly padding"
     return None
 
