@@ -117,12 +117,17 @@ def main(arguments: list[str] | None = None) -> int:
     if about["load_before"] > BUSY:
         _say(f"the machine is busy (load {about['load_before']:.2f}): ratios hold up better than times")
     start = perf_counter()
+    try:
+        measured = measure(layers, targets, threads, about["cpus"], QUICK if options.quick else FULL, _say)
+    except RuntimeError as error:
+        _say(str(error))
+        return 1
     report = {
         "machine": about,
         "quick": options.quick,
         "arguments": sys.argv[1:] if arguments is None else arguments,
         "environment": {name: value for name, value in os.environ.items() if name.startswith("PYCONV_")},
-        **measure(layers, targets, threads, about["cpus"], QUICK if options.quick else FULL, _say),
+        **measured,
     }
     report["seconds"] = perf_counter() - start
     out = options.out or HERE / "results" / f"{about['date'][:10]}-{about['commit']}-{threads}threads.json"

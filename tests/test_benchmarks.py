@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pyconv
 import pyconv.functional as F
 from benchmarks import calls, data, machine, results, table
 from benchmarks.layers import BY_NAME, LISTS, POOLS, Layer, activation, conv, image_filter, pool, select
 from benchmarks.peers.base import Peer, Unsupported, Way
+from benchmarks.peers.with_pyconv import Pyconv
 from benchmarks.run import Settings, measure
 from benchmarks.team import Worker
 from pyconv.report import function_call
@@ -226,6 +228,22 @@ def test_what_goes_wrong_in_a_library_is_a_labelled_row(findable):
     assert report["libraries"]["missing"]["status"] == "missing"
     assert any("missing is left out" in line for line in said)
     assert results.best_peer(report["rows"][0])[0] == "honest"  # a wrong result is never the best
+
+
+def test_without_pyconv_itself_nothing_is_measured(findable):
+    targets = {"honest": f"{__name__}:Honest", "pyconv": f"{__name__}:Missing"}
+    with pytest.raises(RuntimeError, match="pyconv cannot be measured, not installed"):
+        measure([("list", SMALL)], targets, 1, machine.cpus(1), SHORT, lambda _: None)
+
+
+def test_the_reference_backend_is_not_measured_in_place_of_a_broken_core(monkeypatch):
+    broken = pyconv.backends()[0]._replace(name="cpu", usable=False, reason="truncated")
+    monkeypatch.setattr(pyconv, "backends", lambda: [broken])
+    monkeypatch.delenv("PYCONV_BACKEND", raising=False)
+    with pytest.raises(ImportError, match="truncated"):
+        Pyconv(1)
+    monkeypatch.setenv("PYCONV_BACKEND", "reference")  # asked for by name
+    assert Pyconv(1).version() == pyconv.__version__
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,13 @@ class Pyconv(Peer):
 
     dtypes = ("float32", "float64")
     layouts = ("nchw", "nhwc")
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        if not os.environ.get("PYCONV_BACKEND"):
+            for backend in pyconv.backends():
+                if backend.name == "cpu" and not backend.usable:  # the reference would be measured, without a word
+                    raise ImportError(backend.reason)
 
     def version(self) -> str:
         return pyconv.__version__
