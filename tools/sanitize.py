@@ -23,8 +23,10 @@ BUILD = ROOT / "build" / "sanitize"
 CHECKS = "address,undefined"
 
 LEFT_OUT = {
-    "test_benchmarks.py": "starts other libraries; runs no kernel that others do not",
+    "test_*benchmark*.py": "starts other libraries; runs no kernel that others do not",
+    "test_cuda*.py": "runs CUDA sources, which are compiled apart",
     "test_cli*.py": "reads and writes files; runs no kernel that others do not",
+    "test_gpu_tools.py": "looks at tools",
     "test_packaging.py": "looks at what is shipped, and at what an import loads",
     "test_readme.py": "looks at documents",
     "test_structure.py": "looks at sources, and at what an import loads",

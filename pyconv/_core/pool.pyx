@@ -101,8 +101,9 @@ cdef int run_tasks(PoolTasks tasks, bint brief, const pc_pool_arrays *arrays) ex
 
 
 cdef int64_t *index_data(cnp.ndarray indices) except? NULL:
-    if cnp.PyArray_TYPE(indices) != cnp.NPY_INT64 or not cnp.PyArray_IS_C_CONTIGUOUS(indices):
-        raise TypeError("indices must be a contiguous int64 array")
+    if (cnp.PyArray_TYPE(indices) != cnp.NPY_INT64 or not cnp.PyArray_IS_C_CONTIGUOUS(indices)
+            or not cnp.PyArray_ISALIGNED(indices)):
+        raise TypeError("indices must be a contiguous, aligned int64 array")
     return <int64_t *>cnp.PyArray_DATA(indices)
 
 

@@ -40,8 +40,8 @@ def by_rows(plan: ElementwisePlan) -> str | None:
 
 
 def prepare(plan: ElementwisePlan | AxisPlan, weight: Any) -> Any:
-    """The slopes of prelu in native order and contiguous; nothing for the rest."""
-    return None if weight is None else np.ascontiguousarray(weight, dtype=plan.dtype)
+    """The slopes of prelu in native order, aligned and contiguous; nothing for the rest."""
+    return None if weight is None else np.require(weight, plan.dtype, ["C", "A"])
 
 
 @lru_cache(maxsize=64)

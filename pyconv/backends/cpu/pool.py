@@ -206,8 +206,8 @@ def _by_powers(plan: PoolPlan) -> bool:
 
 
 def prepare(plan: PoolPlan | UnpoolPlan, indices: Any) -> Any:
-    """The indices of an unpooling in native order and contiguous; nothing for the rest."""
-    return np.ascontiguousarray(indices, dtype=np.int64) if isinstance(plan, UnpoolPlan) else None
+    """The indices of an unpooling in native order, aligned and contiguous; nothing for the rest."""
+    return np.require(indices, np.int64, ["C", "A"]) if isinstance(plan, UnpoolPlan) else None
 
 
 def run(plan: PoolPlan | UnpoolPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> Any:
