@@ -57,14 +57,16 @@ class Backend(Protocol):
     ``fuses(plan: FusedPlan) -> str | None``
         None if it can run a convolution and what follows it as one, else the reason why not. Then ``run`` gets such
         plans, with the weights that were prepared for ``plan.conv``; where ``plan.has_residual``, ``x`` is a pair
-        (x, residual). Without it the parts are run one after the other, as they are where it gives a reason.
+        (x, residual). Without it the parts are run one after the other, as they are where it gives a reason; but what
+        has a residual, it is then never asked to run. ``out`` may be the residual itself.
     ``known_calls() -> object``
         For calls that come again just as before: an object with
         ``run(input, weight, bias, out, parameters)``, the result of a call that it knows, or None, and
         ``note(plan, prepared, input, x, weight, bias, result, parameters, own_weights, settings)``, to know one. It
         must not know a call again unless type, dtype, shape and strides of ``input``, the values of ``parameters`` and
         all :class:`Settings` are those that were noted; and, unless the caller's ``own_weights`` do not change, the
-        numbers in ``weight`` and ``bias``. ``x`` is ``input`` with a batch dimension, and maybe a copy. If it also has
+        numbers in ``weight`` and ``bias``. ``x`` is ``input`` with a batch dimension, and maybe a copy; of a plan with
+        a residual both are pairs with it. If it also has
         ``find(input, parameters)``, which gives what it knows of a call or None, and ``join(calls, places)``, which
         knows a call that is a chain of such calls, then a :class:`pyconv.Sequential` is one call.
     ``on_device_of(op, arrays) -> context manager``
@@ -416,7 +418,8 @@ def candidate(name: str, plan: Plan, kind: str) -> tuple[Backend | None, str | N
         return None, f"it takes {' and '.join(backend.array_types)} arrays, not {kind} ones"
     question = "fuses" if isinstance(plan, FusedPlan) else "supports"
     if not hasattr(backend, question):
-        return None, "it runs the parts one after the other"
+        alone = isinstance(plan, FusedPlan) and plan.has_residual
+        return None, "it adds no residual" if alone else "it runs the parts one after the other"
     try:
         reason = getattr(backend, question)(plan)
     except DeviceError:

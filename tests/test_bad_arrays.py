@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import USABLE, normal, refused
+from helpers import USABLE, normal, pretend, refused
 
 import pyconv
 import pyconv.functional as F
+from pyconv.backends.reference import ReferenceBackend
 from pyconv.errors import (
     ArgumentError,
     BackendError,
@@ -46,6 +47,42 @@ def test_weight_of_another_rank(shape):
 @pytest.mark.parametrize("shape", [(), (1,), (5,), (7,), (0,), (6, 1), (1, 6), (1, 6, 1, 1)])
 def test_bias_of_another_shape(shape):
     refused(ShapeError, ["conv2d: bias", "(6,)", str(shape)], conv, bias=np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 1, 1), (1, 1, 6, 7), (6, 1, 6, 7), (1, 6, 7, 6), (0, 6, 6, 7)])
+def test_residual_of_another_shape(shape):
+    words = ["conv2d: residual", "(1, 6, 6, 7)", str(shape), "not broadcast"]
+    refused(ShapeError, words, conv, residual=np.zeros(shape, np.float32))
+
+
+def test_residual_that_cannot_be_added():
+    good = normal(1, 6, 6, 7)
+    refused(ShapeError, ["residual must be (N, C, H, W)", "(6, 6, 7)"], conv, residual=good[0])
+    refused(ShapeError, ["residual must be (C, H, W)", "(1, 6, 6, 7)"], conv, X[0], residual=good)
+    refused(DTypeError, ["residual is float64"], conv, residual=good.astype(np.float64))
+    refused(DTypeError, ["residual has dtype int64"], conv, residual=good.astype(np.int64))
+    refused(ArgumentError, ["residual"], conv, residual=good.tolist())
+    refused(ArgumentError, ["residual", "masked"], conv, residual=np.ma.masked_array(good))
+    x = np.zeros((1, 6, 8, 9), np.float32)
+    refused(OutputError, ["overlaps an input"], conv, x, normal(6, 6, 1, 1), residual=normal(*x.shape), out=x)
+    refused(OutputError, ["overlaps an input"], conv, residual=good, out=good[:, :, ::-1])
+    untouched = good.copy()
+    with pytest.raises(TypeError):
+        F.conv2d(X, WEIGHT, BIAS, 1, 0, 1, 1, good)  # by keyword only
+    assert np.array_equal(good, untouched)
+
+
+def test_a_backend_that_adds_no_residual_says_so(monkeypatch):
+    class Plain(ReferenceBackend):
+        name = "plain"
+        fuses = property()  # as if there were none
+
+    pretend(monkeypatch, Plain())
+    added = normal(1, 6, 6, 7)
+    refused(BackendError, ["conv2d+residual", "plain: it adds no residual"], conv, residual=added, backend="plain")
+    np.testing.assert_array_equal(
+        conv(residual=added, backend=["plain", "reference"]), conv(backend="reference") + added
+    )
 
 
 @pytest.mark.parametrize("shape", [(), (8,), (8, 9), (1, 1, 4, 8, 9)])

@@ -189,6 +189,31 @@ def halves():
     return normal(1, 1, 3, 3, dtype="float16"), normal(1, 1, 2, 2, dtype="float16")
 
 
+def test_a_residual_without_bands_is_added_afterwards(monkeypatch):
+    monkeypatch.setattr(fused, "uncut", lambda plan: "as a convolution may one day be")
+    cpu = registry.load("cpu")
+    for activation, pool in ((None, "none"), (("relu", ()), "2x2")):
+        plan, x, weight, bias, residual = plans("direct", pool, activation, residual=True)
+        check(plan, x, weight, bias, residual)
+        assert [name for name, reason in cpu.implementations(plan) if reason is None] == ["direct+parts"]
+        assert "one day" in cpu.fuses(plan_fused(plan.conv, None, plan.activation, plan.pool))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("name", LAYERS)
+def test_adding_in_place(monkeypatch, name, threads, bands):
+    """Every row once, however the image is cut."""
+    monkeypatch.setattr(fused, "threads_for", lambda plan, slowness=1: threads)
+    cpu = registry.load("cpu")
+    for room in (1, 2**20):
+        bands(room)
+        plan, x, weight, bias, residual = plans(name, "none", ("silu", ()), residual=True)
+        prepared = cpu.prepare(plan, weight, bias)
+        wanted = one_after_the_other(plan, x, prepared, residual)
+        assert cpu.run(plan, (x, residual), prepared, residual) is residual
+        assert bits(residual) == bits(wanted)
+
+
 def test_parts_that_do_not_fit_are_no_plan():
     plan, *_ = plans("direct", "2x2")
     with pytest.raises(ShapeError, match="residual must have"):

@@ -107,6 +107,49 @@ def test_functions_know_their_calls():
     assert F.activation._known["tanh"].run(x, None, None, None, (None,)) is not None
 
 
+def test_calls_with_a_residual_are_known():
+    x, weight, added = normal(1, 3, 8, 8), normal(4, 3, 3, 3), normal(1, 4, 6, 6)
+    wanted = F.conv2d(x, weight) + added
+    assert bits(warm(F.conv2d, x, weight, residual=added)) == bits(wanted)
+    run, given = F.conv._known_with_residual.run, (1, 0, 1, 1, "auto", None, None)
+    other = normal(*added.shape, seed=1)
+    assert bits(run((x, other), weight, None, None, given)) == bits(F.conv2d(x, weight) + other)
+    assert run((x, other), weight, None, other, given) is other
+    assert run((x, added), weight, None, other, given) is other
+    assert bits(other) == bits(wanted)
+    around = np.empty(2 * added.size, np.float32)
+    beside = around[1 : 1 + added.size].reshape(added.shape)  # it overlaps the residual, and is not it
+    for residual, out in (
+        (added.astype(np.float64), None),
+        (added[:, :, ::-1], None),
+        (added[0], None),
+        (added.tolist(), None),
+        (added.view(type("Sub", (np.ndarray,), {})), None),
+        (around[: added.size].reshape(added.shape), beside),
+    ):
+        assert run((x, residual), weight, None, out, given) is None
+    assert run(x, weight, None, None, given) is None
+    refused(
+        OutputError, ["overlaps"], F.conv2d, x, weight, residual=around[: added.size].reshape(added.shape), out=beside
+    )
+    refused(ShapeError, ["residual must have"], F.conv2d, x, weight, residual=added[:, :3])
+
+
+def test_winograd_adds_in_place_also_what_is_not_finite():
+    x, weight, added = normal(2, 32, 30, 30), normal(32, 32, 3, 3), normal(2, 32, 28, 28)
+    general, known = ({"algorithm": "winograd", "backend": name} for name in (GENERAL, "cpu"))
+    for value in (0.0, np.inf):
+        x[1, 3, 20, 20] = value
+        with np.errstate(invalid="ignore"):
+            wanted = F.conv2d(x, weight, **general) + added
+        for _ in range(4):
+            assert bits(F.conv2d(x, weight, residual=added, **known)) == bits(wanted)
+        for _ in range(4):
+            target = added.copy()
+            assert F.conv2d(x, weight, residual=target, out=target, **known) is target
+            assert bits(target) == bits(wanted)
+
+
 def test_errors_are_the_same_after_a_good_call():
     x, weight = normal(1, 3, 8, 8), normal(4, 3, 3, 3)
     warm(F.conv2d, x, weight, stride=1, groups=1)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
-from helpers import USABLE, normal
+from helpers import NO_RESIDUAL, USABLE, normal
 
 import pyconv
 import pyconv.functional as F
@@ -67,6 +68,23 @@ def test_conv2d(backend, name, has_bias, dtype):
     bias = normal(weight_shape[0], dtype=dtype, seed=2) if has_bias else None
     got = F.conv2d(x, weight, bias, **parameters, backend=backend)
     close(got, TF.conv2d(*tensors(x, weight, bias), **parameters), weight[0].size)
+
+
+@pytest.mark.parametrize("name", CONVS)
+def test_conv2d_with_something_added(backend, name):
+    shape, weight_shape, parameters = CONVS[name]
+    x, weight, bias = normal(*shape), normal(*weight_shape, seed=1), normal(weight_shape[0], seed=2)
+    wanted = TF.conv2d(*tensors(x, weight, bias), **parameters)
+    added = normal(*wanted.shape, seed=3)
+    wanted = wanted + torch.from_numpy(added)
+    call = partial(F.conv2d, x, weight, bias, **parameters, residual=added)
+    if backend == "cuda":
+        with pytest.raises(pyconv.errors.BackendError, match=NO_RESIDUAL):
+            call(backend=backend)
+        return
+    close(call(backend=backend), wanted, weight[0].size)
+    assert call(out=added, backend=backend) is added
+    close(added, wanted, weight[0].size)
 
 
 def test_conv2d_takes_the_same_places(backend):

@@ -11,3 +11,5 @@ cdef class Work:
 
     cdef bint threads_fit(self) noexcept
     cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1
+    cdef int run_added(self, const char *x, const int64_t *x_strides, const char *residual, char *out,
+                       const int64_t *out_strides) except -1

@@ -48,6 +48,11 @@ cdef class Work:
         """Write ``out``; strides in elements. 0 if it is done, 1 if these numbers need the general way."""
         raise NotImplementedError
 
+    cdef int run_added(self, const char *x, const int64_t *x_strides, const char *residual, char *out,
+                       const int64_t *out_strides) except -1:
+        """The same with a contiguous array added, which ``out`` may be; undone, it is as it was."""
+        raise NotImplementedError
+
 
 cdef bint plain(value) noexcept:
     """Whether a value cannot change, and ``same`` can compare it."""
@@ -121,10 +126,10 @@ cdef class KnownCall:
     """One call, with all that has to be the same for it to come again."""
 
     cdef Work work
-    cdef Layout of_input, of_result, of_weight, of_bias
+    cdef Layout of_input, of_result, of_weight, of_bias, of_residual
     cdef int64_t[MOST_AXES] x_strides  # in elements, as the work takes them
     cdef int64_t[MOST_AXES] out_strides
-    cdef bint contiguous, in_place, compares
+    cdef bint contiguous, in_place, compares, adds
     cdef int changes  # how often only the weights were others
     cdef cnp.ndarray weight, bias
     cdef tuple parameters, places
@@ -148,8 +153,10 @@ cdef class KnownCall:
                 return False
         return True
 
-    cdef bint of_kind(self, cnp.ndarray input, tuple parameters) except -1:
-        return has_layout(input, &self.of_input) and same(self.parameters, parameters)
+    cdef bint of_kind(self, cnp.ndarray input, cnp.ndarray residual, tuple parameters) except -1:
+        if not has_layout(input, &self.of_input) or self.adds != (residual is not None):
+            return False
+        return (residual is None or has_layout(residual, &self.of_residual)) and same(self.parameters, parameters)
 
     cdef bint same_weights(self, weight, bias) noexcept:
         """Whether the weights have the bits of those that were prepared."""
@@ -169,7 +176,7 @@ cdef class KnownCall:
             return False
         return True
 
-    cdef bint takes(self, cnp.ndarray out, cnp.ndarray input, weight, bias) noexcept:
+    cdef bint takes(self, cnp.ndarray out, cnp.ndarray input, cnp.ndarray residual, weight, bias) noexcept:
         """Whether ``out`` is plainly fine; what is doubtful is looked at in the general way."""
         if not has_layout(out, &self.of_result) or not cnp.PyArray_ISWRITEABLE(out):
             return False
@@ -177,19 +184,29 @@ cdef class KnownCall:
             self.in_place and cnp.PyArray_DATA(out) == cnp.PyArray_DATA(input)
         ):
             return False
+        if residual is not None and not apart(out, &self.of_result, residual, &self.of_residual) and (
+            cnp.PyArray_DATA(out) != cnp.PyArray_DATA(residual)
+        ):
+            return False
         return (weight is None or apart(out, &self.of_result, weight, &self.of_weight)) and (
             bias is None or apart(out, &self.of_result, bias, &self.of_bias)
         )
 
-    cdef object run(self, cnp.ndarray input, cnp.ndarray out):
+    cdef object run(self, cnp.ndarray input, cnp.ndarray residual, cnp.ndarray out):
         if out is None:
             out = PyArray_New(
                 cnp.ndarray, self.of_result.axes, self.of_result.shape, self.of_result.type_number,
                 NULL if self.contiguous else self.of_result.strides, NULL, 0, 0, NULL,
             )
-        cdef int undone = self.work.run(
-            <const char *>cnp.PyArray_DATA(input), self.x_strides, <char *>cnp.PyArray_DATA(out), self.out_strides
-        )
+        cdef const char *x = <const char *>cnp.PyArray_DATA(input)
+        cdef char *target = <char *>cnp.PyArray_DATA(out)
+        cdef int undone
+        if residual is None:
+            undone = self.work.run(x, self.x_strides, target, self.out_strides)
+        else:
+            undone = self.work.run_added(
+                x, self.x_strides, <const char *>cnp.PyArray_DATA(residual), target, self.out_strides
+            )
         return None if undone else out
 
 
@@ -300,35 +317,50 @@ cdef class CallTable:
     def run(self, input, weight, bias, out, tuple parameters):
         """The result of a call that is known, or None.
 
-        ``weight`` and ``bias`` are a function's, that may hold other numbers at each call; a layer's are its own.
+        ``input`` may be a pair with the array that is added. ``weight`` and ``bias`` are a function's, that may hold
+        other numbers at each call; a layer's are its own.
         """
         cdef KnownCall known
         cdef Py_ssize_t i
+        cdef object residual = None
+        if type(input) is tuple:
+            input, residual = input
+            if not cnp.PyArray_CheckExact(residual):
+                return None
         if not cnp.PyArray_CheckExact(input) or (out is not None and not cnp.PyArray_CheckExact(out)):
             return None
         for i in range(len(self.calls)):
             known = <KnownCall>PyList_GET_ITEM(self.calls, i)
-            if known.of_kind(input, parameters):
+            if known.of_kind(input, residual, parameters):
                 if not (known.settled() and known.work.threads_fit() and known.same_weights(weight, bias)):
                     continue
                 if not known.compares:
                     weight, bias = known.weight, known.bias
-                if out is not None and not known.takes(out, input, weight, bias):
+                if out is not None and not known.takes(out, input, residual, weight, bias):
                     return None
-                return known.run(input, out)
+                return known.run(input, residual, out)
         return None
 
     def add(self, Work work, input, x, weight, bias, result, bint in_place, bint compares, tuple parameters,
             variable, value, tuple places):
         """Know a call from now on, if it can be recognised.
 
-        ``x`` is ``input`` as the work takes it, with an axis in front perhaps. With ``compares`` the weights are
+        ``x`` is ``input`` as the work takes it, with an axis in front perhaps; both may be pairs with the array that
+        is added. With ``compares`` the weights are
         compared with those of this call, bit by bit; else they are what the work was made from. ``variable`` and
         ``value`` are a ContextVar and what it has to hold. Each of ``places`` is a dict, a key, and the object that
         has to stay there; without one, the key has to stay absent.
         """
         cdef KnownCall known, other
         cdef cnp.ndarray array
+        cdef object residual = None, added = None
+        if type(input) is tuple:
+            input, residual = input
+            x, added = x
+            if not usable(residual, True) or cnp.PyArray_DATA(added) != cnp.PyArray_DATA(residual):
+                return
+            if not cnp.PyArray_IS_C_CONTIGUOUS(residual):
+                return
         if not plain(parameters) or not usable(input, True) or not usable(x, True) or not usable(result, True):
             return
         if cnp.PyArray_DATA(x) != cnp.PyArray_DATA(input) or cnp.PyArray_SIZE(input) == 0:
@@ -339,6 +371,9 @@ cdef class CallTable:
         known = KnownCall()
         read_layout(&known.of_input, input)
         read_layout(&known.of_result, result)
+        known.adds = residual is not None
+        if known.adds:
+            read_layout(&known.of_residual, residual)
         if known.of_result.before < 0 or known.of_result.beyond != cnp.PyArray_NBYTES(result):
             return  # it has gaps, as an array that was given as out= may
         known.contiguous = cnp.PyArray_IS_C_CONTIGUOUS(result)
@@ -358,7 +393,7 @@ cdef class CallTable:
         kept = []
         array = input
         for other in self.calls:
-            if not other.of_kind(array, parameters):
+            if not other.of_kind(array, residual, parameters):
                 kept.append(other)
             elif other.changes > 2 and other.settled() and other.work.threads_fit():
                 return  # its weights are others each time: keeping them again is not worth it
@@ -370,7 +405,7 @@ cdef class CallTable:
         if not cnp.PyArray_CheckExact(input):
             return None
         for known in self.calls:
-            if known.of_kind(input, parameters) and not known.compares and known.settled():
+            if known.of_kind(input, None, parameters) and not known.compares and known.settled():
                 return known
         return None
 

@@ -57,7 +57,7 @@ cdef class FusedTasks:
     cdef readonly int threads
     cdef readonly int64_t count
     cdef readonly size_t scratch_bytes
-    cdef bint may_break
+    cdef readonly bint may_break
     cdef Band *bands
     cdef int64_t itemsize, batch, strips, shares
     cdef int64_t out_channels, width, plane           # of the convolution's output; width * height
@@ -118,22 +118,24 @@ cdef class FusedTasks:
             most = max(most, tasks.scratch_bytes)
         self.pitch = cut.buffer_rows * self.width
         self.buffer_at = (most + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-        cdef int64_t buffer_bytes = 0 if pool is None else cut.buffer_channels * self.pitch * self.itemsize
+        cdef int64_t buffer_bytes = cut.buffer_channels * self.pitch * self.itemsize
+        if pool is None and not plan.has_residual:
+            buffer_bytes = 0
         self.line_at = self.buffer_at + (buffer_bytes + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
         self.scratch_bytes = self.line_at + (0 if pool is None else pool.scratch_bytes)
 
 
-cdef void finish(FusedTasks t, char *rows, int64_t channels, int64_t pitch, int64_t count,
-                 const char *residual) noexcept nogil:
-    """Add the residual and apply the activation: ``count`` elements each of so many channels, ``pitch`` apart."""
-    cdef int64_t c, plane = t.plane
-    if residual == NULL and t.activation == NULL:
+cdef void finish(FusedTasks t, char *rows, int64_t pitch, const char *added, int64_t added_pitch, int64_t channels,
+                 int64_t count) noexcept nogil:
+    """Add ``added``, unless it is NULL, and apply the activation: ``count`` elements each of so many channels."""
+    cdef int64_t c
+    if added == NULL and t.activation == NULL:
         return
-    if pitch == count and (residual == NULL or plane == count):
+    if pitch == count and (added == NULL or added_pitch == count):
         count, channels = count * channels, 1
     for c in range(channels):
-        if residual != NULL:
-            t.table.add(residual + c * plane * t.itemsize, rows, count)
+        if added != NULL:
+            t.table.add(added + c * added_pitch * t.itemsize, rows, count)
         if t.activation != NULL:
             t.activation(rows, rows, count, t.numbers)
         rows += pitch * t.itemsize
@@ -171,8 +173,10 @@ cdef int unit(FusedTasks t, const Arrays *a, int64_t i) noexcept nogil:
     cdef int64_t size = t.itemsize, plane = t.plane, at = (image * t.out_channels + first) * plane, n, j
     cdef char *memory = <char *>scratch(t.scratch_bytes)
     cdef char *buffer = memory + t.buffer_at
-    cdef const char *residual = a.residual
+    cdef bint in_place = a.residual == a.out, buffered = t.pool is not None or in_place
     cdef char *rows
+    cdef char *target
+    cdef const char *residual = NULL
     cdef Band *band
     cdef pc_conv_arrays arrays
     if memory == NULL:
@@ -181,21 +185,23 @@ cdef int unit(FusedTasks t, const Arrays *a, int64_t i) noexcept nogil:
     arrays.weights, arrays.bias = a.weights, a.bias
     arrays.broken = NULL if a.broken == NULL else a.broken + image
     arrays.out_strides[0], arrays.out_strides[2], arrays.out_strides[3] = 0, t.width, 1
-    arrays.out_strides[1] = plane if t.pool is None else t.pitch
+    arrays.out_strides[1] = t.pitch if buffered else plane
     for n in range(t.first_bands[strip], t.first_bands[strip + 1]):
         band = t.bands + n
-        if t.pool is None:
-            rows = a.out + (at + band.row * t.width) * size
-        else:
+        target = a.out + (at + band.row * t.width) * size
+        rows = buffer + band.held * t.width * size if buffered else target
+        if t.pool is not None:
             keep(t, band, buffer, channels)
-            rows = buffer + band.held * t.width * size
         arrays.x = a.x + (image * a.x_strides[0] + band.in_row * a.x_strides[2]) * size
         arrays.out = rows - first * arrays.out_strides[1] * size  # tasks count channels from the first of all
         for j in range(band.count // t.shares):
             band.work(band.parameters, &arrays, j * t.shares + share, memory)
-        if residual != NULL:
-            residual = a.residual + (at + band.row * t.width) * size
-        finish(t, rows, channels, arrays.out_strides[1], band.rows * t.width, residual)
+        if in_place:
+            finish(t, target, plane, rows, t.pitch, channels, band.rows * t.width)
+        else:
+            if a.residual != NULL:
+                residual = a.residual + (at + band.row * t.width) * size
+            finish(t, rows, arrays.out_strides[1], residual, plane, channels, band.rows * t.width)
         if t.pool is not None:
             rows = a.out + (image * t.out_channels + first) * t.pool.pool.h.out * t.pool.pool.w.out * size
             pool_rows(t, band, buffer, rows, channels, memory + t.line_at)
@@ -253,17 +259,28 @@ cdef class FusedWork(Work):
         run_units(self.tasks, self.brief, &arrays)
         return 0
 
+    @property
+    def may_break(self):
+        """Whether there may be images that have to be computed directly."""
+        return self.tasks.may_break
+
     cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1:
+        return self.run_added(x, x_strides, NULL, out, out_strides)
+
+    cdef int run_added(self, const char *x, const int64_t *x_strides, const char *residual, char *out,
+                       const int64_t *out_strides) except -1:
         cdef int64_t i
         cdef int undone = 0
         cdef uint8_t *broken = NULL
         if not self.tasks.may_break:
-            return self.run_with(x, x_strides, NULL, out, NULL)
+            return self.run_with(x, x_strides, residual, out, NULL)
+        if residual == out:
+            return 1  # it would be needed once more if an image has to be computed directly
         broken = <uint8_t *>calloc(max(self.tasks.batch, 1), 1)
         if broken == NULL:
             raise MemoryError("conv2d: no memory for a byte for each image")
         try:
-            self.run_with(x, x_strides, NULL, out, broken)
+            self.run_with(x, x_strides, residual, out, broken)
             for i in range(self.tasks.batch):
                 undone |= broken[i]
         finally:
@@ -274,6 +291,7 @@ cdef class FusedWork(Work):
         """Run on arrays: None, or the images whose results are not all finite and have to be computed directly.
 
         ``x`` has any strides; ``residual``, which may be None, and ``out`` are contiguous; all are of the tasks' dtype.
+        Unless the tasks may break, or there is a pooling, ``out`` may be the residual itself.
         """
         cdef int64_t[4] x_strides
         cdef int64_t[4] strides
@@ -288,6 +306,8 @@ cdef class FusedWork(Work):
             residual_data = <const char *>cnp.PyArray_DATA(residual)
             if cnp.PyArray_SIZE(residual) != self.tasks.batch * self.tasks.plane * self.tasks.out_channels:
                 raise ValueError("the residual must have the size of the convolution's output")
+            if residual_data == cnp.PyArray_DATA(out) and (self.tasks.may_break or self.tasks.pool is not None):
+                raise ValueError("out must not be the residual here")
         self.run_with(
             <const char *>cnp.PyArray_DATA(x), x_strides, residual_data, <char *>cnp.PyArray_DATA(out),
             <uint8_t *>cnp.PyArray_DATA(broken),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from .. import registry
 from ..errors import ArgumentError
-from ..plan import Plan, array_kind, check_out
+from ..plan import FusedPlan, Plan, array_kind, check_out
 from ..verbose import report, verbose
 from .known import Known
 
@@ -21,7 +21,7 @@ class Call(NamedTuple):
     """An operation that has been checked and planned, and not yet run."""
 
     plan: Plan
-    x: Any
+    x: Any  # with what is added to a convolution a pair (x, residual)
     kind: str
     weight: Any = None
     bias: Any = None
@@ -49,7 +49,8 @@ def run(call: Call, input: Any, backend: Any, known: Known, parameters: tuple[An
     """
     chosen = registry.select(call.plan, call.kind, backend)
     _check_kinds(call, chosen)
-    prepared = chosen.prepare(call.plan, call.weight, call.bias)
+    weighted = call.plan.conv if isinstance(call.plan, FusedPlan) else call.plan
+    prepared = chosen.prepare(weighted, call.weight, call.bias)
     result = call.run(chosen, prepared)
     known.note(call, input, call.given, chosen, backend, prepared, result, parameters, own_weights=False)
     return result
@@ -67,12 +68,25 @@ def _check_kinds(call: Call, backend: registry.Backend) -> None:
 
 
 def checked_out(
-    op: str, out: Any, kind: str, shape: tuple[int, ...], dtype: str, inputs: tuple[Any, ...], batched: bool
+    op: str,
+    out: Any,
+    kind: str,
+    shape: tuple[int, ...],
+    dtype: str,
+    inputs: tuple[Any, ...],
+    batched: bool,
+    residual: Any = None,
 ) -> Any:
-    """``out`` as the backend gets it: checked against the result's shape, with a batch dimension."""
+    """``out`` as the backend gets it: checked against the result's shape, with a batch dimension.
+
+    It shares no memory with ``inputs``; it may be ``residual`` itself.
+    """
     if out is None:
         return None
-    check_out(op, out, kind, shape if batched else shape[1:], dtype, inputs, in_place=False)
+    shape = shape if batched else shape[1:]
+    check_out(op, out, kind, shape, dtype, inputs, in_place=False)
+    if residual is not None:
+        check_out(op, out, kind, shape, dtype, (residual,), in_place=True)
     return out if batched else out[None]
 
 

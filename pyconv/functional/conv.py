@@ -9,10 +9,12 @@ import numpy as np
 
 from .. import registry
 from ..context import requested_precision
+from ..errors import ArgumentError, ShapeError
 from ..plan import (
     ConvPlan,
     Pads,
     Pair,
+    Plan,
     TransposedPlan,
     array_kind,
     as_array,
@@ -26,6 +28,7 @@ from ..plan import (
     padding_amounts,
     plan_conv2d,
     plan_conv_transpose2d,
+    plan_fused,
     same_dtype,
 )
 from .call import Call, checked_out, planned_by, run
@@ -35,6 +38,7 @@ __all__ = ["conv2d", "pad2d", "plan_call_conv2d", "plan_call_conv_transpose2d"]
 
 _PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # torch's names to NumPy's
 _known = Known()
+_known_with_residual = Known()  # by pairs (input, residual)
 
 
 def _arrays(op: str, input: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any, str, str]:
@@ -60,10 +64,11 @@ def _planned(
     algorithm: str,
     keeps_weights: bool,
     precision: str | None,
+    residual: Any = None,
 ) -> Call:
     """Check and plan a convolution of images; ``parameters`` are those that ``planner`` takes after the layout."""
     x, weight, bias, kind, dtype = _arrays(op, input, weight, bias)
-    plan = planner(
+    plan: Plan = planner(
         tuple(x.shape),
         tuple(weight.shape),
         None if bias is None else tuple(bias.shape),
@@ -78,8 +83,23 @@ def _planned(
     )
     inputs = (x, weight) if bias is None else (x, weight, bias)
     batched = input.ndim == 4
-    target = checked_out(op, out, kind, plan.out_shape, dtype, inputs, batched)
+    if residual is not None:
+        added = _residual(op, residual, kind, dtype, batched)
+        plan, x = plan_fused(plan, tuple(added.shape)), (x, added)
+    target = checked_out(op, out, kind, plan.out_shape, dtype, inputs, batched, residual)
     return Call(plan, x, kind, weight, bias, target, not batched, out)
+
+
+def _residual(op: str, residual: Any, kind: str, dtype: str, batched: bool) -> Any:
+    """What is added to a convolution, checked but for its shape, with a batch dimension."""
+    added = as_array(op, "residual", residual)
+    if array_kind(added) != kind:
+        raise ArgumentError(f"{op}: residual must be a {kind} array like the input, got a {array_kind(added)} array")
+    same_dtype(op, dtype, "residual", added, half=True)
+    if added.ndim != 3 + batched:
+        dimensions = "(N, C, H, W)" if batched else "(C, H, W)"
+        raise ShapeError(f"{op}: residual must be {dimensions} as the input, got shape {tuple(added.shape)}")
+    return added if batched else added[None]
 
 
 def plan_call_conv2d(
@@ -92,13 +112,15 @@ def plan_call_conv2d(
     keeps_weights: bool = False,
     precision: str | None = None,
     op: str = "conv2d",
+    residual: Any = None,
 ) -> Call:
     """Check and plan a convolution; ``parameters`` come from :func:`pyconv.plan.conv_parameters`.
 
     ``keeps_weights``: they will be prepared once for many calls. ``precision``: None leaves it to context and
     environment. ``op`` is named in errors.
     """
-    return _planned(op, plan_conv2d, input, weight, bias, parameters, out, algorithm, keeps_weights, precision)
+    planner = plan_conv2d
+    return _planned(op, planner, input, weight, bias, parameters, out, algorithm, keeps_weights, precision, residual)
 
 
 def plan_call_conv_transpose2d(
@@ -125,9 +147,11 @@ def pad2d(x: Any, padding: Pads | str, mode: str, kernel: Pair, dilation: Pair, 
         return np.pad(x, ((0, 0), (0, 0), *amounts), mode=_PAD_MODES[mode])  # type: ignore[call-overload]
 
 
-def _plan(*, input: Any, weight: Any, bias: Any, out: Any, algorithm: Any, precision: Any, **parameters: Any) -> Call:
+def _plan(
+    *, input: Any, weight: Any, bias: Any, residual: Any, out: Any, algorithm: Any, precision: Any, **parameters: Any
+) -> Call:
     checked = conv_parameters("conv2d", **parameters)
-    return plan_call_conv2d(input, weight, bias, checked, out, algorithm, precision=precision)
+    return plan_call_conv2d(input, weight, bias, checked, out, algorithm, precision=precision, residual=residual)
 
 
 @planned_by(_plan)
@@ -140,6 +164,7 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
     *,
+    residual: Any = None,
     out: Any = None,
     backend: str | None = None,
     algorithm: str = "auto",
@@ -149,7 +174,7 @@ def conv2d(
 
     ``out[n, k, y, x] = bias[k] + sum over c, i, j of
     input[n, c, y * stride - top + i * dilation, x * stride - left + j * dilation] * weight[k, c, i, j]``,
-    with zeros outside of the input.
+    with zeros outside of the input; and ``+ residual[n, k, y, x]``, if one is given.
 
     Parameters
     ----------
@@ -167,8 +192,12 @@ def conv2d(
         Distance between the kernel's taps, in pixels; at least 1.
     groups : int, default 1
         Input and output channels are split into this many groups that do not see each other.
+    residual : array, shape (N, out_channels, H_out, W_out), optional
+        Added to the result, as at the end of a residual block. Of exactly the result's shape, without N where the
+        input has none, and of its dtype; any strides.
     out : array, optional
-        Written and returned; it must have the result's shape and dtype and share no memory with the inputs.
+        Written and returned; it must have the result's shape and dtype and share no memory with the inputs. It may be
+        the ``residual`` itself, which the convolution is added to in place.
     backend : str, optional
         A backend's name, or a comma list; see :func:`pyconv.backends`.
     algorithm : {'auto', 'direct', 'winograd', 'measure'}, default 'auto'
@@ -196,7 +225,7 @@ def conv2d(
     TooLargeError
         If the result would not fit in memory.
     BackendError
-        If the backend that was named cannot run it.
+        If the backend that was named cannot run it. The cuda backend adds no residual.
 
     Notes
     -----
@@ -216,9 +245,10 @@ def conv2d(
              [42., 50.]]]], dtype=float32)
     """
     given = (stride, padding, dilation, groups, algorithm, precision, backend)
-    result = _known.run(input, weight, bias, out, given)
+    known, found = (_known, input) if residual is None else (_known_with_residual, (input, residual))
+    result = known.run(found, weight, bias, out, given)
     if result is not None:
         return result
     parameters = conv_parameters("conv2d", stride, padding, dilation, groups)
-    call = plan_call_conv2d(input, weight, bias, parameters, out, algorithm, precision=precision)
-    return run(call, input, backend, _known, given)
+    call = plan_call_conv2d(input, weight, bias, parameters, out, algorithm, precision=precision, residual=residual)
+    return run(call, found, backend, known, given)

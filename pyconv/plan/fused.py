@@ -53,6 +53,11 @@ class FusedPlan(HashedOnce):
         return self.conv.flops
 
     @property
+    def keeps_weights(self) -> bool:
+        """Whether the convolution's weights are prepared once for many calls."""
+        return self.conv.keeps_weights
+
+    @property
     def saved_bytes(self) -> int:
         """Bytes that need not pass memory: what is between two parts is neither written nor read again."""
         itemsize = 8 if self.dtype == "float64" else 4
@@ -70,8 +75,8 @@ def plan_fused(
     """The plan of parts that follow each other; each takes what the one before it gives."""
     if residual_shape is not None and residual_shape != conv.out_shape:
         raise ShapeError(
-            f"conv2d: residual must have the result's shape {conv.out_shape} (with N, also for one image), "
-            f"got {residual_shape}"
+            f"conv2d: residual must have the convolution's output shape {conv.out_shape}, got {residual_shape}; "
+            f"it is not broadcast"
         )
     for part in (activation, pool):
         if part is not None and part.dtype != conv.dtype:

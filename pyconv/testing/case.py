@@ -47,7 +47,11 @@ class Case:
     layout, weight_layout : str
         How they lie in memory: a key of ``LAYOUTS``; bias and the indices of ``max_unpool2d`` as weight.
     out : str
-        '' for no ``out=``, 'contiguous', 'strided', or 'input' (in place).
+        '' for no ``out=``, 'contiguous', 'strided', or 'input' or 'residual' (in place).
+    residual_shape : tuple of int
+        Of what is added to a convolution, if anything is.
+    residual_layout : str
+        How it lies in memory.
     places : int
         Elements of an output plane, which the indices of ``max_unpool2d`` point at.
     channels : int
@@ -68,6 +72,8 @@ class Case:
     out: str = ""
     places: int = 0
     channels: int = 0
+    residual_shape: Shape = ()
+    residual_layout: str = "contiguous"
 
     def __str__(self) -> str:
         return self.name
@@ -85,6 +91,8 @@ class Case:
                 if self.op.startswith("conv_transpose"):
                     channels = self.weight_shape[1] * self.parameters.get("groups", 1)
                 arrays["bias"] = arrange(VALUES["normal"](rng, (channels,), dtype))
+        if self.residual_shape:
+            arrays["residual"] = LAYOUTS[self.residual_layout](VALUES["normal"](rng, self.residual_shape, dtype))
         if self.channels:
             statistics = VALUES["normal"](rng, (2, self.channels), dtype)
             arrays["running_mean"] = LAYOUTS[self.weight_layout](statistics[0])

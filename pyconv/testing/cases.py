@@ -75,6 +75,21 @@ _CONV_SHAPES: dict[str, tuple[Shape, Shape, dict[str, Any]]] = {
 }
 
 
+_RESIDUALS: dict[str, Shape] = {
+    "plain": (2, 4, 7, 8),
+    "padding1": (2, 4, 9, 10),
+    "padding_above_kernel": (1, 3, 14, 15),
+    "dilation_stride_padding": (2, 4, 6, 4),
+    "groups2": (2, 6, 7, 8),
+    "depthwise": (2, 5, 9, 10),
+    "channels_32_48": (2, 48, 14, 19),
+    "kernel_1x1_many": (1, 53, 7, 9),
+    "batch0": (0, 4, 4, 5),
+    "unbatched": (4, 6, 7),
+}
+"""Shapes of the results that something is added to."""
+
+
 def conv_case(dtype: str, label: str, shape: str = "plain", **fields: Any) -> Case:
     """A case of convolution; ``shape`` is a name in this list."""
     size, weight, parameters = _CONV_SHAPES[shape]
@@ -112,6 +127,15 @@ def _conv(dtype: str) -> Iterator[Case]:
         for shape in ("padding1", "kernel_1x1", "depthwise", "channels_32_48", "unbatched", "batch0"):
             yield case(f"out_{out}-{shape}", shape, out=out)
         yield case(f"out_{out}-channels_last", "padding1", out=out, layout="channels_last")
+    for shape, added in _RESIDUALS.items():
+        yield case(f"residual-{shape}", shape, residual_shape=added)
+        yield case(f"residual_in_place-{shape}", shape, residual_shape=added, out="residual")
+    for layout in ("channels_last", "byte_swapped", "reversed", "gaps", "broadcast"):
+        yield case(f"residual_{layout}", "padding1", residual_shape=_RESIDUALS["padding1"], residual_layout=layout)
+    yield case("residual-out_strided", "padding1", residual_shape=_RESIDUALS["padding1"], out="strided")
+    for values in ("one_nan", "one_inf"):
+        more = {"values": values, "residual_shape": _RESIDUALS["channels_32_48"]}
+        yield case(f"residual_in_place-{values}", "channels_32_48", **more, out="residual")
 
 
 def cases() -> list[Case]:

@@ -81,14 +81,14 @@ def check(case: Case, backend: str) -> str | None:
     with np.errstate(all="ignore"):
         wanted = _reference(case, function, plain)
         first_wanted = wanted[0] if isinstance(wanted, tuple) else wanted
-        out, guard = _make_out(case, arguments["input"], first_wanted)
+        out, guard = _make_out(case, arguments, first_wanted)
         got = function(**arguments, out=out, backend=backend)
 
     _check_kind(case, got, wanted, arguments, out)
     if not all(np.all(part == part.dtype.type(_SENTINEL)) for part in guard):
         raise ConformanceError(f"{case}: memory around the out= array was overwritten")
     for name, value in arguments.items():
-        if case.out == "input" and name == "input":
+        if case.out == name:
             continue
         if isinstance(value, np.ndarray) and _plain(value).tobytes() != plain[name].tobytes():
             raise ConformanceError(f"{case}: the argument {name} was modified")
@@ -127,12 +127,12 @@ def _plain(value: Any) -> Any:
     return np.array(value, value.dtype.newbyteorder("="), order="C") if isinstance(value, np.ndarray) else value
 
 
-def _make_out(case: Case, array: np.ndarray, wanted: np.ndarray) -> tuple[Any, list[np.ndarray]]:
+def _make_out(case: Case, arguments: dict[str, Any], wanted: np.ndarray) -> tuple[Any, list[np.ndarray]]:
     """An out= array as the case has it, and the memory around it, which must stay as it is."""
     if case.out == "":
         return None, []
-    if case.out == "input":
-        return array, []
+    if case.out in arguments:
+        return arguments[case.out], []
     if case.out == "strided":
         around = np.full((*wanted.shape[:-1], 2 * wanted.shape[-1]), _SENTINEL, wanted.dtype)
         return around[..., ::2], [around[..., 1::2]]
@@ -216,7 +216,7 @@ def _check_conv(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str
         got, wanted = got.astype(np.float64), wanted.astype(np.float64)
         unit, smallest = _HALF_UNITS[case.dtype]
         allowed = allowed + np.maximum(unit * np.abs(wanted), smallest)  # half a unit for each of the two roundings
-    _check_error(case, got, wanted, allowed, "(4 + 4 sqrt(n)) * eps * sum of |input| |weight|")
+    _check_error(case, got, wanted, allowed, "(4 + 4 sqrt(n)) * eps * sum of |terms|")
 
 
 def _check_fold(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[str, Any]) -> None:

@@ -87,7 +87,7 @@ class CpuBackend:
     def prepare_with(self, implementation: str, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
         """Weights prepared so that ``run`` uses the implementation of this name."""
         if isinstance(plan, FusedPlan):
-            implementation, plan = implementation.removesuffix(self._fused.SUFFIX), plan.conv
+            implementation, plan = self._fused.of_convolution(implementation), plan.conv
         if isinstance(plan, ConvPlan):
             return self._conv.prepare_with(implementation, plan, weight, bias)
         return self.prepare(plan, weight, bias)  # the others have one that takes weights

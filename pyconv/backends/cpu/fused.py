@@ -22,10 +22,10 @@ from .arrays import into, native
 from .cache import WORKING_SET
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, shares, threads_for
 
-__all__ = ["SUFFIX", "Cut", "cut", "implementations", "refusal", "run", "work"]
+__all__ = ["Cut", "cut", "implementations", "of_convolution", "refusal", "run", "uncut", "work"]
 
-SUFFIX = "+bands"
-"""Of the names of the convolution's implementations."""
+_BANDS, _PARTS = "+bands", "+parts"
+"""What follows the names of the convolution's implementations: how the rest is done."""
 
 _LARGEST_WINDOW = 3
 
@@ -68,7 +68,12 @@ class Cut(NamedTuple):
 
 
 def refusal(plan: FusedPlan) -> str | None:
-    """None if the plan can be run as one, else the reason why not."""
+    """None if the plan can be run, else the reason why not. With a residual, its parts are run if need be."""
+    return None if plan.has_residual else uncut(plan)
+
+
+def uncut(plan: FusedPlan) -> str | None:
+    """None if the plan can be run band by band, else the reason why not."""
     one = plan.conv
     chosen = conv.chosen(one, isa.current())
     if not hasattr(chosen, "pieces"):
@@ -89,7 +94,13 @@ def refusal(plan: FusedPlan) -> str | None:
 def implementations(plan: FusedPlan) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing): the convolution's own, followed by what is done with its bands."""
     reason = refusal(plan)
-    return [(f"{name}{SUFFIX}", refused or reason) for name, refused in conv.implementations(plan.conv)]
+    suffix = _BANDS if reason is not None or uncut(plan) is None else _PARTS
+    return [(f"{name}{suffix}", refused or reason) for name, refused in conv.implementations(plan.conv)]
+
+
+def of_convolution(implementation: str) -> str:
+    """The name of the convolution's own implementation."""
+    return implementation.removesuffix(_BANDS).removesuffix(_PARTS)
 
 
 def _window(plan: FusedPlan) -> Window:
@@ -136,7 +147,8 @@ def cut(plan: FusedPlan, pieces: Pieces, count: int) -> Cut:
     bands: list[Band] = []
     first_bands = [0]
     pooled = ceil_div(window.rows, strips)
-    pooled = ceil_div(pooled, step) * step if pooled > step else pooled
+    if pooled > step or plan.pool is None:  # without windows, no row is computed twice: it may be added to in place
+        pooled = ceil_div(pooled, step) * step
     for first in range(0, window.rows, pooled):
         bands += _strip(plan.conv, window, pieces, rows, share, (first, min(first + pooled, window.rows)), made)
         first_bands.append(len(bands))
@@ -197,13 +209,20 @@ def work(plan: FusedPlan, prepared: conv.Prepared) -> fused.FusedWork:
 
 def run(plan: FusedPlan, x: Any, prepared: conv.Prepared, out: np.ndarray | None) -> np.ndarray:
     """Run the plan; ``x`` is a pair with the residual where it has one."""
-    x, residual = x if plan.has_residual else (x, None)
+    x, added = x if plan.has_residual else (x, None)
     x = native(x, plan.dtype)
-    if residual is not None:
-        residual = np.ascontiguousarray(native(residual, plan.dtype))
+    if added is not None:
+        added = np.ascontiguousarray(native(added, plan.dtype))
 
     def fill(result: np.ndarray) -> None:
-        broken = work(plan, prepared).run_arrays(x, residual, result)
+        if uncut(plan) is not None:
+            result[...] = _by_parts(plan, x, prepared, added)
+            return
+        ready = work(plan, prepared)
+        residual = added
+        if ready.may_break and residual is not None and np.may_share_memory(result, residual):
+            residual = residual.copy()  # it may be needed once more
+        broken = ready.run_arrays(x, residual, result)
         for image in () if broken is None else broken:
             one = slice(image, image + 1)
             result[one] = _by_parts(_one_image(plan), x[one], prepared, None if residual is None else residual[one])

@@ -17,7 +17,7 @@ def _work(plan: Plan, prepared: Any, x: np.ndarray, result: np.ndarray) -> calls
     if isinstance(plan, ConvPlan):
         return conv.work(plan, prepared)
     if isinstance(plan, FusedPlan):
-        return None if plan.has_residual else fused.work(plan, prepared)
+        return fused.work(plan, prepared) if fused.uncut(plan) is None else None
     if isinstance(plan, TransposedPlan | FoldPlan):
         return None
     if isinstance(plan, ElementwisePlan) and plan.op == "batch_norm":

@@ -58,6 +58,12 @@ class ReferenceBackend:
                 return str(error)
         return None
 
+    def fuses(self, plan: FusedPlan) -> str | None:
+        """None for a convolution with what is added to it and no more; what follows is run by itself."""
+        if not plan.has_residual or len(plan.parts) > 1:
+            return "it runs the parts one after the other"
+        return self.supports(plan.conv)
+
     def implementations(self, plan: Plan) -> list[tuple[str, str | None]]:
         """One implementation an operation."""
         return [("numpy", None)]
@@ -68,6 +74,10 @@ class ReferenceBackend:
 
     def run(self, plan: Plan, x: np.ndarray, prepared: Any = None, out: Any = None) -> Any:
         """Run the plan on ``x``."""
+        if isinstance(plan, FusedPlan):
+            x, residual = x
+            with np.errstate(all="ignore"):
+                return np.add(self.run(plan.conv, x, prepared), residual, out=out, dtype=plan.dtype)
         if isinstance(plan, ConvPlan):
             weight, bias = prepared
             return conv2d(plan, x, weight, bias, out)
@@ -79,7 +89,6 @@ class ReferenceBackend:
             return pool2d(plan, x, out)
         if isinstance(plan, UnpoolPlan):
             return max_unpool2d(plan, x, prepared[0], out)
-        assert not isinstance(plan, FusedPlan)  # it has no ``fuses``
         if out is None:
             out = np.empty(plan.out_shape, plan.dtype)
         with np.errstate(all="ignore"):  # what is too large for float32 is inf, as on every backend
