@@ -195,7 +195,7 @@ def test_a_residual_without_bands_is_added_afterwards(monkeypatch):
     for activation, pool in ((None, "none"), (("relu", ()), "2x2")):
         plan, x, weight, bias, residual = plans("direct", pool, activation, residual=True)
         check(plan, x, weight, bias, residual)
-        assert [name for name, reason in cpu.implementations(plan) if reason is None] == ["direct+parts"]
+        assert all(name.endswith("+parts") for name, _ in cpu.implementations(plan))
         assert "one day" in cpu.fuses(plan_fused(plan.conv, None, plan.activation, plan.pool))
 
 

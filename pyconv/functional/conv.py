@@ -84,6 +84,7 @@ def _planned(
     inputs = (x, weight) if bias is None else (x, weight, bias)
     batched = input.ndim == 4
     if residual is not None:
+        assert isinstance(plan, ConvPlan)
         added = _residual(op, residual, kind, dtype, batched)
         plan, x = plan_fused(plan, tuple(added.shape)), (x, added)
     target = checked_out(op, out, kind, plan.out_shape, dtype, inputs, batched, residual)
