@@ -60,7 +60,9 @@ class FakeCupy:
     def __init__(self) -> None:
         self.stream, self.done, self.device = Stream(5), False, 0
         self.waits: list[tuple[int, int]] = []
-        event = lambda **_: SimpleNamespace(ptr=77, record=lambda stream: None, done=self.done)  # noqa: E731
+        self.recorded: list[int] = []
+        record = lambda stream: self.recorded.append(stream.ptr)  # noqa: E731
+        event = lambda **_: SimpleNamespace(ptr=77, record=record, done=self.done)  # noqa: E731
         runtime = SimpleNamespace(
             streamWaitEvent=lambda stream, event, flags: self.waits.append((stream, flags)),
             getDevice=lambda: self.device,
@@ -111,6 +113,45 @@ def test_the_per_thread_stream_has_one_handle_for_many(cupy):
     room, cupy.stream = CupyRoom(), Stream(2)
     room.wait(room.mark())
     assert cupy.waits == [(2, 0)]
+
+
+def test_weights_that_are_dropped_while_they_are_read(cupy):
+    """Their stream waits for all others that read them, also for those that came when they were long there."""
+    room = CupyRoom()
+    mark = room.mark(np.ones(3))
+    for number, done in ((6, False), (7, True), (6, True), (5, True)):
+        mark.done, cupy.stream = done, Stream(number)
+        room.wait(mark)
+    cupy.waits.clear()
+    cupy.recorded.clear()
+    cupy.stream = Stream(8)  # is where they happen to be dropped
+    del mark
+    gc.collect()
+    assert cupy.recorded == [6, 7]
+    assert cupy.waits == [(5, 0), (5, 0)]
+    assert room._held == {}
+
+
+@pytest.mark.parametrize("what", ["forked", "an error"])
+def test_weights_that_are_dropped_where_nothing_can_wait(cupy, what):
+    """In a forked process nothing is done; memory that CUDA will not take back in order is kept."""
+    room, kept = CupyRoom(), np.ones(3)
+    mark, kept = room.mark(kept), weakref.ref(kept)
+    cupy.stream = Stream(6)
+    room.wait(mark)
+    cupy.recorded.clear()
+    if what == "forked":
+        room._process = -1
+    else:
+
+        def refuse(*_):
+            raise RuntimeError("not while another stream is captured")
+
+        cupy.cuda.runtime.streamWaitEvent = refuse
+    del mark
+    gc.collect()
+    assert cupy.recorded == ([] if what == "forked" else [6])
+    assert (kept() is None) == (what == "forked")
 
 
 @pytest.mark.parametrize("home", [0, 5])

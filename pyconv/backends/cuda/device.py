@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -70,11 +71,14 @@ class Mark:
         self.captured = captured
         self.guarded = guarded
         self.done = False
+        self.readers: dict[int, Any] = {}  # other streams of the device that came here, by handle
 
     def before(self, stream: Any, device: int) -> bool:
         """Whether whatever comes in ``stream``, which is not captured, comes after it without waiting."""
         if stream.ptr == self.stream.ptr != _PER_THREAD_STREAM and device == self.device:
             return True
+        if device == self.device and stream.ptr != _PER_THREAD_STREAM:
+            self.readers[stream.ptr] = stream
         self.done = self.done or self.event.done
         return self.done
 
@@ -179,7 +183,25 @@ class CupyRoom:
         event = self._cupy.cuda.Event(disable_timing=True)
         stream = self._cupy.cuda.get_current_stream()
         event.record(stream)
-        return Mark(event, stream, self.current_device(), _capturing(stream), guarded)
+        made = Mark(event, stream, self.current_device(), _capturing(stream), guarded)
+        weakref.finalize(made, self._give_back, made.device, stream, made.readers, guarded).atexit = False
+        return made
+
+    def _give_back(self, device: int, stream: Any, readers: dict[int, Any], guarded: tuple[Any, ...]) -> None:
+        """Have ``stream``, to which the memory of ``guarded`` goes back, wait for what other streams do with it.
+
+        Where that cannot be had, as while one of them is captured, the memory is kept.
+        """
+        if os.getpid() != self._process:
+            return
+        try:
+            for reader in readers.values():
+                with self.on(device):
+                    event = self._cupy.cuda.Event(disable_timing=True)
+                    event.record(reader)
+                    self._cupy.cuda.runtime.streamWaitEvent(stream.ptr, event.ptr, 0)
+        except Exception:  # of CUDA, of whatever kind: there is nobody to tell
+            self._held[id(guarded)] = guarded
 
     def wait(self, mark: Mark) -> None:
         """Have the current stream wait for ``mark``, unless it comes after it anyway; the host does not wait.

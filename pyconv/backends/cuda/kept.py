@@ -24,8 +24,8 @@ class Copy(NamedTuple):
 class Kept:
     """What an operation was prepared with, on one device; copied to another when it came from NumPy.
 
-    As with any array of CuPy's, its memory goes back to the pool of the stream that made it: when it is dropped,
-    kernels that read it on other streams must be done.
+    As with any array of CuPy's, its memory goes back to the pool of the stream that made it. When it is dropped, that
+    stream waits for the others that were in order with it, see :meth:`on`: so none of them reads what is written anew.
     """
 
     def __init__(self, room: Any, op: str, home: int, copy: Copy, movable: bool) -> None:
