@@ -59,6 +59,8 @@ def precision(name: str | None) -> contextlib.AbstractContextManager[None]:
     Notes
     -----
     A ``precision=`` argument comes first, then this, then ``PYCONV_PRECISION``. Only float32 arrays are concerned.
+    ``CUPY_TF32``, which lets the libraries that CuPy calls use TF32, says nothing about pyconv's kernels: its default,
+    off, is the default here, but one setting decides.
 
     Examples
     --------

@@ -44,6 +44,7 @@ def test_the_first_that_asks_is_heard(of, monkeypatch):
     with pyconv.precision("fp32"):
         assert of() == "fp32"
     monkeypatch.setenv("PYCONV_PRECISION", "")
+    monkeypatch.setenv("CUPY_TF32", "1")  # is about the libraries that CuPy calls
     assert of() == "fp32"
 
 
