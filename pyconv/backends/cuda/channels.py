@@ -17,7 +17,7 @@ from .memory import in_memory_order, launch_over, over_memory
 
 __all__ = ["FUNCTIONS", "implementations", "kernels", "launch", "prepare", "run"]
 
-_ARGUMENTS = struct(x="u8", out="u8", size="i8", first="u8", second="u8", inner="i8", channels="i4")
+_ARGUMENTS = struct(x="u8", out="u8", size="i8", each="i8", first="u8", second="u8", inner="i8", channels="i4")
 
 FUNCTIONS = {"prelu": "prelu", "batch_norm": "affine"}
 """The function in channels.cu of each operation."""

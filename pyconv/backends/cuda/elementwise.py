@@ -17,7 +17,7 @@ from .memory import launch_over, over_memory
 
 __all__ = ["implementations", "kernels", "launch", "run"]
 
-_ARGUMENTS = struct(x="u8", out="u8", size="i8", parameters=PARAMETERS)
+_ARGUMENTS = struct(x="u8", out="u8", size="i8", each="i8", parameters=PARAMETERS)
 
 
 def implementations(plan: ElementwisePlan) -> list[tuple[str, str | None]]:

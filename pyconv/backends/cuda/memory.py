@@ -15,17 +15,25 @@ _THREADS = 256
 VECTOR = {"float64": 2, "float32": 4}
 """Elements of 16 bytes, by dtype."""
 
+_SEVERAL = 2 * 132 * 2048
+"""Vectors from which on a thread takes two: an H100's threads have all as many then."""
+
 
 def launch_over(kernel: Kernel, dtype: str, size: int) -> Launch:
-    """Grid and block for ``size`` elements: a thread a vector, and one more for what is left at both ends."""
-    threads = size // VECTOR[dtype] + 1 if size else 0
+    """Grid and block for ``size`` elements: a thread a vector or two, and one more for what is left at both ends."""
+    threads = -(-(size // VECTOR[dtype] + 1) // _each(dtype, size)) if size else 0
     return Launch(kernel, -(-threads // _THREADS), _THREADS)
+
+
+def _each(dtype: str, size: int) -> int:
+    """Vectors of a thread."""
+    return 2 if size // VECTOR[dtype] >= _SEVERAL else 1
 
 
 def over_memory(
     room: Any, launch: Launch, fields: np.dtype, x: Any, out: Any, fill: Callable[[np.ndarray, Any], None]
 ) -> Any:
-    """Run a kernel whose struct begins with x, out and size; memory with gaps is copied first.
+    """Run a kernel whose struct begins with x, out, size and each; memory with gaps is copied first.
 
     ``fill`` sets what else the struct holds, for an array that lies in memory as the kernel sees it.
     """
@@ -38,6 +46,7 @@ def over_memory(
         result = room.empty_like(x)
     packed = np.zeros(1, fields)
     packed["x"], packed["out"], packed["size"] = room.address(x), room.address(result), x.size
+    packed["each"] = _each(x.dtype.name, x.size)
     fill(packed, x)
     room.launch(launch, packed)
     if out is None or result is out:

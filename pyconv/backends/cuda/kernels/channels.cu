@@ -8,6 +8,7 @@ struct Arguments {
     const element *x;
     element *out;  // may be x
     long long size;
+    long long each;  // vectors of a thread
     const element *first, *second;  // slopes, or scales and shifts
     long long inner;                // neighbouring elements of one channel
     int channels;                   // that have numbers of their own
@@ -59,5 +60,5 @@ struct Channel {
 
 extern "C" __global__ void __launch_bounds__(THREADS) channels(const Arguments a)
 {
-    over_memory(a.x, a.out, a.size, Channel{a, 0, 0, 0, 0});
+    over_memory(a.x, a.out, a.size, (int)a.each, Channel{a, 0, 0, 0, 0});
 }

@@ -7,6 +7,7 @@ struct Arguments {
     const element *x;
     element *out;  // may be x
     long long size;
+    long long each;  // vectors of a thread
     Parameter parameters[2];
 };
 static_assert(sizeof(Arguments) == ARGUMENTS_BYTES, "the struct in Python is another one");
@@ -24,5 +25,5 @@ struct Activation {
 
 extern "C" __global__ void __launch_bounds__(THREADS) elementwise(const Arguments a)
 {
-    over_memory(a.x, a.out, a.size, Activation{a.parameters});
+    over_memory(a.x, a.out, a.size, (int)a.each, Activation{a.parameters});
 }
