@@ -19,13 +19,16 @@ from pyconv.backends.cuda import (
     CudaBackend,
     activation,
     axis,
+    channel_pool,
     channels,
     conv,
     dense,
     elementwise,
     fold,
     kernel,
+    max_pool,
     pool,
+    row_pool,
     sum_pool,
     transposed,
     unpool,
@@ -79,10 +82,11 @@ def test_the_cases_meet_every_kernel():
         pytest.skip("for the whole list of cases only")
     sources = {each.name for each in configurations()}
     assert {each.name for each in used} == sources
-    for name, macro in (("conv_depthwise", "KERNEL"), ("max_pool", "KERNEL"), ("max_pool", "INDICES")):
+    macros = [("window_pool", macro) for macro in ("KERNEL", "STRIDE", "ROWS", "COLUMNS", "POOL")]
+    for name, macro in (("conv_depthwise", "KERNEL"), ("max_pool", "POOL"), *macros):
         values = {dict(each.defines)[macro] for each in configurations() if each.name == name}
         assert {dict(each.defines)[macro] for each in used if each.name == name} == values
-    for name in ("elementwise", "channels", "softmax", "glu", "max_unpool"):
+    for name in ("channel_pool", "elementwise", "channels", "softmax", "glu", "max_unpool"):
         assert {each for each in used if each.name == name} == {each for each in configurations() if each.name == name}
 
 
@@ -103,7 +107,10 @@ def choices():
         dense.tile,
         dense.packing,
         conv._chosen,
-        *(m.launch for m in (conv.gemm, conv.pointwise, conv.depthwise, transposed, pool, sum_pool, fold)),
+        pool._chosen,
+        row_pool.refusal,
+        channel_pool.refusal,
+        *(m.launch for m in (conv.gemm, conv.pointwise, conv.depthwise, transposed, max_pool, sum_pool, fold)),
     )
     for cache in caches:
         cache.cache_clear()
@@ -139,7 +146,7 @@ def test_edges_of_tiles(simt, monkeypatch, choices, dtype, tile):
 def test_numbers_of_64_bits(simt, monkeypatch, choices):
     """The kernels for images of 2**31 elements, on small ones."""
     chosen = {}
-    for module in (conv.gemm, conv.pointwise, conv.depthwise, pool, sum_pool):
+    for module in (conv.gemm, conv.pointwise, conv.depthwise, row_pool, channel_pool, max_pool, sum_pool):
         monkeypatch.setattr(module, "fitting_index", lambda plan: "long long")
     for module in (transposed, fold):
         monkeypatch.setattr(module, "INT_LIMIT", 0)
@@ -267,8 +274,8 @@ def test_a_kernel_that_does_not_compile(monkeypatch, tmp_path):
 def test_structs_are_those_of_the_kernels():
     """Field by field in the order of the sources; their sizes are asserted by the sources themselves."""
     modules = (
-        conv.tensor, conv.gemm, conv.pointwise, conv.depthwise, transposed, pool, sum_pool, unpool, fold, elementwise,
-        channels, weights,
+        conv.tensor, conv.gemm, conv.pointwise, conv.depthwise, transposed, row_pool, channel_pool, max_pool, sum_pool,
+        unpool, fold, elementwise, channels, weights,
     )  # fmt: skip
     structs = [(next(iter(module.kernels())), module._ARGUMENTS) for module in modules]
     softmax, glu = (next(each for each in axis.kernels() if each.name == name) for name in ("softmax", "glu"))

@@ -18,6 +18,11 @@ _MAX_SHAPES: dict[str, tuple[Shape, dict[str, Any]]] = {
     "3x3_stride2": ((2, 3, 9, 35), {"kernel_size": 3, "stride": 2}),
     "3x3_stride2_padding1": ((1, 5, 15, 67), {"kernel_size": 3, "stride": 2, "padding": 1}),
     "3x3_stride1_padding1": ((1, 3, 7, 9), {"kernel_size": 3, "stride": 1, "padding": 1}),
+    "2x2_whole_vectors": ((2, 3, 9, 24), {"kernel_size": 2}),
+    "2x2_stride1_whole_vectors": ((1, 3, 6, 20), {"kernel_size": 2, "stride": 1}),
+    "3x3_stride2_whole_vectors": ((1, 3, 11, 36), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    "3x3_stride1_whole_vectors": ((1, 3, 9, 20), {"kernel_size": 3, "stride": 1, "padding": 1}),
+    "40_channels": ((2, 40, 7, 33), {"kernel_size": 3, "stride": 2, "padding": 1}),
     "2x3_stride1x2": ((1, 3, 8, 11), {"kernel_size": (2, 3), "stride": (1, 2)}),
     "1x1": ((1, 3, 5, 6), {"kernel_size": 1}),
     "1x1_stride2": ((1, 3, 5, 6), {"kernel_size": 1, "stride": 2}),
@@ -48,6 +53,12 @@ _AVG_SHAPES: dict[str, tuple[Shape, dict[str, Any]]] = {
     "2x2_odd": ((1, 5, 9, 131), {"kernel_size": 2}),
     "3x3_stride2_padding1": ((1, 5, 15, 67), {"kernel_size": 3, "stride": 2, "padding": 1}),
     "3x3_stride1_padding1": ((1, 3, 7, 39), {"kernel_size": 3, "stride": 1, "padding": 1}),
+    "2x2_stride1": ((1, 3, 7, 9), {"kernel_size": 2, "stride": 1}),
+    "2x2_whole_vectors": ((2, 3, 9, 24), {"kernel_size": 2}),
+    "2x2_stride1_whole_vectors": ((1, 3, 6, 20), {"kernel_size": 2, "stride": 1}),
+    "3x3_stride2_whole_vectors": ((1, 3, 11, 36), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    "3x3_stride1_whole_vectors": ((1, 3, 9, 20), {"kernel_size": 3, "stride": 1, "padding": 1}),
+    "40_channels": ((2, 40, 7, 33), {"kernel_size": 3, "stride": 2, "padding": 1}),
     "2x3_stride1x2": ((1, 3, 8, 11), {"kernel_size": (2, 3), "stride": (1, 2)}),
     "1x1_stride2": ((1, 3, 5, 6), {"kernel_size": 1, "stride": 2}),
     "7x5_stride3": ((1, 3, 17, 19), {"kernel_size": (7, 5), "stride": 3, "padding": (3, 2)}),
@@ -111,6 +122,11 @@ def _max(dtype: str) -> Iterator[Case]:
         for shape in ("2x2", "3x3_stride2_padding1", "dilation2x1_padding"):
             for layout in LAYOUTS:
                 yield case(f"{layout}-{shape}", shape, indices, layout=layout)
+        for shape in ("2x2_whole_vectors", "40_channels"):
+            yield case(f"channels_last-{shape}", shape, indices, layout="channels_last")
+            for values in ("many_nan", "minus_inf"):
+                yield case(f"{values}-{shape}", shape, indices, values=values)
+        for shape in ("2x2", "3x3_stride2_padding1", "dilation2x1_padding"):
             for values in ("ties", "few_nan", "many_nan", "infinities", "special", "denormal", "minus_inf"):
                 yield case(f"{values}-{shape}", shape, indices, values=values)
         for values in ("ties", "many_nan", "infinities", "minus_inf"):
@@ -146,7 +162,7 @@ def _avg(dtype: str) -> Iterator[Case]:
             yield case(f"{layout}-{shape}", shape, {"count_include_pad": False}, layout=layout)
         for values in ("few_nan", "infinities", "denormal", "ties"):
             yield case(f"{values}-{shape}", shape, values=values)
-    for shape in ("asymmetric_ceil", "above_the_input", "whole_large_plane"):
+    for shape in ("asymmetric_ceil", "above_the_input", "whole_large_plane", "2x2_whole_vectors", "40_channels"):
         yield case(f"channels_last-{shape}", shape, layout="channels_last")
     for out in ("contiguous", "strided"):
         for shape in ("2x2", "3x3_stride2_padding1", "unbatched", "batch0"):

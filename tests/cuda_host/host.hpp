@@ -80,6 +80,11 @@ static inline int min(int a, int b)
     return a < b ? a : b;
 }
 
+static inline int max(int a, int b)
+{
+    return a < b ? b : a;
+}
+
 static inline float __fmul_rn(float a, float b)
 {
     return a * b;
@@ -180,6 +185,11 @@ static inline bool below(float a, float b)
     if ((left & 0x7fffffff) > 0x7f800000 || (right & 0x7fffffff) > 0x7f800000)
         return false;
     return (left < 0 ? -(left & 0x7fffffff) : left) < (right < 0 ? -(right & 0x7fffffff) : right);
+}
+
+static inline bool beats(float b, float a)
+{
+    return below(a, b) || (__float_as_int(b) & 0x7fffffff) > 0x7f800000;
 }
 
 static __attribute__((noinline)) float float_of_half(unsigned short half)

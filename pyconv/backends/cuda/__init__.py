@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import DeviceError
 from ...plan import ACTIVATIONS, AXIS_OPS, HALF_DTYPES, ConvPlan, ElementwisePlan, FusedPlan, Plan, TransposedPlan
-from . import axis, channels, conv, elementwise, fold, pool, sum_pool, transposed, unpool
+from . import axis, channels, conv, elementwise, fold, pool, transposed, unpool
 from .activation import NONE, Epilogue
 from .known import KnownCalls
 
@@ -33,7 +33,6 @@ _MODULES: dict[str, ModuleType] = {
     "conv2d": conv,
     "conv_transpose2d": transposed,
     **dict.fromkeys(pool.OPERATIONS, pool),
-    **dict.fromkeys(sum_pool.OPERATIONS, sum_pool),
     "max_unpool2d": unpool,
     **dict.fromkeys(fold.OPERATIONS, fold),
     **dict.fromkeys(ACTIVATIONS, elementwise),

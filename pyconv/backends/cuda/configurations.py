@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from . import (
     axis,
+    channel_pool,
     channels,
     depthwise,
     elementwise,
     fold,
     gemm,
+    max_pool,
     pointwise,
-    pool,
+    row_pool,
     sum_pool,
     tensor,
     transposed,
@@ -25,5 +27,5 @@ __all__ = ["configurations"]
 def configurations() -> list[Kernel]:
     """The kernels, each once, in a fixed order."""
     convolutions = (tensor, gemm, pointwise, depthwise, transposed)
-    modules = (*convolutions, pool, sum_pool, unpool, fold, elementwise, channels, axis, weights)
+    modules = (*convolutions, row_pool, channel_pool, max_pool, sum_pool, unpool, fold, elementwise, channels, axis, weights)
     return list(dict.fromkeys(kernel for module in modules for kernel in module.kernels()))

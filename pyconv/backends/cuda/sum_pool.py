@@ -14,7 +14,7 @@ from ...plan import PoolPlan
 from .kernel import DTYPES, INDEX_TYPES, Kernel, Launch, struct
 from .plans import INT_LIMIT, fitting_index, strides_of
 
-__all__ = ["OPERATIONS", "implementations", "kernels", "launch", "run"]
+__all__ = ["LARGE", "OPERATIONS", "arguments", "kernels", "label", "launch", "refusal"]
 
 _ARGUMENTS = struct(
     x="u8", out="u8", x_strides=("i8", 4), work="i8", norm="f8", area="f8",
@@ -35,14 +35,19 @@ def _along(plan: PoolPlan) -> int:
     return THREADS_OF_LARGE if prod(plan.kernel) >= LARGE else 1
 
 
-def implementations(plan: PoolPlan) -> list[tuple[str, str | None]]:
-    """(name, None or the reason for refusing) of every implementation, in the order in which they are tried."""
-    return [(f"sums_by_{_along(plan)}", _too_large(plan) or launch(plan).refusal)]
+def label(plan: PoolPlan) -> str:
+    """The implementation's name, with the threads that share a window."""
+    return f"sums_by_{_along(plan)}"
 
 
-def _too_large(plan: PoolPlan) -> str | None:
+def refusal(plan: PoolPlan) -> str | None:
+    """None if it takes the plan, else the reason why not."""
+    if plan.op not in OPERATIONS:
+        return "it is for sums"
     reach = max(*plan.in_size, *plan.out_size)
-    return f"a side of {reach:,} is above the {INT_LIMIT:,} that its counters hold" if reach >= INT_LIMIT else None
+    if reach >= INT_LIMIT:
+        return f"a side of {reach:,} is above the {INT_LIMIT:,} that its counters hold"
+    return launch(plan).refusal
 
 
 @lru_cache(maxsize=1024)
@@ -62,20 +67,14 @@ def _kernel(dtype: str, along: int, norm: bool, index: str) -> Kernel:
     return Kernel.of("sum_pool", dtype, _ARGUMENTS, INDEX=index, ALONG=along, NORM=int(norm))
 
 
-def run(room: Any, plan: PoolPlan, x: Any, prepared: Any, out: Any) -> Any:
-    """Pool ``x``, which lies on the current device."""
-    x = room.readable(x)
-    result = out if room.writable(out) else room.empty(plan.out_shape, x.dtype)
+def arguments(plan: PoolPlan, x: Any, out: Any, at: tuple[int, int, int]) -> np.ndarray:
+    """The kernel's struct."""
     packed = np.zeros(1, _ARGUMENTS)
-    packed["x"], packed["out"] = room.address(x), room.address(result)
+    packed["x"], packed["out"], _ = at
     packed["x_strides"], packed["work"], packed["channels"] = strides_of(x), prod(plan.out_shape), plan.channels
     packed["norm"], packed["area"] = plan.norm, plan.area
     packed["in_size"], packed["out_size"] = plan.in_size, plan.out_size
     packed["kernel"], packed["stride"], packed["padding"] = plan.kernel, plan.stride, plan.padding
     packed["adaptive"], packed["divisor"] = plan.adaptive, plan.divisor
     packed["count_include_pad"] = plan.count_include_pad
-    room.launch(launch(plan), packed)
-    if out is None or result is out:
-        return result
-    room.assign(out, result)
-    return out
+    return packed

@@ -40,6 +40,14 @@ static __device__ __forceinline__ bool below(float a, float b)  // a < b
     return found;
 }
 
+static __device__ __forceinline__ bool beats(float b, float a)  // b > a, or b is NaN
+{
+    int found;
+    asm("{ .reg .pred p, q; setp.nan.f32 q, %1, %1; setp.gt.or.f32 p, %1, %2, q; selp.s32 %0, 1, 0, p; }"
+        : "=r"(found) : "f"(b), "f"(a));
+    return found;
+}
+
 static __device__ __forceinline__ float float_of_half(unsigned short half)
 {
     float value;
@@ -95,6 +103,11 @@ static __device__ __forceinline__ double multiply_add_unflushed(double a, double
 static __device__ __forceinline__ bool below(double a, double b)
 {
     return a < b;
+}
+
+static __device__ __forceinline__ bool beats(double b, double a)
+{
+    return b > a || b != b;
 }
 
 static __device__ __forceinline__ accumulator widen(element value)

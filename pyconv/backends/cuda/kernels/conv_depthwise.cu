@@ -5,7 +5,7 @@
 // in registers, and come in vectors where the image lies so that a window's middle begins at one. -DKERNEL=0: any
 // kernel, stride and dilation, one row.
 
-#include "common.cuh"
+#include "planes.cuh"
 #include "activation.cuh"
 
 #define OUTPUTS 4
@@ -39,16 +39,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_depthwise(const Argum
     INDEX work = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (work >= a.work)
         return;
-    int across = (a.out_width + OUTPUTS - 1) / OUTPUTS, down = (a.out_height + ROWS - 1) / ROWS;
-    INDEX rows = work / across;
-    int column = (int)(work - rows * across) * OUTPUTS;
-    INDEX plane = rows / down;
-    int row = (int)(rows - plane * down) * ROWS;
-    INDEX image = plane / a.out_channels;
-    int channel = (int)(plane - image * a.out_channels);
-    int in_channel = channel / a.multiplier;
+    const Place<ROWS, OUTPUTS> at(work, a.out_height, a.out_width, a.out_channels);
+    int row = at.row, column = at.column, channel = at.channel, in_channel = channel / a.multiplier;
 
-    const element *from = a.x + image * a.x_image + in_channel * a.x_channel;
+    const element *from = a.x + at.image * a.x_image + in_channel * a.x_channel;
     int taps = a.kernel_height * a.kernel_width;
     const accumulator *weights =
         a.weights + (long long)in_channel * taps * a.multiplier + (channel - in_channel * a.multiplier);
@@ -122,7 +116,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_depthwise(const Argum
     }
 #endif
     accumulator bias = a.bias ? widen(a.bias[channel]) : accumulator(0);
-    element *to = a.out + ((long long)plane * a.out_height + row) * a.out_width + column;
+    element *to = a.out + ((long long)at.plane * a.out_height + row) * a.out_width + column;
 #pragma unroll
     for (int r = 0; r < ROWS; r++, to += a.out_width) {
         if (row + r >= a.out_height)

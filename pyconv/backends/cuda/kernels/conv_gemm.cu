@@ -107,15 +107,5 @@ struct Windows {
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) conv_gemm(const Arguments a)
 {
     __shared__ Shared shared;
-    // neighbouring blocks take the same pixels and other channels, so that pixels are found in the second-level cache
-    int tile_m = blockIdx.x % a.output.tiles_m, rest = blockIdx.x / a.output.tiles_m;
-    int group = rest % a.output.groups;
-    INDEX first = (INDEX)(rest / a.output.groups) * BLOCK_N;
-    const accumulator *packed = a.weights + (long long)group * a.steps * BLOCK_K * a.padded_channels + tile_m * BLOCK_M;
-    Weights weights(packed, a.padded_channels);
-    Windows windows(a, group, first);
-    Corner corner;
-    accumulator sum[TM][TN] = {};
-    multiply(shared, weights, windows, a.steps, corner, sum);
-    write_tile(a.output, group, tile_m * BLOCK_M, first, corner, sum);
+    convolve<Windows>(shared, a);
 }

@@ -72,14 +72,5 @@ struct Rows {
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) conv_pointwise(const Arguments a)
 {
     __shared__ Shared shared;
-    int tile_m = blockIdx.x % a.output.tiles_m, rest = blockIdx.x / a.output.tiles_m;
-    int group = rest % a.output.groups;
-    INDEX first = (INDEX)(rest / a.output.groups) * BLOCK_N;
-    const accumulator *packed = a.weights + (long long)group * a.steps * BLOCK_K * a.padded_channels + tile_m * BLOCK_M;
-    Weights weights(packed, a.padded_channels);
-    Rows rows(a, group, first);
-    Corner corner;
-    accumulator sum[TM][TN] = {};
-    multiply(shared, weights, rows, a.steps, corner, sum);
-    write_tile(a.output, group, tile_m * BLOCK_M, first, corner, sum);
+    convolve<Rows>(shared, a);
 }

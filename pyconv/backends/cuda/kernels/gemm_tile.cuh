@@ -190,3 +190,20 @@ static __device__ __forceinline__ void write_tile(const Output &to, int group, i
         }
     }
 }
+
+// One block of a convolution whose pixels a `Source` hands over
+template <class Source, class Arguments>
+static __device__ __forceinline__ void convolve(Shared &shared, const Arguments &a)
+{
+    // neighbouring blocks take the same pixels and other channels, so that pixels are found in the second-level cache
+    int tile_m = blockIdx.x % a.output.tiles_m, rest = blockIdx.x / a.output.tiles_m;
+    int group = rest % a.output.groups;
+    INDEX first = (INDEX)(rest / a.output.groups) * BLOCK_N;
+    const accumulator *packed = a.weights + (long long)group * a.steps * BLOCK_K * a.padded_channels + tile_m * BLOCK_M;
+    Weights weights(packed, a.padded_channels);
+    Source pixels(a, group, first);
+    Corner corner;
+    accumulator sum[TM][TN] = {};
+    multiply(shared, weights, pixels, a.steps, corner, sum);
+    write_tile(a.output, group, tile_m * BLOCK_M, first, corner, sum);
+}

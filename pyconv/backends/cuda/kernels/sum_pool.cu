@@ -3,7 +3,7 @@
 //
 // -DNORM=1: L-p. Its sum is kept in double, since powers leave the range of float.
 
-#include "common.cuh"
+#include "planes.cuh"
 
 #define THREADS 256
 #define OUTPUTS (THREADS / ALONG)
@@ -70,23 +70,22 @@ extern "C" __global__ void __launch_bounds__(THREADS) sum_pool(const Arguments a
 {
     INDEX work = (INDEX)blockIdx.x * OUTPUTS + threadIdx.x / ALONG;
     bool wanted = work < a.work;
-    INDEX rows = wanted ? work / a.out_width : 0;
-    int column = wanted ? (int)(work - rows * a.out_width) : 0;
-    INDEX plane = rows / a.out_height;
-    int row = (int)(rows - plane * a.out_height);
-    INDEX image = plane / a.channels;
-    const element *from = a.x + image * a.x_image + (plane - image * a.channels) * a.x_channel;
-    Window down(a, row, a.in_height, a.out_height, a.kernel_height, a.stride_height, a.top, a.bottom);
-    Window across(a, column, a.in_width, a.out_width, a.kernel_width, a.stride_width, a.left, a.right);
+    const Place<1, 1> at(wanted ? work : 0, a.out_height, a.out_width, a.channels);
+    const element *from = a.x + at.image * a.x_image + at.channel * a.x_channel;
+    Window down(a, at.row, a.in_height, a.out_height, a.kernel_height, a.stride_height, a.top, a.bottom);
+    Window across(a, at.column, a.in_width, a.out_width, a.kernel_width, a.stride_width, a.left, a.right);
     from += (INDEX)down.begin * (INDEX)a.x_row + (INDEX)across.begin * (INDEX)a.x_column;
 
     total sum = 0;
 #if ALONG == 1
     if (!wanted)
         return;
-    for (int i = 0; i < down.size; i++)
+    for (int i = 0; i < down.size; i++) {
+        total row_sum = 0;  // by itself, as the other kernels of pooling add: the same bits
         for (int j = 0; j < across.size; j++)
-            sum += term(a.norm, from[i * (INDEX)a.x_row + j * (INDEX)a.x_column]);
+            row_sum += term(a.norm, from[i * (INDEX)a.x_row + j * (INDEX)a.x_column]);
+        sum += row_sum;
+    }
 #else
     int along = threadIdx.x % ALONG;
     int i = along / across.size, j = along - i * across.size;  // the next one is ALONG further on
