@@ -224,7 +224,7 @@ CAPTURED = {
     "parts of a sum": lambda place, x: F.conv2d(place.array(normal(1, 512, 3, 3)), place.array(normal(16, 512, 3, 3))),
     "gaps": lambda place, x: F.relu(x[..., ::2]),
     "a layer's weights": lambda place, x: pyconv.Conv2d(3, 4, 3, rng=0)(x),
-    "between two": lambda place, x: pyconv.Sequential(pyconv.Conv2d(3, 4, 3, rng=0), pyconv.MaxPool2d(2))(x),
+    "between two": lambda place, x: pyconv.Sequential(pyconv.Conv2d(3, 4, 3, rng=0), pyconv.MaxPool2d(3))(x),
 }
 
 

@@ -50,9 +50,9 @@ LIMITS = {
     "conv_pointwise": Limit(168, 24 * 1024, spills=16),  # with offsets of 64 bits
     "conv_pointwise in float64": Limit(255, 24 * 1024),
     "conv_depthwise": Limit(96, 0, spills=32),
-    "window_pool": Limit(96, 0),
-    "channel_pool": Limit(96, 0, spills=96),
-    "max_pool": Limit(64, 0, spills=96),
+    "window_pool": Limit(128, 0),  # of which a thread has its windows of several rows
+    "channel_pool": Limit(96, 0),
+    "max_pool": Limit(64, 0),
     "conv_transposed": Limit(64, 0, spills=64),
     "sum_pool": Limit(64, 2 * 1024, spills=96),
     "max_unpool": Limit(64, 0),

@@ -46,11 +46,18 @@ def _compute(room: Any, plan: Plan, x: Any, prepared: Any, out: Any = None) -> A
     """Run a plan on ``x``, which lies on the current device."""
     if isinstance(plan, FusedPlan):
         after = NONE if plan.activation is None else Epilogue(plan.activation.op, plan.activation.parameters)
-        if plan.pool is None:
-            return conv.run(room, plan.conv, x, prepared, out, after)
-        between = conv.run(room, plan.conv, x, prepared, None, after)
-        return _MODULES[plan.pool.op].run(room, plan.pool, between, None, out)
+        return conv.run(room, plan.conv, x, prepared, out, after._replace(pooled=plan.pool is not None))
     return _MODULES[plan.op].run(room, plan, x, prepared, out)
+
+
+def _unpooled(plan: FusedPlan) -> str | None:
+    """The reason why no convolution pools so, or None."""
+    pool, (height, width) = plan.pool, plan.conv.out_size
+    assert pool is not None
+    windows = (pool.op, pool.kernel, pool.stride, pool.dilation, pool.padding, pool.out_size)
+    if windows == ("max_pool2d", (2, 2), (2, 2), (1, 1), ((0, 0), (0, 0)), (height // 2, width // 2)):
+        return "the pooling wants more than maxima" if pool.return_indices else None
+    return "its convolutions pool by 2x2 windows, 2 apart, without padding"
 
 
 class CudaBackend:
@@ -76,7 +83,7 @@ class CudaBackend:
     def implementations(self, plan: Plan) -> list[tuple[str, str | None]]:
         """(name, None or the reason for refusing), in the order in which they are tried."""
         if isinstance(plan, FusedPlan):
-            return self.implementations(plan.conv)
+            return conv.implementations(plan.conv, self._room.tensor_cores(), plan.pool is not None)
         if isinstance(plan, ConvPlan):
             return conv.implementations(plan, self._room.tensor_cores())
         if plan.op not in _MODULES:
@@ -89,7 +96,9 @@ class CudaBackend:
             return "its convolutions add no residual"
         if plan.activation is not None and _MODULES.get(plan.activation.op) is not elementwise:
             return f"its convolutions cannot apply {plan.activation.op}"
-        return self.supports(plan.conv) or (None if plan.pool is None else self.supports(plan.pool))
+        if reason := self.supports(plan.conv):
+            return reason
+        return plan.pool and (_unpooled(plan) or conv.pooling_refusal(plan.conv, self._room.tensor_cores()))
 
     def supports(self, plan: Plan) -> str | None:
         """None if an implementation takes the plan, else every one's reason."""

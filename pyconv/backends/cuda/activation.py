@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ...plan import ACTIVATIONS as TABLE
+from ...plan import ConvPlan
 from .kernel import accumulator
 
-__all__ = ["ACTIVATIONS", "EXAMPLES", "NONE", "PARAMETERS", "Epilogue", "parameters"]
+__all__ = ["ACTIVATIONS", "EXAMPLES", "NONE", "PARAMETERS", "POOLED", "Epilogue", "parameters"]
 
 ACTIVATIONS = tuple(TABLE)
 """Those with a function ``<name>_of`` in activation.cuh."""
@@ -30,15 +31,29 @@ def parameters(values: tuple[float, ...], dtype: str) -> np.ndarray:
 
 
 class Epilogue(NamedTuple):
-    """What a convolution does with its sums before it writes them."""
+    """What a convolution does with its sums before it writes them.
+
+    ``pooled``: of every 2x2 window, 2 apart, it writes the maximum alone; what no window sees is left away.
+    """
 
     activation: str = "identity"
     parameters: tuple[float, ...] = ()
+    pooled: bool = False
 
     @property
     def macro(self) -> str:
         """The value of ACTIVATION."""
         return f"{self.activation}_of"
+
+    def out_size(self, plan: ConvPlan) -> tuple[int, int]:
+        """Height and width of what is written."""
+        height, width = plan.out_size
+        return (height // 2, width // 2) if self.pooled else (height, width)
+
+    def pixels(self, plan: ConvPlan) -> int:
+        """Pixels of an output channel that are computed."""
+        height, width = self.out_size(plan)
+        return height * width * (4 if self.pooled else 1)
 
 
 NONE = Epilogue()
@@ -46,3 +61,6 @@ NONE = Epilogue()
 
 EXAMPLES = (Epilogue("relu"), Epilogue("leaky_relu", (0.01,)), Epilogue("gelu"))
 """What every convolution is compiled with to be checked: without and with parameters, and with many registers."""
+
+POOLED = (NONE._replace(pooled=True), Epilogue("gelu", pooled=True))
+"""The same for convolutions that pool."""

@@ -2,7 +2,7 @@
 
 An implementation is a module with ``label(plan)``, ``refusal(plan)``, ``packing(plan)``, ``launch(plan, epilogue)``
 and ``arguments(plan, x, addresses, epilogue)``; :mod:`tensor`, which may take two launches, has ``run`` in place of
-the last.
+the last. Those that can pool what they compute have ``pooling_refusal(plan)``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .dense import Addresses
 from .kept import Kept, keep
 from .weights import pack
 
-__all__ = ["IMPLEMENTATIONS", "implementations", "prepare", "prepare_key", "run"]
+__all__ = ["IMPLEMENTATIONS", "implementations", "pooling_refusal", "prepare", "prepare_key", "run"]
 
 IMPLEMENTATIONS = (depthwise, tensor, pointwise, gemm)
 
@@ -36,18 +36,40 @@ def _refusal(each: ModuleType, plan: ConvPlan, tensor_cores: bool) -> str | None
     return each.refusal(plan)
 
 
-def implementations(plan: ConvPlan, tensor_cores: bool) -> list[tuple[str, str | None]]:
+def implementations(plan: ConvPlan, tensor_cores: bool, pooled: bool = False) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing) of every implementation, in the order in which they are tried.
 
     ``tensor_cores``: all devices have those of compute capability 8.0. Nothing else is asked of a device, so that
-    results are the same on all that have them.
+    results are the same on all that have them. ``pooled``: they have to pool what they compute.
     """
-    return [(each.label(plan), _algorithm(plan) or _refusal(each, plan, tensor_cores)) for each in IMPLEMENTATIONS]
+    found = []
+    for each in IMPLEMENTATIONS:
+        reason = _algorithm(plan) or _refusal(each, plan, tensor_cores)
+        found.append((each.label(plan), reason or (_unpooled(each, plan) if pooled else None)))
+    return found
+
+
+def _unpooled(each: ModuleType, plan: ConvPlan) -> str | None:
+    """The reason why an implementation that takes the plan cannot pool what it computes, or None."""
+    return each.pooling_refusal(plan) if hasattr(each, "pooling_refusal") else "it does not pool"
 
 
 @lru_cache(maxsize=1024)
 def _chosen(plan: ConvPlan, tensor_cores: bool) -> ModuleType:
     return next(each for each in IMPLEMENTATIONS if _refusal(each, plan, tensor_cores) is None)
+
+
+def _pooling(plan: ConvPlan, tensor_cores: bool) -> ModuleType:
+    """What convolves where the result is pooled: of those that take the same weights."""
+    chosen = _chosen(plan, tensor_cores)
+    return gemm if chosen is pointwise else chosen
+
+
+def pooling_refusal(plan: ConvPlan, tensor_cores: bool) -> str | None:
+    """None if the convolution can write the maxima of 2x2 windows, else the reason why not."""
+    chosen = _pooling(plan, tensor_cores)
+    reason = _unpooled(chosen, plan)
+    return reason and f"{chosen.label(plan)}: {reason}"
 
 
 def prepare_key(plan: ConvPlan, tensor_cores: bool) -> Hashable:
@@ -67,11 +89,12 @@ def run(room: Any, plan: ConvPlan, x: Any, prepared: Kept, out: Any, epilogue: E
 
     ``epilogue`` is applied to the sums before they are written.
     """
-    chosen = _chosen(plan, room.tensor_cores())
+    choose = _pooling if epilogue.pooled else _chosen
+    chosen = choose(plan, room.tensor_cores())
     weights = prepared.on(room.current_device())
     x = room.readable(x)
     writable = room.writable(out) or (chosen is tensor and tensor.writes(room, plan, out))
-    result = out if writable else room.empty(plan.out_shape, x.dtype)
+    result = out if writable else room.empty((*plan.out_shape[:2], *epilogue.out_size(plan)), x.dtype)
     bias = 0 if weights.bias is None else room.address(weights.bias)
     at = Addresses(room.address(x), room.address(weights.weights), bias, room.address(result))
     if chosen is tensor:

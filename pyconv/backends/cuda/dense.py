@@ -82,15 +82,15 @@ def refusal(plan: ConvPlan) -> str | None:
     return None
 
 
-def grid(plan: ConvPlan) -> int:
+def grid(plan: ConvPlan, epilogue: Epilogue) -> int:
     """Blocks of threads."""
     tiles_m = packing(plan).padded_channels // tile(plan).channels
-    return tiles_m * -(-plan.batch * plane(plan) // tile(plan).pixels) * plan.groups
+    return tiles_m * -(-plan.batch * epilogue.pixels(plan) // tile(plan).pixels) * plan.groups
 
 
 def fill(plan: ConvPlan, arguments: Any, at: Addresses, epilogue: Epilogue) -> None:
     """Set what the kernels' structs have in common."""
-    order, output, pixels = packing(plan), arguments["output"], plane(plan)
+    order, output, pixels = packing(plan), arguments["output"], epilogue.pixels(plan)
     arguments["x"], arguments["weights"], output["bias"], output["out"] = at
     output["pixels"], output["plane"] = plan.batch * pixels, pixels
     output["channels"], output["groups"] = order.channels, plan.groups

@@ -11,13 +11,13 @@ import numpy as np
 
 from ...plan import ConvPlan
 from . import dense
-from .activation import EXAMPLES, NONE, Epilogue
+from .activation import EXAMPLES, NONE, POOLED, Epilogue
 from .kernel import DTYPES, INDEX_TYPES, Kernel, Launch, struct
 from .plans import fitting_index, strides_of, too_wide
 from .tile import TILES, Tile
 from .weights import Packing
 
-__all__ = ["arguments", "divisor", "kernels", "label", "launch", "packing", "refusal"]
+__all__ = ["arguments", "divisor", "kernels", "label", "launch", "packing", "pooling_refusal", "refusal"]
 
 _DIVISOR = struct(multiplier="u4", shift="u4")
 _ARGUMENTS = struct(
@@ -38,6 +38,11 @@ def refusal(plan: ConvPlan) -> str | None:
     return too_wide(plan) or dense.refusal(plan) or launch(plan).refusal
 
 
+def pooling_refusal(plan: ConvPlan) -> str | None:
+    """None if it can write the maxima of 2x2 windows, else the reason why not."""
+    return None if dense.vector(plan) == 4 else f"in {plan.dtype} a thread has half a window"
+
+
 def packing(plan: ConvPlan) -> Packing:
     """The order of its weights."""
     return dense.packing(plan)
@@ -48,7 +53,7 @@ def launch(plan: ConvPlan, epilogue: Epilogue = NONE) -> Launch:
     """Kernel, grid and block."""
     tile = dense.tile(plan)
     kernel = _kernel(plan.dtype, tile, dense.packing(plan).taps_outside, fitting_index(plan), epilogue)
-    return Launch(kernel, dense.grid(plan), tile.threads)
+    return Launch(kernel, dense.grid(plan, epilogue), tile.threads)
 
 
 def kernels() -> Iterator[Kernel]:
@@ -56,14 +61,14 @@ def kernels() -> Iterator[Kernel]:
     for dtype, index, taps_outside in product(DTYPES, INDEX_TYPES, (False, True)):
         for tile in TILES[dtype]:
             yield _kernel(dtype, tile, taps_outside, index)
-    for epilogue in EXAMPLES:
+    for epilogue in (*EXAMPLES, *POOLED):
         yield _kernel("float32", TILES["float32"][0], True, "int", epilogue)
 
 
 def _kernel(dtype: str, tile: Tile, taps_outside: bool, index: str, epilogue: Epilogue = NONE) -> Kernel:
     return Kernel.of(
         "conv_gemm", dtype, _ARGUMENTS, INDEX=index, ACTIVATION=epilogue.macro, TAPS_OUTSIDE=int(taps_outside),
-        **tile.macros,
+        POOLED=int(epilogue.pooled), **tile.macros,
     )  # fmt: skip
 
 

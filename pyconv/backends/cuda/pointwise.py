@@ -53,7 +53,7 @@ def packing(plan: ConvPlan) -> Packing:
 def launch(plan: ConvPlan, epilogue: Epilogue = NONE) -> Launch:
     """Kernel, grid and block."""
     tile = dense.tile(plan)
-    return Launch(_kernel(plan.dtype, tile, fitting_index(plan), epilogue), dense.grid(plan), tile.threads)
+    return Launch(_kernel(plan.dtype, tile, fitting_index(plan), epilogue), dense.grid(plan, epilogue), tile.threads)
 
 
 def kernels() -> Iterator[Kernel]:

@@ -58,7 +58,7 @@ struct Channel {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS) channels(const Arguments a)
+extern "C" __global__ void __launch_bounds__(THREADS, 4) channels(const Arguments a)
 {
     over_memory(a.x, a.out, a.size, (int)a.each, Channel{a, 0, 0, 0, 0});
 }

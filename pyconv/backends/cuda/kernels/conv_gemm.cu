@@ -6,6 +6,7 @@
 
 #include "common.cuh"
 #include "activation.cuh"
+#include "pooled.cuh"
 #include "gemm_tile.cuh"
 
 struct Arguments {
@@ -47,9 +48,9 @@ struct Windows {
             pixel = 0;
         INDEX which = pixel / (INDEX)a.output.plane;
         INDEX place = pixel - which * (INDEX)a.output.plane;
-        int y = (int)(place / a.out_width), x = (int)(place - (INDEX)y * a.out_width);
-        top = y * a.stride_height - a.top;
-        left = x * a.stride_width - a.left;
+        Pixel at(place, a.out_width);
+        top = at.y * a.stride_height - a.top;
+        left = at.x * a.stride_width - a.left;
         image = a.x + which * a.x_image + (long long)group * a.in_channels * a.x_channel;
     }
 

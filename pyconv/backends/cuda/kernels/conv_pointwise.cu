@@ -2,6 +2,7 @@
 
 #include "common.cuh"
 #include "activation.cuh"
+#define POOLED 0
 #include "gemm_tile.cuh"
 
 struct Arguments {

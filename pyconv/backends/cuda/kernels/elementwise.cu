@@ -23,7 +23,7 @@ struct Activation {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS) elementwise(const Arguments a)
+extern "C" __global__ void __launch_bounds__(THREADS, 4) elementwise(const Arguments a)
 {
     over_memory(a.x, a.out, a.size, (int)a.each, Activation{a.parameters});
 }

@@ -138,7 +138,7 @@ struct Output {
     element *out;
     const element *bias;      // or null
     long long pixels;         // of all images together
-    long long plane;          // of one output channel
+    long long plane;          // of one output channel, in the order of pooled.cuh
     int channels;             // of a group
     int groups;
     int whole_vectors;        // every vector of pixels lies in one image, aligned
@@ -146,6 +146,36 @@ struct Output {
     Parameter parameters[2];  // of the activation
 };
 
+#if POOLED
+static_assert(VECTOR == 4, "a thread's vector is the window of one maximum");
+
+// Adds the bias, applies the activation and writes the maxima of the tile's windows
+static __device__ __forceinline__ void write_tile(const Output &to, int group, int begin, INDEX first,
+                                                  const Corner &corner, const accumulator (&sum)[TM][TN])
+{
+#pragma unroll
+    for (int v = 0; v < TN / VECTOR; v++) {
+        INDEX pixel = first + corner.pixel(v * VECTOR);
+        if (pixel >= to.pixels)
+            continue;
+        INDEX image = pixel / (INDEX)to.plane, window = (pixel - image * (INDEX)to.plane) / 4;
+#pragma unroll
+        for (int i = 0; i < TM; i++) {
+            int channel = begin + corner.channel(i);
+            if (channel >= to.channels)
+                continue;
+            channel += group * to.channels;
+            accumulator bias = to.bias ? widen(to.bias[channel]) : accumulator(0);
+            accumulator best = activated(sum[i][v * VECTOR] + bias, to.parameters);
+#pragma unroll
+            for (int j = 1; j < VECTOR; j++)
+                best = maximum(best, activated(sum[i][v * VECTOR + j] + bias, to.parameters));
+            long long plane = (long long)image * to.groups * to.channels + channel;
+            to.out[plane * (to.plane / 4) + window] = narrow(best);
+        }
+    }
+}
+#else
 // Adds the bias, applies the activation and writes the tile; `first` is its first pixel, `begin` its first channel
 static __device__ __forceinline__ void write_tile(const Output &to, int group, int begin, INDEX first,
                                                   const Corner &corner, const accumulator (&sum)[TM][TN])
@@ -190,6 +220,7 @@ static __device__ __forceinline__ void write_tile(const Output &to, int group, i
         }
     }
 }
+#endif
 
 // One block of a convolution whose pixels a `Source` hands over
 template <class Source, class Arguments>
