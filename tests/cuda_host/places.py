@@ -86,6 +86,7 @@ def stand_in_for_cuda(monkeypatch, room: StandIn) -> None:
     backend, load = CudaBackend(room), registry.load
     monkeypatch.setattr(registry, "load", lambda name: backend if name == "cuda" else load(name))
     monkeypatch.setattr(registry, "_selected", {})
+    monkeypatch.setattr(registry, "_fusing", {})
 
 
 def own_kernel(monkeypatch, folder: Path, body: str, *headers: str, **macros: object) -> kernel.Kernel:

@@ -98,7 +98,9 @@ class CudaBackend:
             return f"its convolutions cannot apply {plan.activation.op}"
         if reason := self.supports(plan.conv):
             return reason
-        return plan.pool and (_unpooled(plan) or conv.pooling_refusal(plan.conv, self._room.tensor_cores()))
+        if plan.pool is None:
+            return None
+        return _unpooled(plan) or conv.pooling_refusal(plan.conv, self._room.tensor_cores())
 
     def supports(self, plan: Plan) -> str | None:
         """None if an implementation takes the plan, else every one's reason."""

@@ -48,8 +48,7 @@ def refusal(plan: PoolPlan) -> str | None:
     if pool == "SUMS" and prod(plan.kernel) >= LARGE:
         return f"windows of {prod(plan.kernel)} elements are shared by threads"
     ends = [
-        (count - 1) * step + size
-        for count, step, size in zip(plan.out_size, plan.stride, plan.kernel, strict=True)
+        (count - 1) * step + size for count, step, size in zip(plan.out_size, plan.stride, plan.kernel, strict=True)
     ]
     if fitting_index(plan) != "int" or (pool == "SUMS" and max(*ends, *plan.in_size) > _REACH):
         return "its counters hold 32 bits"

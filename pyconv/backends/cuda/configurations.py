@@ -27,5 +27,6 @@ __all__ = ["configurations"]
 def configurations() -> list[Kernel]:
     """The kernels, each once, in a fixed order."""
     convolutions = (tensor, gemm, pointwise, depthwise, transposed)
-    modules = (*convolutions, row_pool, channel_pool, max_pool, sum_pool, unpool, fold, elementwise, channels, axis, weights)
+    poolings = (row_pool, channel_pool, max_pool, sum_pool, unpool)
+    modules = (*convolutions, *poolings, fold, elementwise, channels, axis, weights)
     return list(dict.fromkeys(kernel for module in modules for kernel in module.kernels()))

@@ -26,7 +26,7 @@ SIZES = (2, 3)
 """Of windows, as high as wide."""
 
 ROWS = {1: 4, 2: 2}
-"""Strides, the same along both axes, and the rows of a thread: rows of the image that neighbours share are read once."""
+"""Strides, the same along both axes, and the rows of a thread, which share what they read."""
 
 _LONGEST = 2**30  # of a side, so that rows beyond it can be counted
 

@@ -23,7 +23,7 @@ struct Arguments {
 };
 static_assert(sizeof(Arguments) == ARGUMENTS_BYTES, "the struct in Python is another one");
 
-extern "C" __global__ void __launch_bounds__(THREADS) max_pool(const Arguments a)
+extern "C" __global__ void __launch_bounds__(THREADS, 4) max_pool(const Arguments a)
 {
     INDEX work = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (work >= a.work)
