@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from helpers import normal, pretend, refused
@@ -106,12 +108,22 @@ def test_measuring_a_network_runs_it_on_real_numbers(monkeypatch):
 
 def test_costs_of_the_cpu_backend_are_plausible():
     """Those that take the plan tell; four times the pixels cost about four times as much."""
-    layer = pyconv.Conv2d(64, 64, 3, padding=1, backend="cpu", algorithm="measure")
-    small, large = (_step(layer, normal(1, 64, size, size)) for size in (32, 64))
-    found = {name.split("_")[0]: cost for name, cost in small.costs.items()}
-    assert {"cpu:winograd", "cpu:direct"} <= found.keys()
+    for groups, names in ((1, {"cpu:winograd", "cpu:direct"}), (64, {"cpu:depthwise", "cpu:depthwise_channels"})):
+        layer = pyconv.Conv2d(64, 64, 3, padding=1, groups=groups, backend="cpu", algorithm="measure")
+        small, large = (_step(layer, normal(1, 64, size, size)) for size in (32, 64))
+        assert names <= {_family(name) for name in small.costs}
+        _check_growth(small, large)
+
+
+def _family(name):
+    """An implementation's name without tile and instruction set."""
+    return re.match(r"(cpu:[a-z]+(_channels)?)_", name)[1]
+
+
+def _check_growth(small, large):
+    found = {_family(name): cost for name, cost in small.costs.items()}
     for name, cost in large.costs.items():
-        twin = found[name.split("_")[0]]
+        twin = found[_family(name)]
         if cost.seconds is not None:
             assert 2 * twin.seconds < cost.seconds < 8 * twin.seconds
         assert 3 * twin.flops < cost.flops <= large.plan.flops

@@ -10,7 +10,7 @@ from helpers import assert_close, normal
 
 import pyconv
 import pyconv.functional as F
-from pyconv.backends.cpu import bands, channels, depthwise, direct, isa
+from pyconv.backends.cpu import bands, channels, depthwise, depthwise_channels, direct, isa
 from pyconv.errors import ShapeError
 from pyconv.plan import conv_parameters, layout_of, plan_conv2d
 
@@ -145,29 +145,84 @@ def test_depthwise(level, dtype, kernel):
     assert tried > 60
 
 
-def test_depthwise_in_bands():
-    """One large plane is cut into bands of rows: the same bits for any number of threads."""
-    x, weight = normal(1, 1, 200, 90), normal(1, 1, 5, 5)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "strided", "rows with gaps"])
+def test_depthwise_channels(level, dtype, layout):
+    """Every number of pixels in a tile, rows at hand that pass, lanes without a channel, any layout and stride."""
+    tried = 0
+    sizes = ((1, 1), (7, 7), (3, 17), (30, 3), (12, 29))
+    for size, channels_in, multiplier, kernel in itertools.product(sizes, (3, 18), (1, 3), ((1, 1), (3, 3), (2, 9))):
+        data = normal(2, channels_in, *size, dtype=dtype)
+        if layout == "nhwc":
+            data = np.moveaxis(np.ascontiguousarray(np.moveaxis(data, 1, -1)), -1, 1)
+        elif layout == "strided":
+            data = np.ascontiguousarray(data[..., ::-1])[..., ::-1]
+        elif layout == "rows with gaps":
+            data = np.repeat(data, 2, axis=2)[:, :, ::2]
+        out_channels = channels_in * multiplier
+        weight, bias = normal(out_channels, 1, *kernel, dtype=dtype, seed=1), normal(out_channels, dtype=dtype)
+        for parameters in _parameters(stride=(1, 2, (1, 3)), padding=(0, ((3, 0), (1, 8))), dilation=(1, (2, 3))):
+            tried += _checked(depthwise_channels, data, weight, bias, {**parameters, "groups": channels_in})
+    assert tried > 200
+
+
+@pytest.mark.parametrize("width", range(13, 17))
+def test_depthwise_channels_of_a_large_kernel(level, width):
+    """Most of what the kernel covers is padding, which is left out by rows and, for a tile of outputs, by columns."""
+    x, weight = normal(1, 5, width, 2 * width), normal(5, 1, 31, 29, seed=1)
+    parameters = {"padding": ((15, 16), (40, 41)), "dilation": (1, 3), "groups": 5}
+    assert _checked(depthwise_channels, x, weight, None, parameters)
+
+
+@pytest.mark.parametrize(
+    ("implementation", "shape"),
+    [(depthwise, (1, 1, 200, 90)), (depthwise_channels, (1, 20, 60, 31)), (depthwise_channels, (3, 70, 7, 7))],
+)
+def test_depthwise_in_bands(implementation, shape):
+    """Planes are cut into bands of rows: the same bits for any number of threads."""
+    channels_in = shape[1]
+    x, weight = normal(*shape), normal(channels_in, 1, 5, 5)
     results = []
     for count in (1, 2, 7):
         pyconv.set_num_threads(count)
-        results.append(_run(depthwise, x, weight, padding=2))
+        results.append(_run(implementation, x, weight, padding=2, groups=channels_in))
     pyconv.set_num_threads(2)
-    assert_close(results[0], F.conv2d(x, weight, padding=2, backend="reference"), terms=25)
+    wanted = F.conv2d(x, weight, padding=2, groups=channels_in, backend="reference")
+    assert_close(results[0], wanted, terms=25)
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
 
 
-def test_depthwise_keeps_to_its_neighbours():
+@pytest.mark.parametrize("implementation", [depthwise, depthwise_channels])
+def test_depthwise_keeps_to_its_neighbours(implementation):
     """An inf outside of a window is no business of its result, though masked loads and blocks of rows come near."""
     x, weight = normal(1, 2, 9, 40), normal(2, 1, 3, 3)
     x[0, 0, 4, 20] = np.inf
-    got = _run(depthwise, x, weight, padding=1, groups=2)
+    got = _run(implementation, x, weight, padding=1, groups=2)
     away = np.ones((9, 40), bool)
     away[3:6, 19:22] = False
     assert np.isfinite(got[0, 0][away]).all()
     assert np.isfinite(got[0, 1]).all()
     assert not np.isfinite(got[0, 0][~away]).any()
+
+
+def test_depthwise_weights_that_are_not_finite():
+    """0 * inf from the padding is NaN: those that leave it out leave such weights to others."""
+    x, weight = normal(1, 20, 7, 7), normal(20, 1, 5, 5)
+    weight[3, 0, 0, 0] = np.inf
+    plan = _plan(x, weight, padding=2, groups=20)
+    assert depthwise_channels.refusal(plan) is None
+    assert depthwise_channels.prepare(plan, weight, None) is None
+    got = F.conv2d(x, weight, padding=2, groups=20, backend="cpu")
+    assert np.isnan(got[0, 3, 0]).all()
+    with np.errstate(invalid="ignore"):
+        wanted = F.conv2d(x, weight, padding=2, groups=20, backend="reference")
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
+
+
+def test_depthwise_ring_that_would_not_fit_is_refused():
+    x, weight = np.broadcast_to(np.float32(1), (1, 20, 4000, 4000)), normal(20, 1, 3, 3)
+    assert "bytes" in depthwise_channels.refusal(_plan(x, weight, dilation=1900, groups=20))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -167,15 +167,19 @@ def test_order_of_implementations():
     """What is tried, in which order; changing it is a decision."""
     isa.use("baseline")
     try:
-        x = normal(1, 64, 56, 56)
+        x, channels_last = normal(1, 64, 56, 56), np.moveaxis(normal(1, 56, 56, 64), -1, 1)
         found = pyconv.report.explanation(F.conv2d, x, normal(64, 64, 3, 3), backend="cpu")
-        names = ["depthwise_baseline", "winograd_f4x3_baseline", "channels_6x8_baseline", "direct_4x12_baseline"]
+        names = ["depthwise_channels", "depthwise", "winograd_f4x3", "channels_6x8", "direct_4x12"]
+        names = [f"{name}_baseline" for name in names]
         assert [name for name, _ in found.steps[0].candidates] == [f"cpu:{name}" for name in names]
         assert found.steps[0].implementation == "winograd_f4x3_baseline"
         for wanted, images, weight, more in (
             ("direct_4x12_baseline", x, normal(64, 64, 1, 1), {}),
             ("channels_6x8_baseline", normal(1, 512, 7, 7), normal(64, 512, 1, 1), {}),
             ("depthwise_baseline", x, normal(64, 1, 3, 3), {"groups": 64}),
+            ("depthwise_channels_baseline", x, normal(64, 1, 5, 5), {"groups": 64, "stride": 2}),
+            ("depthwise_channels_baseline", channels_last, normal(64, 1, 3, 3), {"groups": 64}),
+            ("direct_1x32_baseline", channels_last[:, :2], normal(2, 1, 3, 3), {"groups": 2}),
         ):
             found = pyconv.report.explanation(F.conv2d, images, weight, backend="cpu", **more)
             assert found.steps[0].implementation == wanted
@@ -275,10 +279,11 @@ def test_conformance_on_every_instruction_set(level):
 
 
 GUARDED = """
-import ctypes, mmap
+import ctypes, itertools, mmap
 import numpy as np
 import pyconv, pyconv.functional as F
-from pyconv.backends.cpu import isa
+from pyconv.backends.cpu import depthwise, depthwise_channels, isa
+from pyconv.plan import conv_parameters, layout_of, plan_conv2d
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
@@ -321,6 +326,14 @@ for name in isa.names():
                         out = guarded((1, outs, height, width), dtype, at_end)
                         F.conv2d(array, w, b, 1, 1, out=out, backend="cpu", algorithm="winograd")
                         checked += 1
+                    w = copy(rng.standard_normal((channels, 1, 3, 3)).astype(dtype), at_end)
+                    for stride, each in itertools.product((1, 2, 3), (depthwise, depthwise_channels)):
+                        parameters = conv_parameters("conv2d", stride, 1, 1, channels)
+                        shapes = array.shape, w.shape, None, dtype, w.itemsize, layout_of(array)
+                        plan = plan_conv2d(*shapes, *parameters, "direct", True)
+                        if each is depthwise_channels or each.refusal(plan) is None:
+                            out = guarded(plan.out_shape, dtype, at_end)
+                            each.run(plan, array, each.prepare(plan, w, None), out)
                     for kernel, stride in ((2, 2), (3, 2), (3, 1)):
                         shape = F.max_pool2d(array, kernel, stride, 1, backend="reference").shape
                         F.max_pool2d(array, kernel, stride, 1, out=guarded(shape, dtype, at_end), backend="cpu")

@@ -9,7 +9,15 @@ from libc.string cimport memcpy
 cimport numpy as cnp
 
 from .calls cimport Work
-from .kernels cimport pc_channels, pc_channels_tile, pc_conv_arrays, pc_depthwise, pc_direct, pc_winograd
+from .kernels cimport (
+    pc_channels,
+    pc_channels_tile,
+    pc_conv_arrays,
+    pc_depthwise,
+    pc_depthwise_taps,
+    pc_direct,
+    pc_winograd,
+)
 from .runtime cimport check_array, check_packed, kernels, note_parallel, scratch
 
 import numpy as np
@@ -110,14 +118,18 @@ cdef class ChannelsTasks(ConvTasks):
 
 
 cdef class DepthwiseTasks(ConvTasks):
-    """One input channel for each output channel: planes filtered where they lie."""
+    """One input channel for each output channel: planes filtered where they lie, or blocks of a vector of planes.
+
+    ``cut`` has the sizes, see depthwise.py.
+    """
 
     cdef pc_depthwise depthwise
+    cdef object arrays  # what depthwise points into
 
-    def __init__(self, int isa, bint is_double, int threads, plan, int64_t parts, int64_t bands, size_t scratch_bytes):
+    def __init__(self, int isa, bint is_double, int threads, plan, cut):
         super().__init__(isa, is_double, threads)
         cdef pc_depthwise *d = &self.depthwise
-        d.planes, d.out_channels = plan.batch * plan.out_channels, plan.out_channels
+        d.units, d.out_channels = cut.units, plan.out_channels
         d.multiplier = plan.out_channels // plan.groups
         d.in_h, d.in_w = plan.in_size
         d.out_h, d.out_w = plan.out_size
@@ -125,10 +137,30 @@ cdef class DepthwiseTasks(ConvTasks):
         d.stride_h, d.stride_w = plan.stride
         d.pad_top, d.pad_left = plan.padding[0][0], plan.padding[1][0]
         d.dilation_h, d.dilation_w = plan.dilation
-        d.parts, d.bands = parts, bands
-        self.parameters, self.work = d, self.table.depthwise_task
-        self.batch, self.count = plan.batch, parts * bands
-        self.scratch_bytes = scratch_bytes
+        d.parts, d.bands = cut.parts, cut.bands
+        d.rows, d.slots, d.row_size, d.tile = cut.rows, cut.slots, cut.row_size, cut.tile
+        if d.tile:
+            self.set_taps(cut.row_taps, cut.column_taps, cut.places, cut.offsets)
+        self.parameters = d
+        self.work = self.table.depthwise_channels_task if cut.tile else self.table.depthwise_task
+        self.batch, self.count = plan.batch, cut.parts * cut.bands
+        self.scratch_bytes = cut.scratch
+
+    cdef int set_taps(
+        self, cnp.ndarray row_taps, cnp.ndarray column_taps, cnp.ndarray places, cnp.ndarray offsets
+    ) except -1:
+        cdef pc_depthwise *d = &self.depthwise
+        self.arrays = (row_taps, column_taps, places, offsets)
+        for array in self.arrays:
+            if array.dtype != "int32" or not array.flags.c_contiguous:
+                raise TypeError("taps, places and offsets must be contiguous int32 arrays")
+        if row_taps.shape[1] * 4 != sizeof(pc_depthwise_taps) or column_taps.shape[1] != row_taps.shape[1]:
+            raise TypeError("taps must have a row for each pc_depthwise_taps")
+        d.row_taps = <const pc_depthwise_taps *>cnp.PyArray_DATA(row_taps)
+        d.column_taps = <const pc_depthwise_taps *>cnp.PyArray_DATA(column_taps)
+        d.places = <const int32_t *>cnp.PyArray_DATA(places)
+        d.offsets = <const int32_t *>cnp.PyArray_DATA(offsets)
+        return 0
 
 
 cdef class WinogradTasks(ConvTasks):

@@ -53,13 +53,24 @@ cdef extern from "kernels/kernels.h" nogil:
         const pc_channels_tile *tiles
         const int64_t *band_tiles
 
+    ctypedef struct pc_depthwise_taps:
+        pass
+
     ctypedef struct pc_depthwise:
-        int64_t planes
+        int64_t units
         int64_t out_channels, multiplier
         int64_t in_h, in_w, out_h, out_w
         int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
         int64_t parts
         int64_t bands
+        int64_t rows
+        int64_t slots
+        int64_t row_size
+        int64_t tile
+        const pc_depthwise_taps *row_taps
+        const pc_depthwise_taps *column_taps
+        const int32_t *places
+        const int32_t *offsets
 
     ctypedef struct pc_winograd:
         int64_t in_channels, out_channels
@@ -135,6 +146,8 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t block_vectors, block_pixels
         pc_conv_task channels_task
         pc_conv_task depthwise_task
+        int64_t depthwise_pixels
+        pc_conv_task depthwise_channels_task
         pc_conv_task winograd_task
         pc_pool_task max_pool_task
         pc_pool_task max_places_task

@@ -92,6 +92,12 @@ def block_pixels(int isa, bint is_double):
     return pc_kernels_of(isa, is_double).block_pixels
 
 
+def depthwise_pixels(int isa, bint is_double):
+    """Output pixels of the largest tile of the depthwise convolution with vectors along channels."""
+    check(isa)
+    return pc_kernels_of(isa, is_double).depthwise_pixels
+
+
 cpdef int check(int isa) except -1:
     """Refuse an instruction set that this machine does not have."""
     if not 0 <= isa < pc_isa_count() or not pc_isa_usable(isa):

@@ -41,6 +41,7 @@ _CONV_SHAPES: dict[str, tuple[Shape, Shape, dict[str, Any]]] = {
     "depthwise_5x5_dilated": ((1, 16, 13, 14), (16, 1, 5, 5), {"groups": 16, "dilation": 2}),
     "depthwise_5x5": ((1, 3, 9, 14), (3, 1, 5, 5), {"groups": 3, "padding": 2}),
     "depthwise_7x7_stride2": ((2, 3, 13, 15), (3, 1, 7, 7), {"groups": 3, "stride": 2, "padding": 3}),
+    "depthwise_channels": ((2, 21, 7, 7), (21, 1, 5, 5), {"groups": 21, "padding": 2}),
     "depthwise_multiplier": ((1, 4, 7, 8), (12, 1, 3, 3), {"groups": 4}),
     "channels_1_1": ((1, 1, 6, 7), (1, 1, 3, 3), {}),
     "channels_1_7": ((1, 1, 6, 7), (7, 1, 3, 3), {"padding": 1}),
@@ -107,6 +108,7 @@ def _conv(dtype: str) -> Iterator[Case]:
     for layout in LAYOUTS:
         for shape in ("padding1", "kernel_1x1", "depthwise", "dilation_stride_padding", "unbatched"):
             yield case(f"{layout}-{shape}", shape, layout=layout)
+        yield case(f"{layout}-depthwise_channels", "depthwise_channels", layout=layout)
         yield case(f"weight_{layout}", "padding1", weight_layout=layout)
         yield case(f"all_{layout}-groups2", "groups2", layout=layout, weight_layout=layout)
     for layout in ("channels_last", "byte_swapped", "gaps"):
@@ -119,6 +121,7 @@ def _conv(dtype: str) -> Iterator[Case]:
     for values in ("one_nan", "one_inf"):
         for shape in ("plain", "padding1", "kernel_1x1_many", "depthwise", "channels_17_33", "channels_32_48"):
             yield case(f"{values}-{shape}", shape, values=values)
+        yield case(f"{values}-depthwise_channels", "depthwise_channels", values=values)
     yield case("denormal-channels_32_48", "channels_32_48", values="denormal")
     yield case("weight_nan", weight_values="few_nan")
     yield case("weight_denormal", weight_values="denormal")

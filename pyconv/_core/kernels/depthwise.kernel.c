@@ -227,7 +227,7 @@ void PC_NAME(depthwise_task)(const void *parameters, const pc_conv_arrays *array
     const pc_depthwise *conv = parameters;
     const int64_t *x_strides = arrays->x_strides, *out_strides = arrays->out_strides;
     const int64_t band = task % conv->bands, part = task / conv->bands;
-    const int64_t first_plane = conv->planes * part / conv->parts, end_plane = conv->planes * (part + 1) / conv->parts;
+    const int64_t first_plane = conv->units * part / conv->parts, end_plane = conv->units * (part + 1) / conv->parts;
     const int64_t first = conv->out_h * band / conv->bands, end = conv->out_h * (band + 1) / conv->bands;
     const method how = choose_method(conv);
     const int64_t width = how.vectors * LANES;

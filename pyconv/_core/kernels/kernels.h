@@ -72,14 +72,29 @@ typedef struct {
     const int64_t *band_tiles;     /* the first tile of each band, and the end */
 } pc_channels;
 
-/* A convolution whose groups have one input channel. A task is a band of rows of a part of the output planes. */
+/* The rows or columns of a kernel that meet the image; and of the first of these rows its slot among those at hand. */
 typedef struct {
-    int64_t planes;                   /* of all images */
+    int32_t first, end, slot;
+} pc_depthwise_taps;
+
+/* A convolution whose groups have one input channel. A task is a band of rows of a part of the output planes, or of a part
+ * of the blocks of a vector of planes. */
+typedef struct {
+    int64_t units;                    /* planes, or blocks, of all images */
     int64_t out_channels, multiplier; /* output channels in all; and of one input channel */
     int64_t in_h, in_w, out_h, out_w;
     int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
-    int64_t parts;                    /* of the planes */
+    int64_t parts;                    /* of the units */
     int64_t bands;                    /* of a plane */
+
+    /* of blocks only */
+    int64_t rows;                     /* output rows whose sums wait together until they are turned into rows */
+    int64_t slots;                    /* input rows at hand, of row_size vectors each */
+    int64_t row_size;
+    int64_t tile;                     /* output pixels that are computed together, at most */
+    const pc_depthwise_taps *row_taps, *column_taps; /* of each output row; of each tile in a row */
+    const int32_t *places;            /* of the image's columns in a row at hand, in vectors */
+    const int32_t *offsets;           /* of the kernel's columns, likewise */
 } pc_depthwise;
 
 /* A 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): output tiles of 4 x 4 pixels from input tiles of 6 x 6. A task
@@ -179,6 +194,8 @@ typedef struct {
     int64_t block_vectors, block_pixels; /* of the tile with vectors along output channels */
     pc_conv_task channels_task;
     pc_conv_task depthwise_task;
+    int64_t depthwise_pixels; /* of the largest tile with vectors along channels */
+    pc_conv_task depthwise_channels_task;
     pc_conv_task winograd_task;
     pc_pool_task max_pool_task;
     pc_pool_task max_places_task;

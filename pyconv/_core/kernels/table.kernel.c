@@ -1,11 +1,13 @@
 /* One build's table: every function of this instruction set and dtype, with its tile sizes beside it. */
 #include "channels.h"
 #include "conv.h"
+#include "depthwise.h"
 #include "winograd.h"
 
 void PC_NAME(direct_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(channels_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(depthwise_task)(const void *, const pc_conv_arrays *, int64_t, void *);
+void PC_NAME(depthwise_channels_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(winograd_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(max_pool_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *);
 void PC_NAME(max_places_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *);
@@ -28,6 +30,8 @@ const pc_kernels PC_NAME(kernels) = {
     .block_pixels = BLOCK_PIXELS,
     .channels_task = PC_NAME(channels_task),
     .depthwise_task = PC_NAME(depthwise_task),
+    .depthwise_pixels = DEPTHWISE_PIXELS,
+    .depthwise_channels_task = PC_NAME(depthwise_channels_task),
     .winograd_task = PC_NAME(winograd_task),
     .max_pool_task = PC_NAME(max_pool_task),
     .max_places_task = PC_NAME(max_places_task),

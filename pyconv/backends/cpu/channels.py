@@ -27,6 +27,7 @@ __all__ = [
     "cost",
     "cut",
     "cycles",
+    "inside",
     "label",
     "pieces",
     "prepare",
@@ -86,7 +87,7 @@ def refusal(plan: ConvPlan) -> str | None:
         return f"algorithm={plan.algorithm!r} was asked for"
     if plan.out_size[0] * plan.out_size[1] > _MOST_OUTPUT:
         return f"the output has more than {_MOST_OUTPUT:,} pixels: vectors along rows suit it better"
-    if any((_inside(plan, axis)[:, 0] >= _inside(plan, axis)[:, 1]).any() for axis in (0, 1)):
+    if any((inside(plan, axis)[:, 0] >= inside(plan, axis)[:, 1]).any() for axis in (0, 1)):
         return "some output pixels see nothing but padding"
     if plan.algorithm != "measure" and direct.refusal(plan) is None:
         level = isa.current()
@@ -96,7 +97,7 @@ def refusal(plan: ConvPlan) -> str | None:
     return None
 
 
-def _inside(plan: ConvPlan, axis: int) -> np.ndarray:
+def inside(plan: ConvPlan, axis: int) -> np.ndarray:
     """For every output row (axis 0) or column (1): the kernel's first one inside of the image, and the first beyond."""
     first = np.arange(plan.out_size[axis]) * plan.stride[axis] - plan.padding[axis][0]
     step, size = plan.dilation[axis], plan.in_size[axis]
@@ -118,7 +119,7 @@ def cycles(plan: ConvPlan, level: int) -> float:
     vectors = ceil_div(plan.out_channels // plan.groups, lanes)
     blocks = ceil_div(vectors, runtime.block_vectors(level, is_double))
     per_in = plan.in_channels // plan.groups
-    rows, columns = (float(np.diff(_inside(plan, axis)).sum()) for axis in (0, 1))
+    rows, columns = (float(np.diff(inside(plan, axis)).sum()) for axis in (0, 1))
     products = rows * columns * per_in * vectors / 2 / 0.85
     taking_up = 50 * blocks * rows * columns / runtime.block_pixels(level, is_double) * ceil_div(per_in, _CHUNK)
     turning = 120 * ceil_div(pixels, lanes) * vectors
@@ -138,8 +139,8 @@ def cost(plan: ConvPlan) -> Cost:
 def _tiles(plan: ConvPlan, pixels: int, band: int) -> tuple[np.ndarray, np.ndarray]:
     """Bands of ``band`` output pixels, cut into tiles of ``pixels`` at most with the same taps inside the image."""
     out_h, out_w = plan.out_size
-    rows, row_class = np.unique(_inside(plan, 0), axis=0, return_inverse=True)
-    columns, column_class = np.unique(_inside(plan, 1), axis=0, return_inverse=True)
+    rows, row_class = np.unique(inside(plan, 0), axis=0, return_inverse=True)
+    columns, column_class = np.unique(inside(plan, 1), axis=0, return_inverse=True)
     kind = (row_class.reshape(-1, 1) * len(columns) + column_class.reshape(-1)).ravel()
     place = np.arange(out_h * out_w)
     order = np.lexsort((place, kind, place // band))

@@ -1,0 +1,216 @@
+"""Depthwise convolution with vectors along channels: for small, strided and channels-last images, and large kernels.
+
+A vector of planes at a time is turned into [pixel][channel], row by row as the rows are needed, and the sums back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import lru_cache
+from math import gcd, log2
+
+import numpy as np
+
+from ..._core import conv, runtime
+from ...plan import ConvPlan, Cost, span
+from . import depthwise, direct, estimate, isa
+from .arrays import into_rows
+from .channels import inside
+from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, threads_for
+from .depthwise import SLOWNESS, Cut, Given
+
+__all__ = [
+    "SLOWNESS",
+    "cost",
+    "cut",
+    "cycles",
+    "label",
+    "pieces",
+    "prepare",
+    "prepare_key",
+    "refusal",
+    "run",
+    "work",
+]
+
+_WAITING = 112
+"""Output pixels, about, whose sums wait together: in squares of as many pixels as lanes, few of which are cut short."""
+
+_MOST_BANDS = 4
+_MOST_SCRATCH = 2**24
+
+
+def label(plan: ConvPlan) -> str:
+    """The implementation's name."""
+    return f"depthwise_channels_{isa.name()}"
+
+
+def refusal(plan: ConvPlan) -> str | None:
+    """None if it takes the plan, else the reason why not."""
+    if (reason := depthwise.shape_refusal(plan)) is not None:
+        return reason
+    level = isa.current()
+    scratch = _sizes(plan, level)[3]
+    if scratch > _MOST_SCRATCH:
+        return f"the rows that a row of output needs take {scratch:,} bytes, more than {_MOST_SCRATCH:,}"
+    if plan.algorithm != "measure":
+        own = cycles(plan, level)
+        if depthwise.refusal(plan) is None:
+            other = depthwise.cycles(plan, level)
+        else:
+            other = direct.cycles(plan, level) if direct.refusal(plan) is None else own
+        if own > other:
+            return f"vectors along rows take fewer cycles: {other:,.0f}, along channels {own:,.0f}"
+    return None
+
+
+def cycles(plan: ConvPlan, level: int) -> float:
+    """Cycles of an image on one core, estimated.
+
+    To turn a vector of pixels takes two for each round of shuffles, and one; to copy one that lies along channels,
+    three. A product takes 0.55, a tile of sums 20 (measured, AVX-512).
+    """
+    is_double = is_double_plan(plan)
+    lanes = runtime.lanes(level, is_double)
+    turning = 2 * log2(lanes) + 1
+    reading = 3 if plan.layout == "nhwc" and plan.out_channels == plan.groups else turning
+    out_h, out_w = plan.out_size
+    rows = np.maximum(np.diff(inside(plan, 0)), 0).sum()  # of the kernel, in all output rows
+    tiles = out_h * ceil_div(out_w, runtime.depthwise_pixels(level, is_double))
+    block = reading * plan.in_size[0] * plan.in_size[1] + turning * out_h * out_w
+    block += 0.55 * float(rows) * plan.kernel[1] * out_w + 20 * tiles
+    return ceil_div(plan.out_channels, lanes) * block
+
+
+def cost(plan: ConvPlan) -> Cost:
+    """What it expects to need."""
+    level = isa.current()
+    return estimate.cost(plan, _tasks(plan, level, threads_for(plan, SLOWNESS)), cycles(plan, level))
+
+
+def _bands(plan: ConvPlan, units: int, count: int) -> int:
+    """Bands of a plane such that ``count`` threads are soonest done; each turns again what it shares with others."""
+    out_h, reach = plan.out_size[0], span(plan.kernel[0], plan.dilation[0]) - plan.stride[0]
+
+    def time(bands: int) -> float:
+        return ceil_div(units * bands, count) * (ceil_div(out_h, bands) + max(reach, 0) / plan.stride[0] / 2)
+
+    return min(range(1, max(min(_MOST_BANDS * count, out_h), 1) + 1), key=time) if count > 1 else 1
+
+
+def _sizes(plan: ConvPlan, level: int) -> tuple[int, int, int, int]:
+    """Output rows whose sums wait together, input rows at hand, columns of one phase, and bytes of scratch."""
+    is_double = is_double_plan(plan)
+    itemsize, lanes = 8 if is_double else 4, runtime.lanes(level, is_double)
+    (out_h, out_w), stride = plan.out_size, plan.stride
+    square = lanes // gcd(out_w, lanes)  # rows that are whole squares
+    rows = max(min(ceil_div(ceil_div(_WAITING, out_w), square) * square, out_h, 2 * _WAITING // out_w), 1)
+    slots = min((rows - 1) * stride[0] + span(plan.kernel[0], plan.dilation[0]), plan.in_size[0])
+    phase = out_w + (plan.kernel[1] - 1) * plan.dilation[1] // stride[1]
+    vectors = rows * out_w + slots * (stride[1] * phase + 1)
+    return rows, slots, phase, vectors * lanes * itemsize + plan.kernel[0] * 8
+
+
+def _row_taps(plan: ConvPlan, slots: int) -> np.ndarray:
+    """For every output row the kernel's first row inside of the image, the first beyond, and the first one's slot."""
+    taps = np.zeros((plan.out_size[0], 3), np.int32)
+    found = np.maximum(inside(plan, 0), 0)
+    taps[:, 0] = found.min(axis=1)
+    taps[:, 1] = found[:, 1]
+    first = np.arange(plan.out_size[0]) * plan.stride[0] - plan.padding[0][0] + taps[:, 0] * plan.dilation[0]
+    taps[:, 2] = first % max(slots, 1)
+    return taps
+
+
+def _column_taps(plan: ConvPlan, tile: int) -> np.ndarray:
+    """For every tile the kernel's columns that meet the image for some output pixel of it."""
+    found = np.maximum(inside(plan, 1), 0)
+    starts = np.arange(0, plan.out_size[1], tile)
+    taps = np.zeros((len(starts), 3), np.int32)
+    taps[:, 0] = np.minimum.reduceat(found[:, 0], starts)
+    taps[:, 1] = np.maximum.reduceat(found[:, 1], starts)
+    taps[:, 0] = np.minimum(taps[:, 0], taps[:, 1])
+    return taps
+
+
+def cut(plan: ConvPlan, level: int, count: int, shares: int | None = None) -> Cut:
+    """Cut the plan for ``count`` threads, or its blocks into ``shares``; the result does not depend on how."""
+    is_double = is_double_plan(plan)
+    rows, slots, phase, scratch = _sizes(plan, level)
+    out_w, stride = plan.out_size[1], plan.stride[1]
+    units = plan.batch * ceil_div(plan.out_channels, runtime.lanes(level, is_double))
+    tile = ceil_div(out_w, ceil_div(out_w, runtime.depthwise_pixels(level, is_double)))
+    columns, taps = np.arange(plan.in_size[1]) + plan.padding[1][0], np.arange(plan.kernel[1]) * plan.dilation[1]
+    # Columns are sorted by their remainder by the stride. Those behind the last that is read share a place at the end.
+    places = np.where(columns < stride * phase, columns % stride * phase + columns // stride, stride * phase)
+    return Cut(
+        units=units,
+        parts=shares or max(min(units, 8 * count), 1),
+        bands=1 if shares else _bands(plan, units, count),
+        scratch=scratch,
+        rows=rows,
+        slots=slots,
+        row_size=stride * phase + 1,
+        tile=tile,
+        row_taps=_row_taps(plan, slots),
+        column_taps=_column_taps(plan, tile),
+        places=places.astype(np.int32),
+        offsets=(taps % stride * phase + taps // stride).astype(np.int32),
+    )
+
+
+@lru_cache(maxsize=256)
+def _tasks(plan: ConvPlan, level: int, count: int) -> conv.DepthwiseTasks:
+    return conv.DepthwiseTasks(level, is_double_plan(plan), count, plan, cut(plan, level, count))
+
+
+def prepare_key(plan: ConvPlan) -> Hashable:
+    """Plans with equal keys share weights."""
+    return isa.current()
+
+
+def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Given | None:
+    """Weights as [block of channels][tap][channel], the last block filled up with zeros; None if not all are finite.
+
+    Then 0 * inf from the padding would be missing from the sums.
+    """
+    level = isa.current()
+    lanes = runtime.lanes(level, is_double_plan(plan))
+    blocks = ceil_div(plan.out_channels, lanes)
+    given = np.asarray(weight, plan.dtype).reshape(plan.out_channels, plan.kernel[0] * plan.kernel[1])
+    if not np.isfinite(given).all():
+        return None
+    padded = np.zeros((blocks * lanes, given.shape[1]), plan.dtype)
+    padded[: plan.out_channels] = given
+    biases = np.zeros(blocks * lanes, plan.dtype)
+    if bias is not None:
+        biases[: plan.out_channels] = bias
+    packed = padded.reshape(blocks, lanes, given.shape[1]).transpose(0, 2, 1)
+    return Given(level, np.ascontiguousarray(packed), biases)
+
+
+def run(plan: ConvPlan, x: np.ndarray, prepared: Given, out: np.ndarray | None) -> np.ndarray:
+    """Run the plan."""
+    tasks = _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS))
+
+    def fill(result: np.ndarray) -> None:
+        conv.run(tasks, x, prepared.weights, prepared.bias, result)
+
+    return into_rows(out, plan.out_shape, plan.dtype, fill)
+
+
+def work(plan: ConvPlan, prepared: Given) -> conv.ConvWork:
+    """What runs the plan, for calls that come again."""
+    tasks = _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS))
+    return conv.ConvWork(tasks, prepared.weights, prepared.bias, SLOWNESS * plan.flops < BRIEF_FLOPS)
+
+
+def pieces(plan: ConvPlan, level: int) -> Pieces:
+    """How to compute the plan band by band."""
+    is_double = is_double_plan(plan)
+    lanes = runtime.lanes(level, is_double)
+
+    def tasks(part: ConvPlan, shares: int) -> conv.DepthwiseTasks:
+        return conv.DepthwiseTasks(level, is_double, 1, part, cut(part, level, 1, shares))
+
+    return Pieces(tasks, blocks=ceil_div(plan.out_channels, lanes), block=lanes, rows=plan.out_size[0])
