@@ -151,7 +151,8 @@ def test_depthwise_channels(level, dtype, layout):
     """Every number of pixels in a tile, rows at hand that pass, lanes without a channel, any layout and stride."""
     tried = 0
     sizes = ((1, 1), (7, 7), (3, 17), (30, 3), (12, 29))
-    for size, channels_in, multiplier, kernel in itertools.product(sizes, (3, 18), (1, 3), ((1, 1), (3, 3), (2, 9))):
+    kernels = ((1, 1), (3, 3), (2, 5), (1, 7), (2, 9))
+    for size, channels_in, multiplier, kernel in itertools.product(sizes, (3, 18), (1, 3), kernels):
         data = normal(2, channels_in, *size, dtype=dtype)
         if layout == "nhwc":
             data = np.moveaxis(np.ascontiguousarray(np.moveaxis(data, 1, -1)), -1, 1)
@@ -178,10 +179,13 @@ def test_depthwise_channels_of_a_large_kernel(level, width):
     ("implementation", "shape"),
     [(depthwise, (1, 1, 200, 90)), (depthwise_channels, (1, 20, 60, 31)), (depthwise_channels, (3, 70, 7, 7))],
 )
-def test_depthwise_in_bands(implementation, shape):
-    """Planes are cut into bands of rows: the same bits for any number of threads."""
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_depthwise_in_bands(implementation, shape, layout):
+    """Planes are cut into bands of rows, and blocks are read together: the same bits for any number of threads."""
     channels_in = shape[1]
     x, weight = normal(*shape), normal(channels_in, 1, 5, 5)
+    if layout == "nhwc":
+        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
     results = []
     for count in (1, 2, 7):
         pyconv.set_num_threads(count)

@@ -138,7 +138,8 @@ cdef class DepthwiseTasks(ConvTasks):
         d.pad_top, d.pad_left = plan.padding[0][0], plan.padding[1][0]
         d.dilation_h, d.dilation_w = plan.dilation
         d.parts, d.bands = cut.parts, cut.bands
-        d.rows, d.slots, d.row_size, d.tile = cut.rows, cut.slots, cut.row_size, cut.tile
+        d.together, d.rows, d.slots = cut.together, cut.rows, cut.slots
+        d.row_size, d.tile = cut.row_size, cut.tile
         if d.tile:
             self.set_taps(cut.row_taps, cut.column_taps, cut.places, cut.offsets)
         self.parameters = d

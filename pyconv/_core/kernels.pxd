@@ -63,6 +63,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
         int64_t parts
         int64_t bands
+        int64_t together
         int64_t rows
         int64_t slots
         int64_t row_size

@@ -35,10 +35,61 @@ typedef void tile(const real *const *rows, int64_t count_h, const int32_t *offse
         UNROLL for (int p = 0; p < P; p++) store(sums + p * LANES, sum[p]);                                         \
     }
 
-TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
+#define ALL(MACRO, ...)                                                                                             \
+    MACRO(1, ##__VA_ARGS__) MACRO(2, ##__VA_ARGS__) MACRO(3, ##__VA_ARGS__) MACRO(4, ##__VA_ARGS__)                 \
+    MACRO(5, ##__VA_ARGS__) MACRO(6, ##__VA_ARGS__) MACRO(7, ##__VA_ARGS__) MACRO(8, ##__VA_ARGS__)                 \
+    MACRO(9, ##__VA_ARGS__) MACRO(10, ##__VA_ARGS__) MACRO(11, ##__VA_ARGS__) MACRO(12, ##__VA_ARGS__)              \
+    MACRO(13, ##__VA_ARGS__) MACRO(14, ##__VA_ARGS__)
+ALL(TILE)
+#define NAME(P) tile_##P,
+static tile *const tiles[DEPTHWISE_PIXELS] = {ALL(NAME)};
 
-static tile *const tiles[DEPTHWISE_PIXELS] = {tile_1, tile_2, tile_3,  tile_4,  tile_5,  tile_6,  tile_7,
-                                              tile_8, tile_9, tile_10, tile_11, tile_12, tile_13, tile_14};
+#if defined(__AVX512F__)
+/* The same for all of K columns without gaps: pixels and weights are loaded once. It takes more than 16 registers. */
+#define FIXED(P, K)                                                                                                 \
+    static void tile_##P##_of_##K(const real *const *rows, int64_t count_h, const int32_t *offsets, int64_t count_w, \
+                                  int64_t at, const real *weights, int64_t weight_row, vec bias, real *sums)         \
+    {                                                                                                               \
+        (void)offsets, (void)count_w;                                                                               \
+        vec sum[P];                                                                                                 \
+        UNROLL for (int p = 0; p < P; p++) sum[p] = bias;                                                           \
+        for (int64_t i = 0; i < count_h; i++, weights += weight_row) {                                              \
+            const real *row = rows[i] + at * LANES;                                                                 \
+            vec weight[K];                                                                                          \
+            UNROLL for (int j = 0; j < K; j++) weight[j] = load(weights + j * LANES);                               \
+            UNROLL for (int c = 0; c < P + K - 1; c++)                                                              \
+            {                                                                                                       \
+                const vec pixel = load(row + c * LANES);                                                            \
+                UNROLL for (int j = 0; j < K; j++)                                                                  \
+                {                                                                                                   \
+                    if (j <= c && c < j + P) sum[c - j] += pixel * weight[j];                                       \
+                }                                                                                                   \
+            }                                                                                                       \
+        }                                                                                                           \
+        UNROLL for (int p = 0; p < P; p++) store(sums + p * LANES, sum[p]);                                         \
+    }
+
+ALL(FIXED, 3) ALL(FIXED, 5) ALL(FIXED, 7)
+#define NAME_OF(P, K) tile_##P##_of_##K,
+static tile *const tiles_of_3[DEPTHWISE_PIXELS] = {ALL(NAME_OF, 3)};
+static tile *const tiles_of_5[DEPTHWISE_PIXELS] = {ALL(NAME_OF, 5)};
+static tile *const tiles_of_7[DEPTHWISE_PIXELS] = {ALL(NAME_OF, 7)};
+#endif
+
+/* The tiles that pass over all columns of the kernel. */
+static tile *const *whole_tiles(const pc_depthwise *conv)
+{
+#if defined(__AVX512F__)
+    if (conv->dilation_w == 1 && conv->stride_w == 1) {
+        if (conv->kernel_w == 3) return tiles_of_3;
+        if (conv->kernel_w == 5) return tiles_of_5;
+        if (conv->kernel_w == 7) return tiles_of_7;
+    }
+#else
+    (void)conv;
+#endif
+    return tiles;
+}
 
 /* Where the next pixels go in the rows at hand, row by row. */
 typedef struct {
@@ -89,9 +140,9 @@ static void turn_line(const pc_depthwise *conv, const real *const *from, int64_t
     }
 }
 
-/* Input rows first .. end - 1 to the rows at hand. */
-static void fill(const pc_depthwise *conv, real *pixels, const real *x, const int64_t *x_strides, int64_t channel,
-                 int64_t channels, int64_t first, int64_t end)
+/* Input rows first .. end - 1 of a block to the rows at hand. */
+static void turn_rows(const pc_depthwise *conv, real *pixels, const real *x, const int64_t *x_strides, int64_t channel,
+                      int64_t channels, int64_t first, int64_t end)
 {
     const real *from[LANES];
     for (int64_t l = 0; l < LANES; l++) {
@@ -100,19 +151,32 @@ static void fill(const pc_depthwise *conv, real *pixels, const real *x, const in
     }
     const int64_t slot = first % conv->slots;
     place to = {.rows = pixels, .row = pixels + slot * conv->row_size * LANES, .slot = slot};
-    if (x_strides[1] == 1 && conv->multiplier == 1) {
-        const lane_mask lanes = lanes_between(0, channels);
-        for (int64_t r = first; r < end; r++) {
-            for (int64_t j = 0; j < conv->in_w; j++) {
-                put(conv, &to, load_lanes(from[0] + r * x_strides[2] + j * x_strides[3], lanes));
-            }
-        }
-    } else if (x_strides[3] == 1 && x_strides[2] == conv->in_w) { /* rows without gaps are one row */
+    if (x_strides[3] == 1 && x_strides[2] == conv->in_w) { /* rows without gaps are one row */
         turn_line(conv, from, first * conv->in_w, 1, (end - first) * conv->in_w, &to);
     } else {
         for (int64_t r = first; r < end; r++) {
             turn_line(conv, from, r * x_strides[2], x_strides[3], conv->in_w, &to);
         }
+    }
+}
+
+/* The same for all blocks of a unit, where channels are neighbours: at_hand elements lie from one block's rows to the
+ * next one's. */
+static void copy_rows(const pc_depthwise *conv, real *pixels, int64_t at_hand, const real *x, const int64_t *x_strides,
+                      int64_t channels, int64_t first, int64_t end)
+{
+    const int64_t whole = channels / LANES, rest = channels % LANES;
+    const lane_mask lanes = lanes_between(0, rest);
+    int64_t slot = first % conv->slots;
+    for (int64_t r = first; r < end; r++) {
+        real *row = pixels + slot * conv->row_size * LANES;
+        for (int64_t j = 0; j < conv->in_w; j++) {
+            const real *from = x + r * x_strides[2] + j * x_strides[3];
+            real *to = row + conv->places[j] * LANES;
+            for (int64_t b = 0; b < whole; b++, from += LANES, to += at_hand) store(to, load(from));
+            if (rest) store(to, load_lanes(from, lanes));
+        }
+        if (++slot == conv->slots) slot = 0;
     }
 }
 
@@ -130,60 +194,68 @@ static void filter_row(const pc_depthwise *conv, const real *pixels, const real 
     const int64_t weight_row = conv->kernel_w * LANES;
     weights += taps.first * weight_row;
     const pc_depthwise_taps *columns = conv->column_taps;
+    tile *const *whole = whole_tiles(conv);
     for (int64_t x = 0; x < conv->out_w; x += conv->tile, columns++) {
         const int64_t count = conv->out_w - x < conv->tile ? conv->out_w - x : conv->tile;
-        tiles[count - 1](rows, taps.end - taps.first, conv->offsets + columns->first, columns->end - columns->first, x,
+        tile *const *run = columns->end - columns->first == conv->kernel_w ? whole : tiles;
+        run[count - 1](rows, taps.end - taps.first, conv->offsets + columns->first, columns->end - columns->first, x,
                          weights + columns->first * LANES, weight_row, bias, sums + x * LANES);
     }
 }
 
-/* Output rows first .. end - 1 of a block. */
-static void filter_block(const pc_depthwise *conv, real *pixels, const real **rows, real *sums, const real *x,
-                         const int64_t *x_strides, int64_t channel, int64_t channels, const real *weights, vec bias,
-                         real *out, const int64_t *out_strides, int64_t first, int64_t end)
+/* Output rows first .. end - 1 of the blocks of a unit, whose rows at hand are followed by pointers to some of them. */
+static void filter_unit(const pc_depthwise *conv, const pc_conv_arrays *arrays, int64_t image, int64_t channel,
+                        int64_t channels, int64_t first, int64_t end, real *sums, real *pixels)
 {
+    const int64_t *x_strides = arrays->x_strides, *out_strides = arrays->out_strides;
+    const int64_t at_hand = conv->slots * conv->row_size * LANES, taps = conv->kernel_h * conv->kernel_w;
     const int64_t span = (conv->kernel_h - 1) * conv->dilation_h + 1;
+    const real **rows = (const real **)(pixels + conv->together * at_hand);
+    const real *x = (const real *)arrays->x + image * x_strides[0];
+    const real *weights = (const real *)arrays->weights + channel * taps, *bias = (const real *)arrays->bias + channel;
+    real *out = (real *)arrays->out + image * out_strides[0] + channel * out_strides[1];
+    const int is_copied = x_strides[1] == 1 && conv->multiplier == 1;
     int64_t filled = 0; /* the row after the last that is at hand */
     for (int64_t y = first; y < end; y += conv->rows) {
         const int64_t count = end - y < conv->rows ? end - y : conv->rows;
-        int64_t from = y * conv->stride_h - conv->pad_top;
-        int64_t to = from + (count - 1) * conv->stride_h + span;
-        if (from < filled) from = filled;
-        if (to > conv->in_h) to = conv->in_h;
-        if (from < to) {
-            fill(conv, pixels, x, x_strides, channel, channels, from, to);
-            filled = to;
+        int64_t first_row = y * conv->stride_h - conv->pad_top;
+        int64_t end_row = first_row + (count - 1) * conv->stride_h + span;
+        if (first_row < filled) first_row = filled;
+        if (end_row > conv->in_h) end_row = conv->in_h;
+        if (first_row < end_row) {
+            filled = end_row;
+            if (is_copied) copy_rows(conv, pixels, at_hand, x + channel, x_strides, channels, first_row, end_row);
         }
-        for (int64_t k = 0; k < count; k++) {
-            filter_row(conv, pixels, rows, y + k, weights, bias, sums + k * conv->out_w * LANES);
+        for (int64_t k = 0; k < channels; k += LANES) {
+            const int64_t block = k / LANES, lanes = channels - k < LANES ? channels - k : LANES;
+            real *own = pixels + block * at_hand, *to = out + k * out_strides[1];
+            if (first_row < end_row && !is_copied) {
+                turn_rows(conv, own, x, x_strides, channel + k, lanes, first_row, end_row);
+            }
+            for (int64_t r = 0; r < count; r++) {
+                filter_row(conv, own, rows, y + r, weights + k * taps, load(bias + k), sums + r * conv->out_w * LANES);
+            }
+            write_rows(sums, LANES, y * conv->out_w, count * conv->out_w, lanes, conv->out_w, to, out_strides);
         }
-        write_rows(sums, LANES, y * conv->out_w, count * conv->out_w, channels, conv->out_w, out, out_strides);
     }
 }
 
 void PC_NAME(depthwise_channels_task)(const void *parameters, const pc_conv_arrays *arrays, int64_t task, void *scratch)
 {
-    /* task = part of the blocks of all images * bands + band */
+    /* task = part of the units of all images * bands + band */
     const pc_depthwise *conv = parameters;
-    const int64_t *x_strides = arrays->x_strides, *out_strides = arrays->out_strides;
     const int64_t band = task % conv->bands, part = task / conv->bands;
     const int64_t first_unit = conv->units * part / conv->parts, end_unit = conv->units * (part + 1) / conv->parts;
     const int64_t first = conv->out_h * band / conv->bands, end = conv->out_h * (band + 1) / conv->bands;
-    const int64_t blocks = (conv->out_channels + LANES - 1) / LANES, taps = conv->kernel_h * conv->kernel_w;
+    const int64_t width = conv->together * LANES, units = (conv->out_channels + width - 1) / width;
 
-    /* scratch: sums, the rows at hand with zeros where the padding is, pointers to some of them */
+    /* scratch: sums, the rows at hand of each block with zeros where the padding is, pointers to some of them */
     real *sums = scratch, *pixels = sums + conv->rows * conv->out_w * LANES;
-    const int64_t at_hand = conv->slots * conv->row_size * LANES;
-    const real **rows = (const real **)(pixels + at_hand);
-    memset(pixels, 0, (size_t)at_hand * sizeof(real));
+    memset(pixels, 0, (size_t)(width * conv->slots * conv->row_size) * sizeof(real));
     const __auto_type mode = flush_denormals();
     for (int64_t unit = first_unit; unit < end_unit; unit++) {
-        const int64_t image = unit / blocks, channel = unit % blocks * LANES;
-        const int64_t channels = conv->out_channels - channel < LANES ? conv->out_channels - channel : LANES;
-        filter_block(conv, pixels, rows, sums, (const real *)arrays->x + image * x_strides[0], x_strides, channel,
-                     channels, (const real *)arrays->weights + channel * taps,
-                     load((const real *)arrays->bias + channel),
-                     (real *)arrays->out + image * out_strides[0] + channel * out_strides[1], out_strides, first, end);
+        const int64_t channel = unit % units * width, rest = conv->out_channels - channel;
+        filter_unit(conv, arrays, unit / units, channel, rest < width ? rest : width, first, end, sums, pixels);
     }
     restore_denormals(mode);
 }

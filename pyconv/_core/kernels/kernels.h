@@ -88,6 +88,7 @@ typedef struct {
     int64_t bands;                    /* of a plane */
 
     /* of blocks only */
+    int64_t together;                 /* blocks whose input is read together, which are a unit */
     int64_t rows;                     /* output rows whose sums wait together until they are turned into rows */
     int64_t slots;                    /* input rows at hand, of row_size vectors each */
     int64_t row_size;

@@ -208,10 +208,40 @@ static inline void store_part(real *p, vec v, int64_t count)
 #endif
 }
 
-/* LANES rows of LANES elements, turned into columns: the first half zipped with the second, log2(LANES) times. */
+/* LANES rows of LANES elements, turned into columns. */
 static inline void turn_square(vec a[LANES])
 {
     vec b[LANES];
+#if defined(__AVX2__) && !defined(__AVX512F__) && PC_F64
+    /* pairs within halves, then the halves: fewer shuffles than zips across halves take */
+    UNROLL for (int i = 0; i < LANES; i += 2)
+    {
+        b[i] = _mm256_unpacklo_pd(a[i], a[i + 1]);
+        b[i + 1] = _mm256_unpackhi_pd(a[i], a[i + 1]);
+    }
+    UNROLL for (int i = 0; i < LANES / 2; i++)
+    {
+        a[i] = _mm256_permute2f128_pd(b[i], b[i + 2], 0x20);
+        a[i + 2] = _mm256_permute2f128_pd(b[i], b[i + 2], 0x31);
+    }
+#elif defined(__AVX2__) && !defined(__AVX512F__)
+    /* squares of four within halves, then the halves: fewer shuffles than zips across halves take */
+    UNROLL for (int i = 0; i < LANES; i += 4)
+    {
+        const vec low = _mm256_unpacklo_ps(a[i], a[i + 1]), high = _mm256_unpackhi_ps(a[i], a[i + 1]);
+        const vec next_low = _mm256_unpacklo_ps(a[i + 2], a[i + 3]), next_high = _mm256_unpackhi_ps(a[i + 2], a[i + 3]);
+        b[i] = _mm256_shuffle_ps(low, next_low, 0x44);
+        b[i + 1] = _mm256_shuffle_ps(low, next_low, 0xEE);
+        b[i + 2] = _mm256_shuffle_ps(high, next_high, 0x44);
+        b[i + 3] = _mm256_shuffle_ps(high, next_high, 0xEE);
+    }
+    UNROLL for (int i = 0; i < LANES / 2; i++)
+    {
+        a[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+        a[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+    }
+#else
+    /* the first half zipped with the second, log2(LANES) times */
     UNROLL for (int round = 1; round < LANES; round *= 2)
     {
         UNROLL for (int i = 0; i < LANES / 2; i++)
@@ -221,6 +251,7 @@ static inline void turn_square(vec a[LANES])
         }
         UNROLL for (int i = 0; i < LANES; i++) a[i] = b[i];
     }
+#endif
 }
 
 /* The larger one; NaN if either is NaN. */

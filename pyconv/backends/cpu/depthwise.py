@@ -59,6 +59,7 @@ class Cut(NamedTuple):
     bands: int
     scratch: int
     """Bytes of scratch memory a task needs."""
+    together: int = 0
     rows: int = 0
     slots: int = 0
     row_size: int = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from functools import lru_cache
 from math import gcd, log2
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,6 +38,10 @@ _WAITING = 112
 """Output pixels, about, whose sums wait together: in squares of as many pixels as lanes, few of which are cut short."""
 
 _MOST_BANDS = 4
+_MOST_TOGETHER = 16
+_NEAR = 2**18
+"""Bytes of rows at hand, of all blocks whose input is read together: they are to stay in the second-level cache."""
+
 _MOST_SCRATCH = 2**24
 
 
@@ -50,7 +55,7 @@ def refusal(plan: ConvPlan) -> str | None:
     if (reason := depthwise.shape_refusal(plan)) is not None:
         return reason
     level = isa.current()
-    scratch = _sizes(plan, level)[3]
+    scratch = _sizes(plan, level).scratch
     if scratch > _MOST_SCRATCH:
         return f"the rows that a row of output needs take {scratch:,} bytes, more than {_MOST_SCRATCH:,}"
     if plan.algorithm != "measure":
@@ -67,18 +72,18 @@ def refusal(plan: ConvPlan) -> str | None:
 def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated.
 
-    To turn a vector of pixels takes two for each round of shuffles, and one; to copy one that lies along channels,
-    three. A product takes 0.55, a tile of sums 20 (measured, AVX-512).
+    To turn a vector of pixels takes 1.5 for each round of shuffles, and 1.5; to copy one that lies along channels, 3. A
+    product takes 0.62, a tile of sums 20 (measured, AVX-512).
     """
     is_double = is_double_plan(plan)
     lanes = runtime.lanes(level, is_double)
-    turning = 2 * log2(lanes) + 1
-    reading = 3 if plan.layout == "nhwc" and plan.out_channels == plan.groups else turning
+    turning = 1.5 * (log2(lanes) + 1)
+    reading = 3 if _reads_vectors(plan) else turning
     out_h, out_w = plan.out_size
     rows = np.maximum(np.diff(inside(plan, 0)), 0).sum()  # of the kernel, in all output rows
     tiles = out_h * ceil_div(out_w, runtime.depthwise_pixels(level, is_double))
     block = reading * plan.in_size[0] * plan.in_size[1] + turning * out_h * out_w
-    block += 0.55 * float(rows) * plan.kernel[1] * out_w + 20 * tiles
+    block += 0.62 * float(rows) * plan.kernel[1] * out_w + 20 * tiles
     return ceil_div(plan.out_channels, lanes) * block
 
 
@@ -98,8 +103,18 @@ def _bands(plan: ConvPlan, units: int, count: int) -> int:
     return min(range(1, max(min(_MOST_BANDS * count, out_h), 1) + 1), key=time) if count > 1 else 1
 
 
-def _sizes(plan: ConvPlan, level: int) -> tuple[int, int, int, int]:
-    """Output rows whose sums wait together, input rows at hand, columns of one phase, and bytes of scratch."""
+class _Sizes(NamedTuple):
+    """Sizes of what a task has at hand; names as in Cut."""
+
+    together: int
+    rows: int
+    slots: int
+    phase: int
+    """Columns whose remainder by the stride is the same."""
+    scratch: int
+
+
+def _sizes(plan: ConvPlan, level: int) -> _Sizes:
     is_double = is_double_plan(plan)
     itemsize, lanes = 8 if is_double else 4, runtime.lanes(level, is_double)
     (out_h, out_w), stride = plan.out_size, plan.stride
@@ -107,8 +122,16 @@ def _sizes(plan: ConvPlan, level: int) -> tuple[int, int, int, int]:
     rows = max(min(ceil_div(ceil_div(_WAITING, out_w), square) * square, out_h, 2 * _WAITING // out_w), 1)
     slots = min((rows - 1) * stride[0] + span(plan.kernel[0], plan.dilation[0]), plan.in_size[0])
     phase = out_w + (plan.kernel[1] - 1) * plan.dilation[1] // stride[1]
-    vectors = rows * out_w + slots * (stride[1] * phase + 1)
-    return rows, slots, phase, vectors * lanes * itemsize + plan.kernel[0] * 8
+    at_hand, waiting = (vectors * lanes * itemsize for vectors in (slots * (stride[1] * phase + 1), rows * out_w))
+    together = 1
+    if _reads_vectors(plan):
+        together = max(min(ceil_div(plan.out_channels, lanes), _MOST_TOGETHER, _NEAR // max(at_hand, 1)), 1)
+    return _Sizes(together, rows, slots, phase, waiting + together * at_hand + plan.kernel[0] * 8)
+
+
+def _reads_vectors(plan: ConvPlan) -> bool:
+    """Whether the input lies along channels already."""
+    return plan.layout == "nhwc" and plan.out_channels == plan.groups
 
 
 def _row_taps(plan: ConvPlan, slots: int) -> np.ndarray:
@@ -136,9 +159,9 @@ def _column_taps(plan: ConvPlan, tile: int) -> np.ndarray:
 def cut(plan: ConvPlan, level: int, count: int, shares: int | None = None) -> Cut:
     """Cut the plan for ``count`` threads, or its blocks into ``shares``; the result does not depend on how."""
     is_double = is_double_plan(plan)
-    rows, slots, phase, scratch = _sizes(plan, level)
+    together, rows, slots, phase, scratch = _sizes(plan, level)
     out_w, stride = plan.out_size[1], plan.stride[1]
-    units = plan.batch * ceil_div(plan.out_channels, runtime.lanes(level, is_double))
+    units = plan.batch * ceil_div(plan.out_channels, together * runtime.lanes(level, is_double))
     tile = ceil_div(out_w, ceil_div(out_w, runtime.depthwise_pixels(level, is_double)))
     columns, taps = np.arange(plan.in_size[1]) + plan.padding[1][0], np.arange(plan.kernel[1]) * plan.dilation[1]
     # Columns are sorted by their remainder by the stride. Those behind the last that is read share a place at the end.
@@ -148,6 +171,7 @@ def cut(plan: ConvPlan, level: int, count: int, shares: int | None = None) -> Cu
         parts=shares or max(min(units, 8 * count), 1),
         bands=1 if shares else _bands(plan, units, count),
         scratch=scratch,
+        together=together,
         rows=rows,
         slots=slots,
         row_size=stride * phase + 1,
@@ -208,9 +232,9 @@ def work(plan: ConvPlan, prepared: Given) -> conv.ConvWork:
 def pieces(plan: ConvPlan, level: int) -> Pieces:
     """How to compute the plan band by band."""
     is_double = is_double_plan(plan)
-    lanes = runtime.lanes(level, is_double)
+    block = _sizes(plan, level).together * runtime.lanes(level, is_double)
 
     def tasks(part: ConvPlan, shares: int) -> conv.DepthwiseTasks:
         return conv.DepthwiseTasks(level, is_double, 1, part, cut(part, level, 1, shares))
 
-    return Pieces(tasks, blocks=ceil_div(plan.out_channels, lanes), block=lanes, rows=plan.out_size[0])
+    return Pieces(tasks, blocks=ceil_div(plan.out_channels, block), block=block, rows=plan.out_size[0])
