@@ -23,9 +23,6 @@ USABLE = [status.name for status in pyconv.backends() if status.usable and statu
 
 DTYPES = ("float32", "float64")
 
-NO_RESIDUAL = "its convolutions add no residual"
-"""What the cuda backend says of a residual."""
-
 
 def _instruction_sets() -> list[str]:
     if "cpu" not in USABLE:

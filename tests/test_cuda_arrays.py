@@ -39,7 +39,7 @@ LAYOUTS = ("contiguous", "channels_last", "transposed", "fortran")  # those that
 CASES = [
     case
     for case in testing.cases()
-    if case.layout in LAYOUTS and case.weight_layout in LAYOUTS and not case.out and not case.residual_shape
+    if case.layout in LAYOUTS and case.weight_layout in LAYOUTS and not case.out and case.residual_layout in LAYOUTS
 ]
 # every seventh case, and of every operation some
 CHOSEN = [case for op in sorted({case.op for case in CASES}) for case in [each for each in CASES if each.op == op][::7]]

@@ -11,7 +11,8 @@ import pytest
 from helpers import known_by, normal, warm
 
 import pyconv
-from pyconv.backends.cuda import CudaBackend, conv
+from pyconv.backends.cuda import CudaBackend, conv, tensor
+from pyconv.backends.cuda.tensor_tile import TILES, Cut
 from pyconv.functional.conv import plan_call_conv2d
 from pyconv.plan import conv_parameters, plan_elementwise, plan_fused, plan_max_pool2d, pool_parameters
 from pyconv.report import explanation
@@ -95,19 +96,38 @@ def check(room, layer, function="relu", values=None, layout=None):
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("name", [*LAYERS, *TENSOR])
 def test_the_same_bits(room, name, function):
-    layers = {**LAYERS, **TENSOR}
-    if name in TENSOR and room.tensor_cores() and not hasattr(conv.tensor, "pooling_refusal"):
-        pytest.skip("tensor cores do not pool")
-    check(room, layers[name], function)
+    check(room, {**LAYERS, **TENSOR}[name], function)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
 def test_numbers_that_are_not_finite(room, value):
     for name in ("few channels", "taps", "mixed"):
-        if name in TENSOR and room.tensor_cores() and not hasattr(conv.tensor, "pooling_refusal"):
-            continue
         wanted = check(room, {**LAYERS, **TENSOR}[name], "none", value)
         assert not np.isfinite(wanted).all()
+
+
+@pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"{tile.channels}x{tile.pixels}")
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_every_tile_of_tensor_cores(monkeypatch, tile, precision):
+    """Windows of a tile, one less and one more; channels-last too."""
+    stand_in_for_cuda(monkeypatch, ROOM)
+    cached = (tensor.packing, tensor.launch, conv._chosen)
+
+    def chosen(plan):
+        return Cut(tile, 1, -(-tensor._in_padded(plan) * plan.kernel[0] * plan.kernel[1] // tensor._step(plan)))
+
+    monkeypatch.setattr(tensor, "cut", chosen)
+    for function in cached:
+        function.cache_clear()
+    try:
+        windows = tile.pixels // 4
+        with pyconv.precision(precision):
+            check(ROOM, ((1, 32, 2, 2 * windows - 1), (tile.channels - 1, 32, 1, 1), (1, 0, 1, 1)))
+            check(ROOM, ((1, 5, 4, 2 * windows), (tile.channels, 5, 3, 3), (1, 1, 1, 1)), "gelu", np.inf)
+            check(ROOM, ((1, 32, 2, 2 * windows + 2), (tile.channels + 1, 32, 3, 1), (1, (1, 0), 1, 1)), layout="nhwc")
+    finally:
+        for function in cached:
+            function.cache_clear()
 
 
 def test_a_group_is_one_call(room):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import NO_RESIDUAL, ROOT
+from helpers import ROOT
 from test_activation_accuracy import EXACT, POINTS, ROUNDED, error_of_long_sums, function, units
 
 import pyconv.functional as F
@@ -66,9 +66,6 @@ def room(monkeypatch):
 def test_case(room, case):
     needs_bfloat16(case)
     reason = testing.check(case, "cuda")
-    if case.residual_shape:
-        assert reason == NO_RESIDUAL
-        return
     if case.op in WITHOUT_KERNEL and reason is not None and "there is no CUDA kernel" in reason:
         pytest.skip(reason)
     assert reason is None

@@ -226,7 +226,7 @@ def conv2d(
     TooLargeError
         If the result would not fit in memory.
     BackendError
-        If the backend that was named cannot run it. The cuda backend adds no residual.
+        If the backend that was named cannot run it.
 
     Notes
     -----

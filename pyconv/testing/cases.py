@@ -76,7 +76,7 @@ _CONV_SHAPES: dict[str, tuple[Shape, Shape, dict[str, Any]]] = {
 }
 
 
-_RESIDUALS: dict[str, Shape] = {
+RESIDUALS: dict[str, Shape] = {
     "plain": (2, 4, 7, 8),
     "padding1": (2, 4, 9, 10),
     "padding_above_kernel": (1, 3, 14, 15),
@@ -130,14 +130,14 @@ def _conv(dtype: str) -> Iterator[Case]:
         for shape in ("padding1", "kernel_1x1", "depthwise", "channels_32_48", "unbatched", "batch0"):
             yield case(f"out_{out}-{shape}", shape, out=out)
         yield case(f"out_{out}-channels_last", "padding1", out=out, layout="channels_last")
-    for shape, added in _RESIDUALS.items():
+    for shape, added in RESIDUALS.items():
         yield case(f"residual-{shape}", shape, residual_shape=added)
         yield case(f"residual_in_place-{shape}", shape, residual_shape=added, out="residual")
     for layout in ("channels_last", "byte_swapped", "reversed", "gaps", "broadcast"):
-        yield case(f"residual_{layout}", "padding1", residual_shape=_RESIDUALS["padding1"], residual_layout=layout)
-    yield case("residual-out_strided", "padding1", residual_shape=_RESIDUALS["padding1"], out="strided")
+        yield case(f"residual_{layout}", "padding1", residual_shape=RESIDUALS["padding1"], residual_layout=layout)
+    yield case("residual-out_strided", "padding1", residual_shape=RESIDUALS["padding1"], out="strided")
     for values in ("one_nan", "one_inf"):
-        more = {"values": values, "residual_shape": _RESIDUALS["channels_32_48"]}
+        more = {"values": values, "residual_shape": RESIDUALS["channels_32_48"]}
         yield case(f"residual_in_place-{values}", "channels_32_48", **more, out="residual")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..plan import HALF_DTYPES
 from .case import Case
-from .cases import conv_case
+from .cases import RESIDUALS, conv_case
 
 __all__ = ["half_cases"]
 
@@ -40,3 +40,6 @@ def _cases(dtype: str) -> Iterator[Case]:
     for out in ("contiguous", "strided"):
         for shape in ("padding1", "kernel_1x1", "depthwise", "unbatched"):
             yield conv_case(dtype, f"out_{out}-{shape}", shape, out=out)
+    for shape in ("padding1", "depthwise", "channels_32_48", "kernel_1x1_many"):
+        yield conv_case(dtype, f"residual-{shape}", shape, residual_shape=RESIDUALS[shape])
+        yield conv_case(dtype, f"residual_in_place-{shape}", shape, residual_shape=RESIDUALS[shape], out="residual")

@@ -47,6 +47,7 @@ static void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[
 static void mma_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
 static void mma_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
 static void load_matrices(unsigned (&words)[4], const void *row);
+static float from_neighbour(float value);
 static unsigned load_word(const unsigned *shared);
 static void copy_bytes(void *to, const void *from, int bytes, bool there);
 static void commit_copies();

@@ -5,7 +5,7 @@
 
 namespace {
 
-enum Kind { MMA_TF32, MMA_F16, MMA_BF16, LOAD_MATRICES };
+enum Kind { MMA_TF32, MMA_F16, MMA_BF16, LOAD_MATRICES, FROM_NEIGHBOUR };
 
 struct Together {
     Kind kind;
@@ -112,6 +112,11 @@ bool perform(Lane *warp)
     for (int lane = 1; lane < 32; lane++)
         if (warp[lane].asked.kind != kind)
             return false;
+    if (kind == FROM_NEIGHBOUR) {
+        for (int lane = 0; lane < 32; lane++)
+            std::memcpy(warp[lane].asked.words, warp[lane ^ 1].asked.row, 4);
+        return true;
+    }
     if (kind != LOAD_MATRICES) {
         multiply(warp, kind);
         return true;
@@ -185,6 +190,13 @@ static void load_matrices(unsigned (&words)[4], const void *row)
 {
     note_access(row, 16);
     together({LOAD_MATRICES, nullptr, nullptr, nullptr, words, row});
+}
+
+static float from_neighbour(float value)
+{
+    unsigned word;
+    together({FROM_NEIGHBOUR, nullptr, nullptr, nullptr, &word, &value});
+    return __int_as_float((int)word);
 }
 
 static unsigned load_word(const unsigned *shared)

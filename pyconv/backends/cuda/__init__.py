@@ -46,7 +46,8 @@ def _compute(room: Any, plan: Plan, x: Any, prepared: Any, out: Any = None) -> A
     """Run a plan on ``x``, which lies on the current device."""
     if isinstance(plan, FusedPlan):
         after = NONE if plan.activation is None else Epilogue(plan.activation.op, plan.activation.parameters)
-        return conv.run(room, plan.conv, x, prepared, out, after._replace(pooled=plan.pool is not None))
+        x, residual = x if plan.has_residual else (x, None)
+        return conv.run(room, plan.conv, x, prepared, out, after._replace(pooled=plan.pool is not None), residual)
     return _MODULES[plan.op].run(room, plan, x, prepared, out)
 
 
@@ -92,8 +93,8 @@ class CudaBackend:
 
     def fuses(self, plan: FusedPlan) -> str | None:
         """None if the plan's parts can be run as one, else the reason why not."""
-        if plan.has_residual:
-            return "its convolutions add no residual"
+        if plan.has_residual and plan.pool is not None:
+            return "its convolutions pool without a residual"
         if plan.activation is not None and _MODULES.get(plan.activation.op) is not elementwise:
             return f"its convolutions cannot apply {plan.activation.op}"
         if reason := self.supports(plan.conv):
@@ -115,6 +116,8 @@ class CudaBackend:
 
     def prepare_key(self, plan: Plan) -> Hashable:
         """Plans with equal keys share prepared weights."""
+        if isinstance(plan, FusedPlan):
+            plan = plan.conv
         return conv.prepare_key(plan, self._room.tensor_cores()) if isinstance(plan, ConvPlan) else None
 
     def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
@@ -131,16 +134,27 @@ class CudaBackend:
         return weight  # the indices of an unpooling
 
     def run(self, plan: Plan, x: Any, prepared: Any = None, out: Any = None) -> Any:
-        """Run the plan on ``x``: a CuPy array on the current stream of its device, or a NumPy array and back."""
+        """Run the plan on ``x``: a CuPy array on the current stream of its device, or a NumPy array and back.
+
+        ``x`` is a pair of them if the plan has a residual.
+        """
         room = self._room
         room.check_process()
-        if isinstance(x, np.ndarray):
+        first, *others = x if isinstance(x, tuple) else (x,)
+        if isinstance(first, np.ndarray):
             with room.on(room.current_device()):
-                result = _compute(room, plan, room.upload(x), prepared)
+                arrays = tuple(room.upload(array) for array in (first, *others))
+                result = _compute(room, plan, arrays if others else arrays[0], prepared)
                 if isinstance(result, tuple):
                     return room.download(result[0], out), room.download(result[1], None)
                 return room.download(result, out)
-        device = room.device_of(x)
+        device = room.device_of(first)
+        for array in others:
+            if room.device_of(array) != device:
+                raise DeviceError(
+                    f"{plan.op}: the residual is on device {room.device_of(array)}, the input on device {device}; "
+                    "move one of them"
+                )
         if out is not None and room.device_of(out) != device:
             raise DeviceError(f"{plan.op}: out is on device {room.device_of(out)}, the input on device {device}")
         with room.on(device):

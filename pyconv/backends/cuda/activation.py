@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,17 +33,19 @@ def parameters(values: tuple[float, ...], dtype: str) -> np.ndarray:
 class Epilogue(NamedTuple):
     """What a convolution does with its sums before it writes them.
 
+    ``residual``: an array is added to them before the activation.
     ``pooled``: of every 2x2 window, 2 apart, it writes the maximum alone; what no window sees is left away.
     """
 
     activation: str = "identity"
     parameters: tuple[float, ...] = ()
+    residual: bool = False
     pooled: bool = False
 
     @property
-    def macro(self) -> str:
-        """The value of ACTIVATION."""
-        return f"{self.activation}_of"
+    def macros(self) -> dict[str, Any]:
+        """What the kernels are compiled with."""
+        return {"ACTIVATION": f"{self.activation}_of", "RESIDUAL": int(self.residual)}
 
     def out_size(self, plan: ConvPlan) -> tuple[int, int]:
         """Height and width of what is written."""
@@ -59,8 +61,8 @@ class Epilogue(NamedTuple):
 NONE = Epilogue()
 """The sums as they are."""
 
-EXAMPLES = (Epilogue("relu"), Epilogue("leaky_relu", (0.01,)), Epilogue("gelu"))
-"""What every convolution is compiled with to be checked: without and with parameters, and with many registers."""
+EXAMPLES = (Epilogue("relu", residual=True), Epilogue("leaky_relu", (0.01,)), Epilogue("gelu"))
+"""What every convolution is compiled with to be checked: with more to add, with parameters, and with many registers."""
 
 POOLED = (NONE._replace(pooled=True), Epilogue("gelu", pooled=True))
 """The same for convolutions that pool."""

@@ -84,19 +84,30 @@ def prepare(room: Any, plan: ConvPlan, weight: Any, bias: Any) -> Kept:
     return keep(room, plan.op, None, weight, bias, lambda source: pack(room, packing, plan.dtype, source), once)
 
 
-def run(room: Any, plan: ConvPlan, x: Any, prepared: Kept, out: Any, epilogue: Epilogue = NONE) -> Any:
+def run(
+    room: Any, plan: ConvPlan, x: Any, prepared: Kept, out: Any, epilogue: Epilogue = NONE, residual: Any = None
+) -> Any:
     """Convolve ``x``, which lies on the current device, into ``out`` or a new array.
 
-    ``epilogue`` is applied to the sums before they are written.
+    ``epilogue`` is applied to the sums before they are written, after ``residual``, of the result's shape, is added.
     """
     choose = _pooling if epilogue.pooled else _chosen
     chosen = choose(plan, room.tensor_cores())
     weights = prepared.on(room.current_device())
     x = room.readable(x)
     writable = room.writable(out) or (chosen is tensor and tensor.writes(room, plan, out))
+    if residual is not None:
+        epilogue, residual = epilogue._replace(residual=True), room.readable(residual)
+        writable = writable and residual.strides == out.strides
     result = out if writable else room.empty((*plan.out_shape[:2], *epilogue.out_size(plan)), x.dtype)
+    if residual is not None and residual.strides != result.strides:  # kernels find it where they write
+        moved = room.empty(plan.out_shape, x.dtype)
+        room.assign(moved, residual)
+        residual = moved
     bias = 0 if weights.bias is None else room.address(weights.bias)
     at = Addresses(room.address(x), room.address(weights.weights), bias, room.address(result))
+    if residual is not None:
+        at = at._replace(residual=room.address(residual))
     if chosen is tensor:
         tensor.run(room, plan, x, at, result, epilogue)
     else:

@@ -15,8 +15,8 @@ from .weights import Packing
 __all__ = ["OUTPUT", "Addresses", "aligned", "fill", "grid", "packing", "plane", "refusal", "tile", "vector"]
 
 OUTPUT = struct(
-    out="u8", bias="u8", pixels="i8", plane="i8", channels="i4", groups="i4", whole_vectors="i4", tiles_m="i4",
-    parameters=PARAMETERS,
+    out="u8", bias="u8", residual="u8", pixels="i8", plane="i8", channels="i4", groups="i4", whole_vectors="i4",
+    tiles_m="i4", parameters=PARAMETERS,
 )  # fmt: skip
 """The struct Output of gemm_tile.cuh."""
 
@@ -25,12 +25,13 @@ _FILLING = 1.25
 
 
 class Addresses(NamedTuple):
-    """Where the arrays of one call lie; ``bias`` is 0 if there is none."""
+    """Where the arrays of one call lie; ``bias`` and ``residual`` are 0 if there is none."""
 
     x: int
     weights: int
     bias: int
     out: int
+    residual: int = 0
 
 
 def plane(plan: ConvPlan) -> int:
@@ -91,10 +92,10 @@ def grid(plan: ConvPlan, epilogue: Epilogue) -> int:
 def fill(plan: ConvPlan, arguments: Any, at: Addresses, epilogue: Epilogue) -> None:
     """Set what the kernels' structs have in common."""
     order, output, pixels = packing(plan), arguments["output"], epilogue.pixels(plan)
-    arguments["x"], arguments["weights"], output["bias"], output["out"] = at
+    arguments["x"], arguments["weights"], output["bias"], output["out"], output["residual"] = at
     output["pixels"], output["plane"] = plan.batch * pixels, pixels
     output["channels"], output["groups"] = order.channels, plan.groups
-    output["whole_vectors"] = pixels % vector(plan) == 0 and aligned(plan, at.out)
+    output["whole_vectors"] = pixels % vector(plan) == 0 and aligned(plan, at.out | at.residual)
     output["tiles_m"] = order.padded_channels // tile(plan).channels
     output["parameters"] = parameters(epilogue.parameters, plan.dtype)
     arguments["in_channels"] = order.in_channels

@@ -19,7 +19,7 @@ from .weights import Packing
 __all__ = ["arguments", "kernels", "label", "launch", "packing", "refusal"]
 
 _ARGUMENTS = struct(
-    x="u8", weights="u8", bias="u8", out="u8", x_strides=("i8", 4), work="i8",
+    x="u8", weights="u8", bias="u8", out="u8", residual="u8", x_strides=("i8", 4), work="i8",
     out_channels="i4", multiplier="i4", in_size=("i4", 2), out_size=("i4", 2), kernel=("i4", 2), stride=("i4", 2),
     dilation=("i4", 2), start=("i4", 2), whole=("i4", 2),
     parameters=PARAMETERS,
@@ -112,7 +112,7 @@ def kernels() -> Iterator[Kernel]:
 
 def _kernel(dtype: str, window: Window, index: str, epilogue: Epilogue = NONE) -> Kernel:
     return Kernel.of(
-        "conv_depthwise", dtype, _ARGUMENTS, INDEX=index, ACTIVATION=epilogue.macro, KERNEL=window.size,
+        "conv_depthwise", dtype, _ARGUMENTS, INDEX=index, **epilogue.macros, KERNEL=window.size,
         STRIDE=window.stride, ROWS=window.rows,
     )  # fmt: skip
 
@@ -128,13 +128,13 @@ def _whole(plan: ConvPlan, x: Any, at: Addresses) -> tuple[bool, bool]:
         and plan.padding[1][0] == middle
         and at.x % bytes_of_vector == 0
     )
-    return reads, plan.out_size[1] % _OUTPUTS == 0 and at.out % bytes_of_vector == 0
+    return reads, plan.out_size[1] % _OUTPUTS == 0 and (at.out | at.residual) % bytes_of_vector == 0
 
 
 def arguments(plan: ConvPlan, x: Any, at: Addresses, epilogue: Epilogue = NONE) -> np.ndarray:
     """The kernel's struct."""
     packed = np.zeros(1, _ARGUMENTS)
-    packed["x"], packed["weights"], packed["bias"], packed["out"] = at
+    packed["x"], packed["weights"], packed["bias"], packed["out"], packed["residual"] = at
     packed["x_strides"], packed["work"] = strides_of(x), _work(plan, _window(plan).rows)
     packed["out_channels"], packed["multiplier"] = plan.out_channels, plan.out_channels // plan.groups
     packed["in_size"], packed["out_size"] = plan.in_size, plan.out_size

@@ -40,7 +40,7 @@ def kernels() -> Iterator[Kernel]:
 
 
 def _kernel(op: str, dtype: str) -> Kernel:
-    return Kernel.of("elementwise", dtype, _ARGUMENTS, ACTIVATION=Epilogue(op).macro)
+    return Kernel.of("elementwise", dtype, _ARGUMENTS, ACTIVATION=Epilogue(op).macros["ACTIVATION"])
 
 
 def run(room: Any, plan: ElementwisePlan, x: Any, prepared: Any, out: Any) -> Any:

@@ -67,7 +67,7 @@ def kernels() -> Iterator[Kernel]:
 
 def _kernel(dtype: str, tile: Tile, taps_outside: bool, index: str, epilogue: Epilogue = NONE) -> Kernel:
     return Kernel.of(
-        "conv_gemm", dtype, _ARGUMENTS, INDEX=index, ACTIVATION=epilogue.macro, TAPS_OUTSIDE=int(taps_outside),
+        "conv_gemm", dtype, _ARGUMENTS, INDEX=index, **epilogue.macros, TAPS_OUTSIDE=int(taps_outside),
         POOLED=int(epilogue.pooled), **tile.macros,
     )  # fmt: skip
 

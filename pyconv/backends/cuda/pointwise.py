@@ -66,7 +66,7 @@ def kernels() -> Iterator[Kernel]:
 
 
 def _kernel(dtype: str, tile: Tile, index: str, epilogue: Epilogue = NONE) -> Kernel:
-    return Kernel.of("conv_pointwise", dtype, _ARGUMENTS, INDEX=index, ACTIVATION=epilogue.macro, **tile.macros)
+    return Kernel.of("conv_pointwise", dtype, _ARGUMENTS, INDEX=index, **epilogue.macros, **tile.macros)
 
 
 def arguments(plan: ConvPlan, x: Any, at: dense.Addresses, epilogue: Epilogue = NONE) -> np.ndarray:

@@ -12,18 +12,18 @@ import numpy as np
 
 from ...plan import HALF_DTYPES, ConvPlan
 from . import dense
-from .activation import EXAMPLES, NONE, PARAMETERS, Epilogue, parameters
+from .activation import EXAMPLES, NONE, PARAMETERS, POOLED, Epilogue, parameters
 from .gemm import divisor
 from .kernel import Kernel, Launch, struct
 from .plans import INT_LIMIT, itemsize, strides_of, too_wide
 from .tensor_tile import TILES, WORDS, Cut, TensorTile, choose
 from .weights import Packing
 
-__all__ = ["cut", "kernels", "label", "launch", "packing", "refusal", "run", "writes"]
+__all__ = ["cut", "kernels", "label", "launch", "packing", "pooling_refusal", "refusal", "run", "writes"]
 
 _DIVISOR = struct(multiplier="u4", shift="u4")
 _OUTPUT = struct(
-    out="u8", bias="u8", parameters=PARAMETERS, strides=("i8", 3), part="i8", pixels="i8", plane="i8",
+    out="u8", bias="u8", residual="u8", parameters=PARAMETERS, strides=("i8", 3), part="i8", pixels="i8", plane="i8",
     channels="i4", groups="i4", tiles_m="i4", parts="i4", pairs="i4",
 )  # fmt: skip
 _ARGUMENTS = struct(
@@ -33,7 +33,15 @@ _ARGUMENTS = struct(
     by_padded=_DIVISOR, by_kernel_width=_DIVISOR,
 )  # fmt: skip
 _SUM_ARGUMENTS = struct(
-    parts="u8", bias="u8", out="u8", parameters=PARAMETERS, size="i8", plane="i8", channels="i4", count="i4"
+    parts="u8",
+    bias="u8",
+    out="u8",
+    residual="u8",
+    parameters=PARAMETERS,
+    size="i8",
+    plane="i8",
+    channels="i4",
+    count="i4",
 )
 _SUM_THREADS = 256
 
@@ -135,8 +143,11 @@ def packing(plan: ConvPlan) -> Packing:
 def launch(plan: ConvPlan, epilogue: Epilogue = NONE) -> Launch:
     """Kernel, grid and block of the first pass."""
     tile, parts, _ = cut(plan)
-    blocks = _tiles_m(plan) * -(-plan.batch * dense.plane(plan) // tile.pixels) * plan.groups * parts
-    return Launch(_kernel(plan.dtype, _products(plan), _fetch(plan), tile, epilogue), blocks, tile.threads, tile.shared)
+    blocks = _tiles_m(plan) * -(-plan.batch * epilogue.pixels(plan) // tile.pixels) * plan.groups * parts
+    fetch = _fetch(plan)
+    if epilogue.pooled and fetch == "PLANES":  # of those that take the same weights
+        fetch = "MIXED" if plan.in_channels // plan.groups % WORDS else "TAPS"
+    return Launch(_kernel(plan.dtype, _products(plan), fetch, tile, epilogue), blocks, tile.threads, tile.shared)
 
 
 def _tiles_m(plan: ConvPlan) -> int:
@@ -158,23 +169,40 @@ def kernels() -> Iterator[Kernel]:
     for epilogue in EXAMPLES:
         yield _kernel("float32", 1, "TAPS", TILES[0], epilogue)
         yield _sum_kernel("float32", epilogue)
+    for epilogue, products, fetch in product(POOLED, (1, 3), ("TAPS", "MIXED", "LAST")):
+        yield _kernel("float32", products, fetch, TILES[0], epilogue)
 
 
 def _kernel(dtype: str, products: int, fetch: str, tile: TensorTile, epilogue: Epilogue = NONE) -> Kernel:
     return Kernel.of(
-        "conv_tensor", dtype, _ARGUMENTS, ACTIVATION=epilogue.macro, PRODUCTS=products, FETCH=fetch, **tile.macros
+        "conv_tensor",
+        dtype,
+        _ARGUMENTS,
+        **epilogue.macros,
+        POOLED=int(epilogue.pooled),
+        PRODUCTS=products,
+        FETCH=fetch,
+        **tile.macros,
     )
 
 
 def _sum_kernel(dtype: str, epilogue: Epilogue = NONE) -> Kernel:
-    return Kernel.of("sum_parts", dtype, _SUM_ARGUMENTS, ACTIVATION=epilogue.macro)
+    return Kernel.of("sum_parts", dtype, _SUM_ARGUMENTS, **epilogue.macros)
 
 
 def writes(room: Any, plan: ConvPlan, out: Any) -> bool:
     """Whether it can write into ``out`` as that lies in memory: the pixels of a plane are evenly spaced."""
     if out is None or cut(plan).parts > 1 or room.readable(out) is not out:
         return False
-    return out.strides[2] == out.strides[3] * plan.out_size[1]
+    return out.strides[2] == out.strides[3] * out.shape[3]
+
+
+def pooling_refusal(plan: ConvPlan) -> str | None:
+    """None if it can write the maxima of 2x2 windows, else the reason why not."""
+    if plan.dtype != "float32":
+        return f"pooling is for float32, not {plan.dtype}"
+    parts = cut(plan).parts
+    return None if parts == 1 else f"its sum is computed in {parts} parts, and pooled when they are added"
 
 
 def run(room: Any, plan: ConvPlan, x: Any, at: dense.Addresses, out: Any, epilogue: Epilogue) -> None:
@@ -186,11 +214,12 @@ def run(room: Any, plan: ConvPlan, x: Any, at: dense.Addresses, out: Any, epilog
         return
     size = prod(plan.out_shape)
     memory = room.empty((parts * size,), np.dtype(np.float32))
-    first = at._replace(bias=0, out=room.address(memory))
+    first = at._replace(bias=0, out=room.address(memory), residual=0)
     plane = dense.plane(plan)
     room.launch(launch(plan), _arguments(plan, x, first, [plan.out_channels * plane, plane, 1], size))
     packed = np.zeros(1, _SUM_ARGUMENTS)
     packed["parts"], packed["bias"], packed["out"] = room.address(memory), at.bias, at.out
+    packed["residual"] = at.residual
     packed["size"], packed["plane"] = size, plane
     packed["parameters"] = parameters(epilogue.parameters, plan.dtype)
     packed["channels"], packed["count"] = plan.out_channels, parts
@@ -202,10 +231,10 @@ def _arguments(
 ) -> np.ndarray:
     """The kernel's struct; ``part`` is the size of a part of the sum, 0 if there is only one."""
     _tile, parts, part_steps = cut(plan)
-    order, plane = packing(plan), dense.plane(plan)
+    order, plane = packing(plan), epilogue.pixels(plan)
     packed = np.zeros(1, _ARGUMENTS)
     output = packed["output"]
-    packed["x"], packed["weights"], output["bias"], output["out"] = at
+    packed["x"], packed["weights"], output["bias"], output["out"], output["residual"] = at
     output["strides"], output["part"] = strides, part
     output["parameters"] = parameters(epilogue.parameters, plan.dtype)
     output["pixels"], output["plane"] = plan.batch * plane, plane
@@ -214,7 +243,7 @@ def _arguments(
     output["parts"] = parts
     output["pairs"] = (
         plane % 2 == 0 and strides[2] == 1 and not any(stride % 2 for stride in (*strides[:2], part))
-        and at.out % (2 * written) == 0
+        and (at.out | at.residual) % (2 * written) == 0
     )  # fmt: skip
     packed["x_strides"] = strides_of(x)
     packed["in_channels"], packed["in_size"], packed["out_width"] = order.in_channels, plan.in_size, plan.out_size[1]

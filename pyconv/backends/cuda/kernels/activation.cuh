@@ -269,3 +269,14 @@ static __device__ __forceinline__ scalar activated(scalar x, const Parameter *p)
 {
     return is_nan(x) ? x : ACTIVATION(x, p);
 }
+
+// What a convolution writes of a sum; `more` is the element that is added to it with -DRESIDUAL=1
+static __device__ __forceinline__ element finished(scalar sum, scalar bias, [[maybe_unused]] element more,
+                                                   const Parameter *p)
+{
+#if RESIDUAL
+    return narrow(activated(sum + bias + widen(more), p));
+#else
+    return narrow(activated(sum + bias, p));
+#endif
+}

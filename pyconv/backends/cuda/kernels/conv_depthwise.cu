@@ -16,6 +16,7 @@ struct Arguments {
     const accumulator *weights;  // [input channel][tap][output channel of it]
     const element *bias;         // or null
     element *out;
+    const element *residual;     // with -DRESIDUAL=1: lies as the output does, and may be it
     long long x_image, x_channel, x_row, x_column;  // strides of x, in elements
     long long work;                                 // threads that have something to do
     int out_channels, multiplier;
@@ -121,17 +122,24 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_depthwise(const Argum
     for (int r = 0; r < ROWS; r++, to += a.out_width) {
         if (row + r >= a.out_height)
             return;
-        Elements values;
-#pragma unroll
-        for (int o = 0; o < OUTPUTS; o++)
-            values.part[o] = narrow(activated(sum[r][o] + bias, a.parameters));
+        Elements values = {};
         if (a.whole_out) {
+#if RESIDUAL
+            values = *(const Elements *)(a.residual + (to - a.out));
+#endif
+#pragma unroll
+            for (int o = 0; o < OUTPUTS; o++)
+                values.part[o] = finished(sum[r][o], bias, values.part[o], a.parameters);
             *(Elements *)to = values;
             continue;
         }
 #pragma unroll
         for (int o = 0; o < OUTPUTS; o++)
-            if (column + o < a.out_width)
-                to[o] = values.part[o];
+            if (column + o < a.out_width) {
+#if RESIDUAL
+                values.part[o] = a.residual[to + o - a.out];
+#endif
+                to[o] = finished(sum[r][o], bias, values.part[o], a.parameters);
+            }
     }
 }

@@ -137,6 +137,7 @@ static __device__ __forceinline__ void multiply(Shared &shared, Weights &weights
 struct Output {
     element *out;
     const element *bias;      // or null
+    const element *residual;  // with -DRESIDUAL=1: lies as the output does, and may be it
     long long pixels;         // of all images together
     long long plane;          // of one output channel, in the order of pooled.cuh
     int channels;             // of a group
@@ -198,11 +199,14 @@ static __device__ __forceinline__ void write_tile(const Output &to, int group, i
             int channel = begin + corner.channel(i);
             if (channel >= to.channels)
                 continue;
-            Elements values;
-#pragma unroll
-            for (int j = 0; j < VECTOR; j++)
-                values.part[j] = narrow(activated(sum[i][v * VECTOR + j] + bias[i], to.parameters));
+            Elements values = {};
             if (to.whole_vectors) {
+#if RESIDUAL
+                values = *(const Elements *)(to.residual + (at - to.out) + channel * to.plane);
+#endif
+#pragma unroll
+                for (int j = 0; j < VECTOR; j++)
+                    values.part[j] = finished(sum[i][v * VECTOR + j], bias[i], values.part[j], to.parameters);
                 *(Elements *)(at + channel * to.plane) = values;
                 continue;
             }
@@ -210,8 +214,12 @@ static __device__ __forceinline__ void write_tile(const Output &to, int group, i
             element *row = at + channel * to.plane - place;
 #pragma unroll
             for (int j = 0; j < VECTOR; j++) {
-                if (pixel + j < to.pixels)
-                    row[in_plane] = values.part[j];
+                if (pixel + j < to.pixels) {
+#if RESIDUAL
+                    values.part[j] = to.residual[row + in_plane - to.out];
+#endif
+                    row[in_plane] = finished(sum[i][v * VECTOR + j], bias[i], values.part[j], to.parameters);
+                }
                 if (++in_plane == to.plane) {  // the next pixel is the first of the next image
                     in_plane = 0;
                     row += to.groups * (long long)to.channels * to.plane;

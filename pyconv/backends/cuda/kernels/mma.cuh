@@ -50,6 +50,14 @@ static __device__ __forceinline__ void load_matrices(unsigned (&words)[4], const
                  : "memory");
 }
 
+// `value` of the lane whose number differs in the last bit
+static __device__ __forceinline__ float from_neighbour(float value)
+{
+    float other;
+    asm volatile("shfl.sync.bfly.b32 %0, %1, 1, 0x1f, 0xffffffff;" : "=f"(other) : "f"(value));
+    return other;
+}
+
 static __device__ __forceinline__ unsigned load_word(const unsigned *shared)
 {
     return *shared;

@@ -10,6 +10,7 @@ struct Arguments {
     const float *parts;  // [part][image][channel][pixel]
     const element *bias;  // or null
     element *out;
+    const element *residual;  // with -DRESIDUAL=1: lies as the output does, and may be it
     Parameter parameters[2];  // of the activation
     long long size;
     long long plane;
@@ -27,5 +28,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) sum_parts(const Arguments 
     for (int part = 0; part < a.count; part++)
         sum += a.parts[part * a.size + place];
     float bias = a.bias ? widen(a.bias[place / a.plane % a.channels]) : 0.0f;
-    a.out[place] = narrow(activated(sum + bias, a.parameters));
+    element more = 0;
+#if RESIDUAL
+    more = a.residual[place];
+#endif
+    a.out[place] = finished(sum, bias, more, a.parameters);
 }

@@ -1,29 +1,10 @@
-// The tile that the tensor-core convolutions share: a block of threads computes BLOCK_M output channels of BLOCK_N
-// pixels as a product of weights and pixels, WORDS words of the sum at a time, STAGES of which are in shared memory or
-// on their way to it. Weights are on the product's M, so that NCHW is written as it comes.
+// The tile of mma.sync: STAGES steps of the sum are in shared memory or on their way to it.
 //
-// -DMMA_M, -DMMA_N: tiles of 16 channels and of 8 pixels that a warp computes; -DWARPS_M, -DWARPS_N: warps of a block;
-// -DSTAGES; -DPRODUCTS=3, of float32: x = high + low, each with TF32's 11 bits, and x w = low high + high low + high
-// high, whose error is below 2**-21 |x w| (Ootomo and Yokota 2022: what tensor cores lose by truncating their sums
+// -DPRODUCTS=3, of float32: x = high + low, each with TF32's 11 bits, and x w = low high + high low + high high, whose
+// error is below 2**-21 |x w| (Ootomo and Yokota 2022: what tensor cores lose by truncating their sums
 // stays small since sums over more than 8 terms are added outside of them). 1: TF32, or 16 bits.
-//
-// -DFETCH: how pixels come into shared memory, by one of the kinds of tensor_pixels.cuh.
-#define TAPS 0      // float32: one tap a step, by 4 bytes; in_padded is whole steps
-#define MIXED 1     // float32: every row of the sum has its own tap, by 4 bytes, for few channels
-#define PLANES 2    // float32, 1x1 kernels: four pixels of a plane at once, by 16 bytes
-#define LAST 3      // channels-last: 16 bytes of channels at once
-#define GATHERED 4  // 16 bits, any strides: elements are fetched into registers and put together there
 
-// In shared memory the words of one pixel are neighbours, else those of one row of the sum
-#define BY_PIXEL (FETCH >= LAST)
-
-#define WORDS 32
-#define BLOCK_M (WARPS_M * 16 * MMA_M)
-#define BLOCK_N (WARPS_N * 8 * MMA_N)
-#define THREADS (WARPS_M * WARPS_N * 32)
-#define CHUNK ((int)(16 / sizeof(element)))          // elements of 16 bytes
-#define STEP ((int)(WORDS * 4 / sizeof(element)))    // elements of the sum at a time
-#define CHUNKS (WORDS / 4)
+#include "tensor_block.cuh"
 
 static_assert(MMA_N % 4 == 0, "a warp's pixels are whole swizzles");
 static_assert(THREADS % BLOCK_N == 0, "every thread stays with one pixel when pixels are fetched one by one");
@@ -34,12 +15,6 @@ struct alignas(128) Stage {
 };
 static_assert(SHARED_BYTES == STAGES * sizeof(Stage), "the launch asks for another amount of shared memory");
 
-// Where 16 bytes of a row of WORDS words lie: eight rows below each other have theirs in different banks.
-static __device__ __forceinline__ int chunk_place(int row, int chunk)
-{
-    return row * WORDS + ((chunk ^ (row & 7)) * 4);
-}
-
 // Where a pixel lies in a row of the sum: four rows below each other have eight pixels each in different banks, and
 // four neighbours stay neighbours.
 static __device__ __forceinline__ int pixel_place(int row, int pixel)
@@ -47,7 +22,15 @@ static __device__ __forceinline__ int pixel_place(int row, int pixel)
     return row * BLOCK_N + (pixel ^ ((row & 3) * 8));
 }
 
-// The block's rows of packed weights, [channel][element of the sum]: always whole steps
+// Packed weights, [channel][element of the sum]
+struct Rows {
+    const element *packed;
+    long long pitch;
+
+    __device__ __forceinline__ const element *operator[](int channel) const { return packed + channel * pitch; }
+};
+
+// The block's rows of them, on their way to a stage: always whole steps
 struct Weights {
     enum { AT_ONCE = THREADS / CHUNKS, EACH = BLOCK_M / AT_ONCE };
     const element *from;
@@ -66,25 +49,6 @@ struct Weights {
                            from + i * AT_ONCE * pitch, true);
         from += STEP;
     }
-};
-
-// This thread's place in the block and in its warp
-struct Corner {
-    int m, n, row, column, lane;
-
-    __device__ __forceinline__ Corner()
-    {
-        int warp = threadIdx.x / 32;
-        lane = threadIdx.x % 32;
-        m = warp / WARPS_N * (16 * MMA_M);
-        n = warp % WARPS_N * (8 * MMA_N);
-        row = lane / 4;
-        column = lane % 4;
-    }
-
-    // of sum[i][j][e], by the fragment of mma
-    __device__ __forceinline__ int channel(int i, int e) const { return m + i * 16 + row + e / 2 * 8; }
-    __device__ __forceinline__ int pixel(int j) const { return n + j * 8 + column * 2; }
 };
 
 static __device__ __forceinline__ void multiply_words(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2])
