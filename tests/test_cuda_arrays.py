@@ -59,7 +59,10 @@ def test_device_arrays_in_and_out(place, case):
     got = function(**moved)  # automatic: cuda for device arrays
     for one, other in zip(*(both if isinstance(both, tuple) else (both,) for both in (got, wanted)), strict=True):
         assert one.dtype == other.dtype
-        np.testing.assert_array_equal(place.host(one), other)
+        if case.op.startswith("conv_transpose"):  # weights on the device may take another way, see phases.suits
+            np.testing.assert_allclose(place.host(one), other, rtol=1e-4, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(place.host(one), other)
 
 
 def test_layers_keep_their_weights_on_the_device(place):

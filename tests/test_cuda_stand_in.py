@@ -25,12 +25,13 @@ from pyconv.backends.cuda import (
     dense,
     elementwise,
     fold,
+    gather,
     kernel,
     max_pool,
+    phases,
     pool,
     row_pool,
     sum_pool,
-    transposed,
     unpool,
     weights,
 )
@@ -107,7 +108,9 @@ def choices():
         pool._chosen,
         row_pool.refusal,
         channel_pool.refusal,
-        *(m.launch for m in (conv.gemm, conv.pointwise, conv.depthwise, transposed, max_pool, sum_pool, fold)),
+        phases.refusal,
+        phases.launch,
+        *(m.launch for m in (conv.gemm, conv.pointwise, conv.depthwise, gather, max_pool, sum_pool, fold)),
     )
     for cache in caches:
         cache.cache_clear()
@@ -145,7 +148,7 @@ def test_numbers_of_64_bits(simt, monkeypatch, choices):
     chosen = {}
     for module in (conv.gemm, conv.pointwise, conv.depthwise, row_pool, channel_pool, max_pool, sum_pool):
         monkeypatch.setattr(module, "fitting_index", lambda plan: "long long")
-    for module in (transposed, fold):
+    for module in (gather, phases, fold):
         monkeypatch.setattr(module, "INT_LIMIT", 0)
     names = ("plain", "groups2", "depthwise_stride2", "tf32_kernel_1x1", "channels_17_33", "dilation_stride_padding")
     names += ("indices-3x3_stride2_padding1", "ceil_dilation", "2x2", "whole_large_plane", "3-2x2", "2-large_plane")
@@ -161,7 +164,7 @@ def test_numbers_of_64_bits(simt, monkeypatch, choices):
     used = [each.name for each in ROOM._libraries if dict(each.defines).get("INDEX") == "long long"]
     assert len(used) > 10
     assert set(used) == {each.name for each in configurations() if ("INDEX", "long long") in each.defines}
-    whole = {each for each in configurations() if each.name in ("sum_pool", "conv_transposed", "fold")}
+    whole = {each for each in configurations() if each.name in ("sum_pool", "conv_transposed", "interleave", "fold")}
     assert {each for each in whole if ("INDEX", "long long") in each.defines} <= set(ROOM._libraries)
 
 
@@ -174,7 +177,7 @@ def test_activation_in_the_epilogue(room, epilogue, shape):
     backend = CudaBackend(room)
     call = F.conv.plan_call_conv2d(x, weight, bias, ((1, 1), ((1, 1), (1, 1)), (1, 1), 4 // shape[1]), None, "auto")
     prepared = backend.prepare(call.plan, weight, bias)
-    fused = conv.run(room, call.plan, room.upload(x), prepared, None, epilogue)
+    fused = conv.run(room, call.plan, room.upload(x), prepared, None, epilogue._replace(residual=False))
     apart = backend.run(call.plan, x, prepared)
     wanted = backend.run(plan_elementwise(epilogue.activation, apart.shape, "float32", epilogue.parameters), apart)
     np.testing.assert_array_equal(fused.host, wanted)
@@ -271,8 +274,8 @@ def test_a_kernel_that_does_not_compile(monkeypatch, tmp_path):
 def test_structs_are_those_of_the_kernels():
     """Field by field in the order of the sources; their sizes are asserted by the sources themselves."""
     modules = (
-        conv.tensor, conv.gemm, conv.pointwise, conv.depthwise, transposed, row_pool, channel_pool, max_pool, sum_pool,
-        unpool, fold, elementwise, channels, weights,
+        conv.tensor, conv.gemm, conv.pointwise, conv.depthwise, phases, gather, row_pool, channel_pool, max_pool,
+        sum_pool, unpool, fold, elementwise, channels, weights,
     )  # fmt: skip
     structs = [(next(iter(module.kernels())), module._ARGUMENTS) for module in modules]
     softmax, glu = (next(each for each in axis.kernels() if each.name == name) for name in ("softmax", "glu"))

@@ -53,6 +53,7 @@ LIMITS = {
     "window_pool": Limit(128, 0),  # of which a thread has its windows of several rows
     "channel_pool": Limit(96, 0),
     "max_pool": Limit(64, 0),
+    "interleave": Limit(64, 0),
     "conv_transposed": Limit(64, 0, spills=64),
     "sum_pool": Limit(64, 2 * 1024, spills=96),
     "max_unpool": Limit(64, 0),

@@ -87,6 +87,8 @@ class CudaBackend:
             return conv.implementations(plan.conv, self._room.tensor_cores(), plan.pool is not None)
         if isinstance(plan, ConvPlan):
             return conv.implementations(plan, self._room.tensor_cores())
+        if isinstance(plan, TransposedPlan):
+            return transposed.implementations(plan, self._room.tensor_cores())
         if plan.op not in _MODULES:
             return [("none", f"there is no CUDA kernel for {plan.op}")]
         return _MODULES[plan.op].implementations(plan)

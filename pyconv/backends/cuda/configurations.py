@@ -9,13 +9,14 @@ from . import (
     depthwise,
     elementwise,
     fold,
+    gather,
     gemm,
     max_pool,
+    phases,
     pointwise,
     row_pool,
     sum_pool,
     tensor,
-    transposed,
     unpool,
     weights,
 )
@@ -26,7 +27,7 @@ __all__ = ["configurations"]
 
 def configurations() -> list[Kernel]:
     """The kernels, each once, in a fixed order."""
-    convolutions = (tensor, gemm, pointwise, depthwise, transposed)
+    convolutions = (tensor, gemm, pointwise, depthwise, phases, gather)
     poolings = (row_pool, channel_pool, max_pool, sum_pool, unpool)
     modules = (*convolutions, *poolings, fold, elementwise, channels, axis, weights)
     return list(dict.fromkeys(kernel for module in modules for kernel in module.kernels()))
