@@ -203,6 +203,27 @@ static void filter_row(const pc_depthwise *conv, const real *pixels, const real 
     }
 }
 
+/* Fetch `count` elements of each of some planes: stores that wait for their cache lines hold up those behind them. */
+static void fetch(const real *from, int64_t plane_stride, int64_t planes, int64_t count)
+{
+    enum { LINE = 64 / sizeof(real) };
+    for (int64_t k = 0; k < planes; k++) {
+        for (int64_t at = 0; at < count; at += LINE) __builtin_prefetch(from + k * plane_stride + at);
+    }
+}
+
+/* Zeros where the padding is on the left and right, in so many rows. */
+static void blank(const pc_depthwise *conv, real *pixels, int64_t rows)
+{
+    const int64_t stride = conv->stride_w, phase = (conv->row_size - 1) / stride;
+    for (int64_t column = 0; column < stride * phase; column++) {
+        if (column == conv->pad_left) column += conv->in_w;
+        if (column >= stride * phase) return;
+        real *to = pixels + (column % stride * phase + column / stride) * LANES;
+        for (int64_t r = 0; r < rows; r++, to += conv->row_size * LANES) store(to, splat(0));
+    }
+}
+
 /* Output rows first .. end - 1 of the blocks of a unit, whose rows at hand are followed by pointers to some of them. */
 static void filter_unit(const pc_depthwise *conv, const pc_conv_arrays *arrays, int64_t image, int64_t channel,
                         int64_t channels, int64_t first, int64_t end, real *sums, real *pixels)
@@ -229,7 +250,9 @@ static void filter_unit(const pc_depthwise *conv, const pc_conv_arrays *arrays, 
         for (int64_t k = 0; k < channels; k += LANES) {
             const int64_t block = k / LANES, lanes = channels - k < LANES ? channels - k : LANES;
             real *own = pixels + block * at_hand, *to = out + k * out_strides[1];
-            if (first_row < end_row && !is_copied) {
+            if (is_copied) {
+                fetch(to + y * out_strides[2], out_strides[1], lanes, count * conv->out_w);
+            } else if (first_row < end_row) {
                 turn_rows(conv, own, x, x_strides, channel + k, lanes, first_row, end_row);
             }
             for (int64_t r = 0; r < count; r++) {
@@ -251,7 +274,7 @@ void PC_NAME(depthwise_channels_task)(const void *parameters, const pc_conv_arra
 
     /* scratch: sums, the rows at hand of each block with zeros where the padding is, pointers to some of them */
     real *sums = scratch, *pixels = sums + conv->rows * conv->out_w * LANES;
-    memset(pixels, 0, (size_t)(width * conv->slots * conv->row_size) * sizeof(real));
+    blank(conv, pixels, conv->together * conv->slots);
     const __auto_type mode = flush_denormals();
     for (int64_t unit = first_unit; unit < end_unit; unit++) {
         const int64_t channel = unit % units * width, rest = conv->out_channels - channel;
