@@ -98,8 +98,8 @@ def test_names_of_implementations():
         x, kernel = np.zeros((1, channels, size, size), "f4"), arguments.pop("kernel")
         weight = np.zeros((channels, 1, kernel, kernel), "f4")
         call = F.conv2d.plan_call(
-            input=x, weight=weight, bias=None, out=None, algorithm="auto", precision=None, padding=kernel // 2,
-            dilation=1, groups=channels, **arguments,
+            input=x, weight=weight, bias=None, out=None, algorithm="auto", precision=None, residual=None,
+            padding=kernel // 2, dilation=1, groups=channels, **arguments,
         )  # fmt: skip
         return depthwise.label(call.plan)
 
