@@ -224,9 +224,13 @@ def test_depthwise_weights_that_are_not_finite():
     np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
 
 
-def test_depthwise_ring_that_would_not_fit_is_refused():
+def test_depthwise_rows_or_sides_that_would_not_fit_are_refused():
+    """Before a number is listed for each row or column."""
     x, weight = np.broadcast_to(np.float32(1), (1, 20, 4000, 4000)), normal(20, 1, 3, 3)
     assert "bytes" in depthwise_channels.refusal(_plan(x, weight, dilation=1900, groups=20))
+    for shape, stride in (((0, 20, 2**40, 3), 1), ((0, 20, 3, 2**31), (1, 2**30))):
+        plan = _plan(np.empty(shape, np.float32), weight, stride, groups=20)
+        assert "longer than 65,536" in depthwise_channels.refusal(plan)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -43,7 +43,7 @@ _NEAR = 2**18
 """Bytes of rows at hand, of all blocks whose input is read together: they are to stay in the second-level cache."""
 
 _MOST_SCRATCH = 2**24
-_LONGEST = 2**16  # of an output's sides, whose rows and columns are counted one by one
+_LONGEST = 2**16  # of the sides whose rows and columns are counted one by one
 
 
 def label(plan: ConvPlan) -> str:
@@ -55,8 +55,8 @@ def refusal(plan: ConvPlan) -> str | None:
     """None if it takes the plan, else the reason why not."""
     if (reason := depthwise.shape_refusal(plan)) is not None:
         return reason
-    if max(plan.out_size) > _LONGEST:
-        return f"an output of {plan.out_size[0]:,} x {plan.out_size[1]:,} pixels has a side above {_LONGEST:,}"
+    if (longest := max(*plan.out_size, plan.in_size[1])) > _LONGEST:
+        return f"a side of {longest:,} is longer than {_LONGEST:,}"
     level = isa.current()
     scratch = _sizes(plan, level).scratch
     if scratch > _MOST_SCRATCH:
