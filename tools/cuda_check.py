@@ -47,6 +47,7 @@ LIMITS = {
     "sum_parts": Limit(64, 0),
     "conv_gemm": Limit(168, 24 * 1024),
     "conv_gemm in float64": Limit(255, 24 * 1024),
+    "conv_gemm with a residual": Limit(168, 24 * 1024, spills=64),  # of 128 registers, where it is added and written
     "conv_pointwise": Limit(168, 24 * 1024, spills=16),  # with offsets of 64 bits
     "conv_pointwise in float64": Limit(255, 24 * 1024),
     "conv_depthwise": Limit(96, 0, spills=32),
@@ -132,8 +133,9 @@ def usage(log: str) -> Usage:
 def problem(kernel: Kernel, used: Usage) -> str | None:
     """What is above the kernel's limits, or None."""
     used = used._replace(shared=used.shared + int(dict(kernel.defines).get("SHARED_BYTES", 0)))
-    double = f"{kernel.name} in float64"
-    limit = LIMITS[double if ("DTYPE", "FLOAT64") in kernel.defines and double in LIMITS else kernel.name]
+    special = {("DTYPE", "FLOAT64"): f"{kernel.name} in float64", ("RESIDUAL", "1"): f"{kernel.name} with a residual"}
+    names = [name for macro, name in special.items() if macro in kernel.defines and name in LIMITS]
+    limit = LIMITS[names[0] if names else kernel.name]
     if used.registers > limit.registers:
         return f"{used.registers} registers, the limit is {limit.registers}"
     if used.shared > limit.shared:
