@@ -31,6 +31,33 @@ def test_conformance_cases_come_again(case):
             assert (result[0] if isinstance(result, tuple) else result) is target
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.layout == "contiguous"][::3], ids=str)
+def test_results_in_another_order_of_axes(case):
+    """``out=`` that fills its memory, channels last: its strides are heeded, whether or not the call is known."""
+    function, arguments = getattr(F, case.op), case.arguments()
+    with np.errstate(all="ignore"):
+        first = function(**arguments, backend=GENERAL)
+        shape = (first[0] if isinstance(first, tuple) else first).shape
+        if len(shape) < 3:
+            return
+
+        def channels_last():
+            return np.moveaxis(np.full((*shape[:-3], *shape[-2:], shape[-3]), 7, case.dtype), -1, -3)
+
+        wanted = function(**arguments, out=channels_last(), backend=GENERAL)
+        for _ in range(4):
+            assert bits(function(**arguments, out=channels_last(), backend="cpu")) == bits(wanted)
+
+
+def test_a_sequential_writes_channels_last():
+    net, x = pyconv.Sequential(pyconv.Conv2d(3, 8, 3, rng=0), pyconv.ReLU(), pyconv.MaxPool2d(2)), normal(2, 3, 14, 14)
+    wanted = net(x)
+    for _ in range(5):
+        out = np.moveaxis(np.full((2, 6, 6, 8), 7, np.float32), -1, 1)
+        assert net(x, out=out) is out
+        assert bits(out) == bits(wanted)
+
+
 LAYERS = [
     pyconv.Conv2d(3, 5, 3, padding=1, rng=0),
     pyconv.Conv2d(3, 5, 2, stride=2, bias=False, rng=0),

@@ -377,6 +377,8 @@ cdef class CallTable:
         if known.of_result.before < 0 or known.of_result.beyond != cnp.PyArray_NBYTES(result):
             return  # it has gaps, as an array that was given as out= may
         known.contiguous = cnp.PyArray_IS_C_CONTIGUOUS(result)
+        if not known.contiguous and not in_place:
+            return  # out= in another order of axes, which only what goes element by element can write as it lies
         steps(x, known.x_strides, cnp.PyArray_NDIM(x))
         steps(result, known.out_strides, cnp.PyArray_NDIM(x))
         known.work, known.in_place, known.compares, known.parameters = work, in_place, compares, parameters
