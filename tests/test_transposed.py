@@ -8,12 +8,12 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import assert_close, bits, normal, refused, warm
+from helpers import assert_close, bits, known_by, normal, refused, warm
 
 import pyconv
 import pyconv.functional as F
 from pyconv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
-from pyconv.backends.cpu import isa
+from pyconv.backends.cpu import isa, transposed
 from pyconv.errors import ArgumentError, DTypeError, OutputError, ShapeError
 from pyconv.plan import phase_parts, plan_conv_transpose2d, transposed_parameters
 
@@ -84,6 +84,56 @@ def test_the_bits_do_not_depend_on_threads_or_the_batch():
         assert bits(F.conv_transpose2d(x[1:2], weight, stride=2, padding=1, backend="cpu")) == bits(result[1:2])
     pyconv.set_num_threads(2)
     assert len(results) == 1
+
+
+BANDED = [  # input, weight, stride, padding, output_padding, groups, dilation
+    ((2, 5, 9, 7), (5, 6, 2, 2), 2, 0, 0, 1, 1),
+    ((2, 5, 9, 7), (5, 6, 3, 3), 2, 1, 1, 1, 1),
+    ((1, 4, 11, 5), (4, 3, 5, 4), (2, 3), ((1, 0), (2, 1)), 0, 2, 1),
+    ((1, 3, 6, 5), (3, 4, 2, 3), (3, 4), 0, 0, 1, 1),  # some outputs are reached by no part
+    ((1, 3, 6, 5), (3, 4, 3, 8), (5, 8), 0, 0, 1, 1),
+    ((2, 6, 7, 9), (6, 1, 4, 4), 2, 1, 0, 6, 1),
+    ((1, 3, 8, 9), (3, 4, 3, 3), (2, 1), 1, 0, 1, 1),
+    ((1, 3, 8, 9), (3, 4, 3, 3), 2, (5, 4), 0, 1, 1),  # not all of the input is seen
+]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("room", [1, 2**12, 2**20])
+@pytest.mark.parametrize("sizes", BANDED, ids=str)
+def test_bands_have_the_bits_of_the_parts(monkeypatch, level, sizes, room, threads):
+    monkeypatch.setattr(transposed, "_ROOM", room)
+    monkeypatch.setattr(transposed, "threads_for", lambda plan, slowness=1: threads)
+    transposed._tasks.cache_clear()
+    shape, weight_shape, *parameters = sizes
+    names = ("stride", "padding", "output_padding", "groups", "dilation")
+    more = {**dict(zip(names, parameters, strict=True)), "out": None, "algorithm": "auto", "precision": None}
+    for dtype in ("float32", "float64"):
+        x, weight = normal(*shape, dtype=dtype), normal(*weight_shape, dtype=dtype, seed=1)
+        for source in (x, np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1), x.astype(x.dtype.newbyteorder())):
+            for bias in (None, normal(weight_shape[1] * parameters[3], dtype=dtype)):
+                plan = F.conv_transpose2d.plan_call(input=source, weight=weight, bias=bias, **more).plan
+                prepared = transposed.prepare(plan, weight, bias)
+                assert transposed.work(plan, prepared) is not None
+                wanted = transposed._by_parts(plan, source, prepared, None)
+                assert bits(transposed.run(plan, source, prepared, None)) == bits(wanted)
+    transposed._tasks.cache_clear()
+
+
+def test_what_has_no_bands_is_run_part_by_part():
+    for kernel, stride, more in ((3, 1, 0), (2, (1, 9), 0), (2, 4, 3)):  # the last has rows that see nothing of x
+        x, weight = normal(1, 4, 5, 6), normal(4, 4, kernel, kernel)
+        plan = plan_of(x, weight, stride, 0, more, 1, 1)
+        assert transposed.work(plan, transposed.prepare(plan, weight, None)) is None
+        wanted = F.conv_transpose2d(x, weight, None, stride, 0, more, backend="reference")
+        assert_close(F.conv_transpose2d(x, weight, None, stride, 0, more, backend="cpu"), wanted)
+
+
+def test_transposed_calls_are_known():
+    layer, x = ConvTranspose2d(3, 5, 3, stride=2, rng=0), normal(2, 3, 6, 7)
+    warm(layer, x)
+    other = normal(2, 3, 6, 7, seed=1)
+    assert bits(known_by(layer, other)) == bits(copy.deepcopy(layer)(other))
 
 
 def test_an_infinite_weight_is_seen_where_it_belongs():

@@ -204,6 +204,7 @@ typedef struct {
     void (*max_unpool_task)(const pc_unpool *unpool, const pc_pool_arrays *arrays, int64_t task);
     const pc_activation *activations; /* ended by one without a name */
     void (*add)(const void *x, void *out, int64_t count); /* out += x */
+    void (*interleave)(const void *const *rows, int64_t step, int64_t length, const void *rest, void *out);
     void (*prelu)(const void *x, const void *weight, void *out, int64_t count); /* a weight for each element */
     /* lines begin .. end of one outer index; out may be x */
     void (*softmax)(const pc_axis *axis, int64_t begin, int64_t end, const void *x, void *out);

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from math import gcd
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from ..._core import conv, runtime
-from ...plan import ConvPlan
+from ...plan import ConvPlan, TransposedPlan, span
 from . import isa, wake
 
-__all__ = ["BRIEF_FLOPS", "Pieces", "ceil_div", "is_double_plan", "shares", "threads_for"]
+__all__ = [
+    "BRIEF_FLOPS",
+    "Pieces",
+    "ceil_div",
+    "even",
+    "is_double_plan",
+    "pieces_of",
+    "rows_of",
+    "sees_padding_alone",
+    "shares",
+    "threads_for",
+]
 
 BRIEF_FLOPS = 200_000
 """Below this, a few microseconds, other Python threads are not let run meanwhile: the switch would cost as much."""
@@ -38,12 +51,41 @@ class Pieces(NamedTuple):
     """In the cache, so that a band more costs nothing."""
 
 
+def pieces_of(implementation: ModuleType, plan: ConvPlan, level: int, tiling: Any) -> Pieces:
+    """How an implementation computes ``plan``; ``tiling`` is what its weights were packed for, or None."""
+    return implementation.pieces(plan, level, *([tiling] if tiling else []))
+
+
+def sees_padding_alone(plan: ConvPlan) -> bool:
+    """Whether some rows of the output see nothing of the input: there is no plan of such rows by themselves."""
+    return max(plan.padding[0]) >= span(plan.kernel[0], plan.dilation[0])
+
+
+def rows_of(plan: ConvPlan, first: int, end: int) -> tuple[ConvPlan, int]:
+    """The plan of output rows ``first`` to ``end`` of one image, and the first row of input that it reads."""
+    height = plan.in_size[0]
+    top = first * plan.stride[0] - plan.padding[0][0]
+    bottom = (end - 1) * plan.stride[0] - plan.padding[0][0] + span(plan.kernel[0], plan.dilation[0])
+    row, last = max(top, 0), min(bottom, height)
+    padding = ((row - top, bottom - last), plan.padding[1])
+    in_size, out_size = (last - row, plan.in_size[1]), (end - first, plan.out_size[1])
+    return replace(plan, batch=1, in_size=in_size, out_size=out_size, padding=padding), row
+
+
 def ceil_div(a: int, b: int) -> int:
     """``a / b``, rounded up."""
     return -(-a // b)
 
 
-def is_double_plan(plan: ConvPlan) -> bool:
+def even(count: int, most: int, step: int = 1) -> int:
+    """``most`` or fewer, so that pieces of ``count`` are equally long; a multiple of ``step``, if several."""
+    if most >= count:
+        return count
+    most = max(most // step, 1) * step
+    return ceil_div(ceil_div(count, ceil_div(count, most)), step) * step
+
+
+def is_double_plan(plan: ConvPlan | TransposedPlan) -> bool:
     """Whether the kernels for float64 run it."""
     return plan.dtype == "float64"
 
@@ -54,7 +96,7 @@ def _rate(level: int, is_double: bool) -> float:
     return runtime.measure_peak(level, is_double, 1, 2e-5, 1_000) * 2 / 3
 
 
-def threads_for(plan: ConvPlan, slowness: float = 1) -> int:
+def threads_for(plan: ConvPlan | TransposedPlan, slowness: float = 1) -> int:
     """The threads that are worth waking for a plan, whose flops take ``slowness`` times as long as dense ones."""
     flops = plan.flops * slowness
     if flops < BRIEF_FLOPS:

@@ -20,7 +20,18 @@ from ...plan import ConvPlan, FusedPlan, Pair, span
 from . import conv, elementwise, isa, pool
 from .arrays import into, native
 from .cache import WORKING_SET
-from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, shares, threads_for
+from .cut import (
+    BRIEF_FLOPS,
+    Pieces,
+    ceil_div,
+    even,
+    is_double_plan,
+    pieces_of,
+    rows_of,
+    sees_padding_alone,
+    shares,
+    threads_for,
+)
 
 __all__ = ["Cut", "cut", "implementations", "of_convolution", "refusal", "run", "uncut", "work"]
 
@@ -78,7 +89,7 @@ def uncut(plan: FusedPlan) -> str | None:
     chosen = conv.chosen(one, isa.current())
     if not hasattr(chosen, "pieces"):
         return f"{chosen.label(one)} computes no rows by themselves"
-    if max(one.padding[0]) >= span(one.kernel[0], one.dilation[0]):
+    if sees_padding_alone(one):
         return "some rows of the convolution's output see nothing but padding"
     if plan.activation is not None and (reason := elementwise.by_rows(plan.activation)) is not None:
         return reason
@@ -110,25 +121,6 @@ def _window(plan: FusedPlan) -> Window:
     return Window(span(found.kernel[0], found.dilation[0]), found.stride[0], found.padding[0][0], found.out_size[0])
 
 
-def _part(plan: ConvPlan, first: int, end: int) -> tuple[ConvPlan, int]:
-    """The plan of output rows ``first`` to ``end`` of one image, and the first row of input that it reads."""
-    height = plan.in_size[0]
-    top = first * plan.stride[0] - plan.padding[0][0]
-    bottom = (end - 1) * plan.stride[0] - plan.padding[0][0] + span(plan.kernel[0], plan.dilation[0])
-    row, last = max(top, 0), min(bottom, height)
-    padding = ((row - top, bottom - last), plan.padding[1])
-    in_size, out_size = (last - row, plan.in_size[1]), (end - first, plan.out_size[1])
-    return replace(plan, batch=1, in_size=in_size, out_size=out_size, padding=padding), row
-
-
-def _even(count: int, most: int, step: int) -> int:
-    """``most`` or fewer, so that pieces of ``count`` are equally long; a multiple of ``step``, if several."""
-    if most >= count:
-        return count
-    most = max(most // step, 1) * step
-    return ceil_div(ceil_div(count, ceil_div(count, most)), step) * step
-
-
 def cut(plan: FusedPlan, pieces: Pieces, count: int) -> Cut:
     """Cut ``plan`` into strips, bands and shares for ``count`` threads; the result does not depend on how."""
     one, window, step = plan.conv, _window(plan), pieces.step
@@ -136,7 +128,7 @@ def cut(plan: FusedPlan, pieces: Pieces, count: int) -> Cut:
     row_bytes = one.out_channels * one.out_size[1] * (8 if is_double_plan(one) else 4)
     share = 1 if pieces.weights_stay else shares(images, pieces.blocks, count)
     rows = max(_ROOM // row_bytes, 1) if pieces.weights_stay else pieces.rows
-    rows = _even(height, rows, step)
+    rows = even(height, rows, step)
     # Strips begin anew: rows that windows of two strips need are computed twice.
     each = 4 if pieces.weights_stay and window.span <= window.stride else 1
     strips = min(ceil_div(each * count, images * share), ceil_div(height, rows)) if count > 1 else 1
@@ -182,7 +174,7 @@ def _strip(
         held = max(first - needed, 0)
         whole = (end + window.above - window.span) // window.stride + 1  # windows that end above row ``end``
         ready = end_pooled if end == bottom else min(max(whole, next_pooled), end_pooled)
-        part, in_row = _part(plan, first, end)
+        part, in_row = rows_of(plan, first, end)
         if part not in made:
             made[part] = pieces.tasks(part, share)
         held_from = needed - origin if held else 0
@@ -193,7 +185,7 @@ def _strip(
 
 @lru_cache(maxsize=256)
 def _tasks(plan: FusedPlan, implementation: ModuleType, level: int, tiling: Any, count: int) -> fused.FusedTasks:
-    pieces = implementation.pieces(plan.conv, level, *([tiling] if tiling else []))
+    pieces = pieces_of(implementation, plan.conv, level, tiling)
     pooling = None if plan.pool is None else pool.rows_tasks(plan.pool, level)
     return fused.FusedTasks(level, is_double_plan(plan.conv), count, plan, cut(plan, pieces, count), pooling)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._core import calls
 from ...plan import ConvPlan, ElementwisePlan, FoldPlan, FusedPlan, Plan, PoolPlan, TransposedPlan, UnpoolPlan
-from . import conv, elementwise, fused, isa, norm, pool, threads
+from . import conv, elementwise, fused, isa, norm, pool, threads, transposed
 
 __all__ = ["KnownCalls"]
 
@@ -18,7 +18,9 @@ def _work(plan: Plan, prepared: Any, x: np.ndarray, result: np.ndarray) -> calls
         return conv.work(plan, prepared)
     if isinstance(plan, FusedPlan):
         return fused.work(plan, prepared) if fused.uncut(plan) is None else None
-    if isinstance(plan, TransposedPlan | FoldPlan):
+    if isinstance(plan, TransposedPlan):
+        return transposed.work(plan, prepared)
+    if isinstance(plan, FoldPlan):
         return None
     if isinstance(plan, ElementwisePlan) and plan.op == "batch_norm":
         return norm.work(plan, prepared, x, result)

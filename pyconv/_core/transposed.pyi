@@ -1,0 +1,25 @@
+from typing import Any
+
+import numpy as np
+
+from .calls import Work
+
+MOST_COLUMNS: int
+
+class TransposedTasks:
+    threads: int
+    count: int
+    scratch_bytes: int
+    part_count: int
+    def __init__(self, isa: int, is_double: bool, threads: int, plan: Any, cut: Any) -> None: ...
+
+class TransposedWork(Work):
+    def __init__(
+        self,
+        tasks: TransposedTasks,
+        weights: tuple[np.ndarray, ...],
+        biases: tuple[np.ndarray, ...],
+        rest: np.ndarray | None,
+        brief: bool,
+    ) -> None: ...
+    def run_arrays(self, x: np.ndarray, out: np.ndarray) -> None: ...
