@@ -93,7 +93,7 @@ def driver(name: str) -> Extension:
 
 setup(
     ext_modules=cythonize(
-        [driver(name) for name in ("runtime", "calls", "conv", "pool", "elementwise", "fused", "transposed")],
+        [driver(name) for name in ("runtime", "calls", "tasks", "conv", "pool", "elementwise", "fused", "transposed")],
         compiler_directives={"boundscheck": False, "wraparound": False, "cdivision": True},
     ),
     cmdclass={"build_ext": BuildExt},

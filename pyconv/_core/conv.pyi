@@ -3,11 +3,9 @@ from typing import Any
 import numpy as np
 
 from .calls import Work
+from .tasks import Tasks
 
-class ConvTasks:
-    count: int
-    threads: int
-    scratch_bytes: int
+class ConvTasks(Tasks): ...
 
 class DirectTasks(ConvTasks):
     def __init__(self, isa: int, is_double: bool, threads: int, b: Any) -> None: ...

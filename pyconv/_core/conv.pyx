@@ -1,7 +1,6 @@
 # cython: language_level=3
 """Driver of the convolutions: the tasks of every algorithm over threads."""
 
-from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -18,36 +17,23 @@ from .kernels cimport (
     pc_direct,
     pc_winograd,
 )
-from .runtime cimport check_array, check_packed, kernels, note_parallel, scratch
+from .runtime cimport check_array, check_packed, scratch
+from .tasks cimport Tasks, run_tasks
 
 import numpy as np
-
-from .runtime import check
 
 cnp.import_array()
 
 
-cdef extern from * nogil:
-    const int RELAXED "__ATOMIC_RELAXED"
-    int64_t fetch_add "__atomic_fetch_add"(int64_t *, int64_t, int)
+cdef class ConvTasks(Tasks):
+    """A convolution cut into tasks. Each algorithm has a class of its own that fills in its parameter struct."""
 
-
-cdef enum:
-    APART = 8  # numbers from one thread's counter to the next: each has a cache line of its own
-
-
-cdef class ConvTasks:
-    """A convolution cut into tasks, for one plan, instruction set and number of threads.
-
-    Each algorithm has a class of its own that fills in its parameter struct.
-    """
-
-    def __init__(self, int isa, bint is_double, int threads):
-        check(isa)
-        self.table = kernels(isa, is_double)
-        self.type_number = cnp.NPY_DOUBLE if is_double else cnp.NPY_FLOAT
-        self.threads = threads
-        self.row = 0
+    cdef int run_one(self, const void *arrays, int64_t i) noexcept nogil:
+        cdef void *memory = scratch(self.scratch_bytes)
+        if memory == NULL:
+            return 1
+        self.work(self.parameters, <const pc_conv_arrays *>arrays, i, memory)
+        return 0
 
 
 cdef class DirectTasks(ConvTasks):
@@ -183,64 +169,6 @@ cdef class WinogradTasks(ConvTasks):
         self.parameters, self.work = w, self.table.winograd_task
         self.batch, self.count = plan.batch, plan.batch * w.bands_h * w.bands_w * w.shares
         self.scratch_bytes = grid.scratch * (8 if is_double else 4)
-
-
-cdef inline int task(ConvTasks tasks, const pc_conv_arrays *arrays, int64_t i) noexcept nogil:
-    cdef void *memory = scratch(tasks.scratch_bytes)
-    if memory == NULL:
-        return 1
-    tasks.work(tasks.parameters, arrays, i, memory)
-    return 0
-
-
-cdef int serial(ConvTasks tasks, const pc_conv_arrays *arrays) noexcept nogil:
-    cdef int64_t i
-    cdef int failed = 0
-    for i in range(tasks.count):
-        failed += task(tasks, arrays, i)
-    return failed
-
-
-cdef int shared_out(ConvTasks tasks, const pc_conv_arrays *arrays, int64_t *taken, int own, int threads) noexcept nogil:
-    """A thread's own run of the tasks, and then what is left of the others' runs.
-
-    A thread has the same tasks at every call, so that what it read and wrote then is still in its cache.
-    """
-    cdef int64_t i, end, count = tasks.count
-    cdef int k, of, failed = 0
-    for k in range(threads):
-        of = (own + k) % threads
-        end = count * (of + 1) // threads
-        while True:
-            i = count * of // threads + fetch_add(taken + of * APART, 1, RELAXED)
-            if i >= end:
-                break
-            failed += task(tasks, arrays, i)
-    return failed
-
-
-cdef int parallel(ConvTasks tasks, const pc_conv_arrays *arrays, int threads) noexcept nogil:
-    cdef int64_t *taken = <int64_t *>calloc(threads * APART, sizeof(int64_t))
-    cdef int own, failed = 0
-    if taken == NULL:
-        return serial(tasks, arrays)
-    note_parallel()
-    for own in prange(threads, schedule="static", chunksize=1, num_threads=threads):
-        failed += shared_out(tasks, arrays, taken, own, threads)
-    free(taken)
-    return failed
-
-
-cdef int run_tasks(ConvTasks tasks, bint brief, const pc_conv_arrays *arrays) except -1:
-    cdef int threads = <int>min(tasks.threads, tasks.count), failed
-    if threads <= 1 and brief:
-        failed = serial(tasks, arrays)
-    else:
-        with nogil:
-            failed = parallel(tasks, arrays, threads) if threads > 1 else serial(tasks, arrays)
-    if failed:
-        raise MemoryError(f"conv2d: no memory for {tasks.scratch_bytes:,} bytes of scratch on each thread")
-    return 0
 
 
 def run(ConvTasks tasks, cnp.ndarray x, cnp.ndarray weights, cnp.ndarray bias, cnp.ndarray out):

@@ -4,11 +4,9 @@ import numpy as np
 
 from .calls import Work
 from .pool import PoolTasks
+from .tasks import Tasks
 
-class FusedTasks:
-    threads: int
-    count: int
-    scratch_bytes: int
+class FusedTasks(Tasks):
     def __init__(
         self, isa: int, is_double: bool, threads: int, plan: Any, cut: Any, pool: PoolTasks | None
     ) -> None: ...

@@ -5,7 +5,6 @@ A unit of work is a strip of rows of one image, for one share of the output chan
 top to bottom; rows that windows of the next band need too are kept.
 """
 
-from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove
@@ -14,9 +13,10 @@ cimport numpy as cnp
 
 from .calls cimport Work
 from .conv cimport ConvTasks
-from .kernels cimport pc_conv_arrays, pc_conv_task, pc_kernels, pc_pool, pc_pool_arrays
+from .kernels cimport pc_conv_arrays, pc_conv_task, pc_pool, pc_pool_arrays
 from .pool cimport PoolTasks
-from .runtime cimport check_array, check_packed, kernels, note_parallel, scratch
+from .runtime cimport check_array, check_packed, scratch
+from .tasks cimport Tasks, run_tasks
 
 import numpy as np
 
@@ -49,14 +49,9 @@ cdef struct Arrays:
     uint8_t *broken              # of each image, or NULL
 
 
-cdef class FusedTasks:
-    """A fused plan cut into units, for one instruction set and number of threads; ``cut`` has the sizes."""
+cdef class FusedTasks(Tasks):
+    """A fused plan cut into units, which are its tasks; ``cut`` has the sizes."""
 
-    cdef const pc_kernels *table
-    cdef int type_number
-    cdef readonly int threads
-    cdef readonly int64_t count
-    cdef readonly size_t scratch_bytes
     cdef readonly bint may_break
     cdef Band *bands
     cdef int64_t itemsize, batch, strips, shares
@@ -77,9 +72,8 @@ cdef class FusedTasks:
         free(self.bands)
 
     def __init__(self, int isa, bint is_double, int threads, plan, cut, PoolTasks pool):
-        self.table = kernels(isa, is_double)
-        self.type_number, self.itemsize = (cnp.NPY_DOUBLE, 8) if is_double else (cnp.NPY_FLOAT, 4)
-        self.threads, self.pool = threads, pool
+        super().__init__(isa, is_double, threads)
+        self.itemsize, self.pool = 8 if is_double else 4, pool
         self.batch, self.out_channels, self.plane, self.width = plan.conv.out_shape
         self.plane *= self.width
         self.activation = NULL
@@ -123,6 +117,9 @@ cdef class FusedTasks:
             buffer_bytes = 0
         self.line_at = self.buffer_at + (buffer_bytes + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
         self.scratch_bytes = self.line_at + (0 if pool is None else pool.scratch_bytes)
+
+    cdef int run_one(self, const void *arrays, int64_t i) noexcept nogil:
+        return unit(self, <const Arrays *>arrays, i)
 
 
 cdef void finish(FusedTasks t, char *rows, int64_t pitch, const char *added, int64_t added_pitch, int64_t channels,
@@ -208,35 +205,6 @@ cdef int unit(FusedTasks t, const Arrays *a, int64_t i) noexcept nogil:
     return 0
 
 
-cdef int serial(FusedTasks tasks, const Arrays *arrays) noexcept nogil:
-    cdef int64_t i
-    cdef int failed = 0
-    for i in range(tasks.count):
-        failed += unit(tasks, arrays, i)
-    return failed
-
-
-cdef int parallel(FusedTasks tasks, const Arrays *arrays, int threads) noexcept nogil:
-    cdef int64_t i
-    cdef int failed = 0
-    note_parallel()
-    for i in prange(tasks.count, schedule="dynamic", chunksize=1, num_threads=threads):
-        failed += unit(tasks, arrays, i)
-    return failed
-
-
-cdef int run_units(FusedTasks tasks, bint brief, const Arrays *arrays) except -1:
-    cdef int threads = <int>min(tasks.threads, tasks.count), failed
-    if threads <= 1 and brief:
-        failed = serial(tasks, arrays)
-    else:
-        with nogil:
-            failed = parallel(tasks, arrays, threads) if threads > 1 else serial(tasks, arrays)
-    if failed:
-        raise MemoryError(f"conv2d: no memory for {tasks.scratch_bytes:,} bytes of scratch on each thread")
-    return 0
-
-
 cdef class FusedWork(Work):
     """Tasks and the packed weights that they read. ``brief``: too short for others to be let run meanwhile."""
 
@@ -256,7 +224,7 @@ cdef class FusedWork(Work):
         memcpy(arrays.x_strides, x_strides, sizeof(arrays.x_strides))
         arrays.weights = <const char *>cnp.PyArray_DATA(self.weights)
         arrays.bias = <const char *>cnp.PyArray_DATA(self.bias)
-        run_units(self.tasks, self.brief, &arrays)
+        run_tasks(self.tasks, self.brief, &arrays)
         return 0
 
     @property

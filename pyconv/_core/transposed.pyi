@@ -3,13 +3,11 @@ from typing import Any
 import numpy as np
 
 from .calls import Work
+from .tasks import Tasks
 
 MOST_COLUMNS: int
 
-class TransposedTasks:
-    threads: int
-    count: int
-    scratch_bytes: int
+class TransposedTasks(Tasks):
     part_count: int
     def __init__(self, isa: int, is_double: bool, threads: int, plan: Any, cut: Any) -> None: ...
 

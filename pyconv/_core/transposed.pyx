@@ -5,7 +5,6 @@ A unit of work is a strip of rows of one image. Of each of its bands, the convol
 memory; from there every row of the output is written once, from one end to the other.
 """
 
-from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -14,8 +13,9 @@ cimport numpy as cnp
 
 from .calls cimport Work
 from .conv cimport ConvTasks
-from .kernels cimport pc_conv_arrays, pc_conv_task, pc_kernels
-from .runtime cimport check_array, check_packed, kernels, note_parallel, scratch
+from .kernels cimport pc_conv_arrays, pc_conv_task
+from .runtime cimport check_array, check_packed, scratch
+from .tasks cimport Tasks, run_tasks
 
 import numpy as np
 
@@ -57,14 +57,9 @@ cdef struct Arrays:
     char *out                  # contiguous
 
 
-cdef class TransposedTasks:
-    """A transposed convolution cut into units, for one instruction set and number of threads; ``cut`` has the sizes."""
+cdef class TransposedTasks(Tasks):
+    """A transposed convolution cut into units, which are its tasks; ``cut`` has the sizes."""
 
-    cdef const pc_kernels *table
-    cdef int type_number
-    cdef readonly int threads
-    cdef readonly int64_t count
-    cdef readonly size_t scratch_bytes
     cdef int64_t itemsize, batch, strips, out_channels, per_out, out_h, out_w, stride_h, stride_w, most
     cdef Part *parts
     cdef Piece *pieces         # of each band, one a part
@@ -83,9 +78,8 @@ cdef class TransposedTasks:
         free(self.pieces)
 
     def __init__(self, int isa, bint is_double, int threads, plan, cut):
-        self.table = kernels(isa, is_double)
-        self.type_number, self.itemsize = (cnp.NPY_DOUBLE, 8) if is_double else (cnp.NPY_FLOAT, 4)
-        self.threads = threads
+        super().__init__(isa, is_double, threads)
+        self.itemsize = 8 if is_double else 4
         self.batch, self.out_channels, self.out_h, self.out_w = plan.out_shape
         self.per_out = plan.out_channels // plan.groups
         self.stride_h, self.stride_w = plan.stride
@@ -125,6 +119,9 @@ cdef class TransposedTasks:
             end += p.phases * self.out_channels * p.pitch * self.itemsize
             end = (end + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
         self.scratch_bytes = end
+
+    cdef int run_one(self, const void *arrays, int64_t i) noexcept nogil:
+        return unit(self, <const Arrays *>arrays, i)
 
 
 cdef void put_together(TransposedTasks t, const Arrays *a, int64_t image, int64_t band,
@@ -182,23 +179,6 @@ cdef int unit(TransposedTasks t, const Arrays *a, int64_t i) noexcept nogil:
     return 0
 
 
-cdef int serial(TransposedTasks tasks, const Arrays *arrays) noexcept nogil:
-    cdef int64_t i
-    cdef int failed = 0
-    for i in range(tasks.count):
-        failed += unit(tasks, arrays, i)
-    return failed
-
-
-cdef int parallel(TransposedTasks tasks, const Arrays *arrays, int threads) noexcept nogil:
-    cdef int64_t i
-    cdef int failed = 0
-    note_parallel()
-    for i in prange(tasks.count, schedule="dynamic", chunksize=1, num_threads=threads):
-        failed += unit(tasks, arrays, i)
-    return failed
-
-
 cdef class TransposedWork(Work):
     """Tasks and the packed weights that they read, of each part. ``brief``: too short for others to be let run."""
 
@@ -232,7 +212,6 @@ cdef class TransposedWork(Work):
 
     cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1:
         cdef TransposedTasks t = self.tasks
-        cdef int threads = <int>min(t.threads, t.count), failed
         cdef Arrays arrays
         arrays.x, arrays.out = x, out
         memcpy(arrays.x_strides, x_strides, sizeof(arrays.x_strides))
@@ -240,14 +219,7 @@ cdef class TransposedWork(Work):
         arrays.rest = NULL
         if self.rest is not None:
             arrays.rest = <const char *>cnp.PyArray_DATA(self.rest)
-        if threads <= 1 and self.brief:
-            failed = serial(t, &arrays)
-        else:
-            with nogil:
-                failed = parallel(t, &arrays, threads) if threads > 1 else serial(t, &arrays)
-        if failed:
-            raise MemoryError(f"conv_transpose2d: no memory for {t.scratch_bytes:,} bytes of scratch on each thread")
-        return 0
+        return run_tasks(t, self.brief, &arrays)
 
     def run_arrays(self, cnp.ndarray x, cnp.ndarray out):
         """Run on arrays of the tasks' dtype; ``x`` has any strides, ``out`` is contiguous."""

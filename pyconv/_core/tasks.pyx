@@ -1,0 +1,145 @@
+# cython: language_level=3
+"""The loop that the drivers share: tasks over threads.
+
+At the end of a parallel region OpenMP waits for every thread of it, even for one that has not begun because another
+process has its core, and whose tasks the others have done meanwhile: up to a scheduler's slice, some milliseconds. That
+cannot be told OpenMP otherwise. So a wait that took far longer than the work is remembered, and for some time work is
+done by the calling thread alone: no result depends on it.
+"""
+
+from cython.parallel cimport prange
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+cimport numpy as cnp
+
+from .runtime cimport kernels, note_parallel
+
+from .runtime import check
+
+cnp.import_array()
+
+
+cdef extern from * nogil:
+    const int RELAXED "__ATOMIC_RELAXED"
+    int64_t fetch_add "__atomic_fetch_add"(int64_t *, int64_t, int)
+
+
+cdef int64_t NOTICED = 500_000  # nanoseconds: a shorter wait is not worth a thought
+cdef int64_t OUTWEIGHS = 4      # waits longer than so many times the work: no cut is so uneven
+cdef int64_t REST = 4           # so many times as long as the wait was, helpers rest: trying anew costs a fifth at most
+
+cdef int64_t alone_until = 0    # by the monotonic clock; any thread may set it
+
+
+cdef struct Share:
+    int64_t taken               # tasks of a thread's run that someone has begun
+    int64_t finished            # when the calling thread had nothing left to take
+    int64_t[6] apart            # each thread's share has a cache line of its own
+
+
+cdef class Tasks:
+    """Work for one plan, instruction set and number of threads, cut into tasks.
+
+    They may run in any order and at the same time. Each operation has a class of its own, with what the tasks need.
+    """
+
+    def __init__(self, int isa, bint is_double, int threads):
+        check(isa)
+        self.table = kernels(isa, is_double)
+        self.type_number = cnp.NPY_DOUBLE if is_double else cnp.NPY_FLOAT
+        self.threads = threads
+
+    cdef int run_one(self, const void *arrays, int64_t i) noexcept nogil:
+        """Run task ``i`` on the operation's own struct of arrays: 0, or 1 if there is no memory for it."""
+        return 1
+
+
+cdef int64_t now() noexcept nogil:
+    cdef timespec time
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return <int64_t>time.tv_sec * 1_000_000_000 + time.tv_nsec
+
+
+cdef void note(int64_t worked, int64_t waited) noexcept nogil:
+    global alone_until
+    if waited > NOTICED and waited > OUTWEIGHS * worked:
+        alone_until = now() + REST * waited
+
+
+cdef bint rest() noexcept nogil:
+    return alone_until != 0 and now() < alone_until
+
+
+cdef int serial(Tasks tasks, const void *arrays) noexcept nogil:
+    cdef int64_t i
+    cdef int failed = 0
+    for i in range(tasks.count):
+        failed += tasks.run_one(arrays, i)
+    return failed
+
+
+cdef int shared_out(Tasks tasks, const void *arrays, Share *shares, int own, int threads) noexcept nogil:
+    """A thread's own run of the tasks, and then what is left of the others' runs.
+
+    A thread has the same tasks at every call, so that what it read and wrote then is still in its cache.
+    """
+    cdef int64_t i, end, count = tasks.count
+    cdef int k, of, failed = 0
+    for k in range(threads):
+        of = (own + k) % threads
+        end = count * (of + 1) // threads
+        while True:
+            i = count * of // threads + fetch_add(&shares[of].taken, 1, RELAXED)
+            if i >= end:
+                break
+            failed += tasks.run_one(arrays, i)
+    if own == 0:
+        shares[0].finished = now()
+    return failed
+
+
+cdef int parallel(Tasks tasks, const void *arrays, int threads) noexcept nogil:
+    cdef Share *shares = <Share *>calloc(threads, sizeof(Share))
+    cdef int own, failed = 0
+    cdef int64_t begun = now()
+    if shares == NULL:
+        return serial(tasks, arrays)
+    note_parallel()
+    for own in prange(threads, schedule="static", chunksize=1, num_threads=threads):
+        failed += shared_out(tasks, arrays, shares, own, threads)
+    note(shares[0].finished - begun, now() - shares[0].finished)
+    free(shares)
+    return failed
+
+
+cdef int run_tasks(Tasks tasks, bint brief, const void *arrays) except -1:
+    """Run all tasks. ``brief``: one thread takes them so short a time that other Python threads are not let run."""
+    cdef int threads = <int>min(tasks.threads, tasks.count), failed
+    if threads > 1 and rest():
+        threads, brief = 1, False
+    if threads <= 1 and brief:
+        failed = serial(tasks, arrays)
+    else:
+        with nogil:
+            failed = parallel(tasks, arrays, threads) if threads > 1 else serial(tasks, arrays)
+    if failed:
+        raise MemoryError(f"no memory for {tasks.scratch_bytes:,} bytes of scratch on each thread")
+    return 0
+
+
+def note_wait(double worked, double waited):
+    """Note that the other threads were waited for, after so many seconds of work: as every parallel run does."""
+    note(<int64_t>(worked * 1e9), <int64_t>(waited * 1e9))
+
+
+def helpers_rest():
+    """Whether work is done by the calling thread alone, because others were waited for far too long lately."""
+    return rest()
+
+
+def forget_waits():
+    """Let all threads work again."""
+    global alone_until
+    alone_until = 0
