@@ -7,7 +7,7 @@ from zlib import crc32
 
 import numpy as np
 
-from .layers import Layer
+from .layer import CONVOLUTIONS, Layer
 
 __all__ = ["TOLERANCE", "Expected", "Region", "Tensors", "error", "expected", "region", "tensors"]
 
@@ -45,10 +45,10 @@ def tensors(layer: Layer) -> Tensors:
     x = rng.standard_normal(layer.shape, dtype)
     if layer.layout == "nhwc":
         x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
-    if layer.op != "conv2d":
+    if layer.op not in CONVOLUTIONS:
         return Tensors(x, None, None)
     weight = rng.standard_normal(layer.weight_shape, dtype)
-    weight /= dtype(np.sqrt(np.prod(layer.weight_shape[1:])))
+    weight /= dtype(np.sqrt(layer.taps))
     bias = rng.standard_normal(layer.out_channels, dtype) if layer.bias else None
     return Tensors(x, weight, bias)
 
@@ -57,9 +57,9 @@ def region(layer: Layer) -> Region:
     """What to check of a layer's output."""
     _, channels, height, width = layer.out_shape
     chosen = sorted({round(i * (channels - 1) / (CHANNELS - 1)) for i in range(CHANNELS)})
-    taps = layer.weight_shape[1] * layer.kernel[0] * layer.kernel[1] if layer.op == "conv2d" else len(chosen)
+    taps = layer.taps if layer.op in CONVOLUTIONS else len(chosen)
     rows = max(2, ROW_BYTES // (8 * width * taps))
-    if rows >= height:
+    if rows >= height or layer.op == "conv_transpose2d":
         return Region(chosen, [(0, height)])
     return Region(chosen, [(0, rows // 2), (height - rows // 2, height)])
 
@@ -79,7 +79,7 @@ def expected(layer: Layer, part: Region) -> Expected:
     """
     exact = Tensors(*(None if array is None else array.astype(np.float64) for array in tensors(layer)))
     values = _reference(layer, part, exact)
-    if layer.op != "conv2d":
+    if layer.op not in CONVOLUTIONS:
         return Expected(values, np.maximum(np.abs(values), 1))
     positive = Tensors(*(None if array is None else np.abs(array) for array in exact))
     return Expected(values, _reference(layer, part, positive))
@@ -108,7 +108,11 @@ def _band(layer: Layer, channels: list[int], top: int, bottom: int, data: Tensor
     rows = slice(max(first, 0), min(last, layer.shape[2]))
     above, below = max(-first, 0), max(last - layer.shape[2], 0)
     padding = ((above, below), (side, side))
-    if layer.op != "conv2d":
+    if layer.op == "conv_transpose2d":  # of which all rows are checked
+        x, weight, bias = _needed(layer, channels, data)
+        window = (layer.stride, layer.padding, layer.output_padding)
+        return F.conv_transpose2d(x, weight, bias, *window, backend="reference")
+    if layer.op not in CONVOLUTIONS:
         if layer.op == "max_pool2d":
             x = data.x[:, channels, rows]
             window = (layer.kernel, layer.stride, padding, dilation, layer.ceil_mode)
@@ -127,6 +131,8 @@ def _band(layer: Layer, channels: list[int], top: int, bottom: int, data: Tensor
 def _needed(layer: Layer, channels: list[int], data: Tensors) -> tuple[Any, ...]:
     """Input, weight and bias of some output channels alone; of several groups, with each one's inputs by themselves."""
     x = data.x
+    if layer.op == "conv_transpose2d":
+        return x, data.weight[:, channels], None if data.bias is None else data.bias[channels]
     if layer.groups > 1:
         per_out, per_in = layer.out_channels // layer.groups, layer.weight_shape[1]
         x = x[:, [channel // per_out * per_in + i for channel in channels for i in range(per_in)]]

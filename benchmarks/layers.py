@@ -1,147 +1,13 @@
-"""The layers that are measured, as plain data in named lists."""
+"""The layers that are measured, in named lists."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
-from math import prod
-from typing import Any
+from dataclasses import replace
 
-__all__ = ["BY_NAME", "LISTS", "POOLS", "Layer", "select"]
+from .layer import Layer, activation, conv, image_filter, line, pool, transposed
 
-POOLS = {"max_pool2d": "pool", "avg_pool2d": "average"}
-"""The poolings by windows, and what they are called in a layer's name."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One operation on one input shape.
-
-    ``op`` is a name of pyconv.functional, adaptive pooling being to one pixel. ``shape`` is the input's (N, C, H, W),
-    ``layout`` how it lies in memory: 'nchw' or 'nhwc'. ``count`` is how often the network has such a layer.
-    ``headline`` rows are the ones a quick run takes.
-    """
-
-    op: str
-    shape: tuple[int, int, int, int]
-    out_channels: int = 0
-    kernel: tuple[int, int] = (1, 1)
-    stride: int = 1
-    padding: tuple[int, int] = (0, 0)
-    dilation: int = 1
-    groups: int = 1
-    bias: bool = True
-    ceil_mode: bool = False
-    indices: bool = False
-    dtype: str = "float32"
-    layout: str = "nchw"
-    count: int = 1
-    headline: bool = False
-    options: tuple[tuple[str, Any], ...] = ()
-    """What else the function is called with, by name: softmax's ``dim``, gelu's ``approximate`` …"""
-
-    @property
-    def name(self) -> str:
-        """Unique within a list: '3x3 s2 64->128, 56x56'."""
-        batch, channels, height, width = self.shape
-        marks = [f"{height}x{width}", *([f"batch {batch}"] if batch > 1 else [])]
-        marks += [self.dtype] if self.dtype != "float32" else []
-        marks += ["channels-last"] if self.layout == "nhwc" else []
-        return f"{self._what(channels)}, {', '.join(marks)}"
-
-    def _what(self, channels: int) -> str:
-        if self.op == "adaptive_avg_pool2d":
-            return f"global average {channels}"
-        if self.op != "conv2d" and self.op not in POOLS:
-            return " ".join([self.op, *(f"{name}={value}" for name, value in self.options), f"{channels}"])
-        depthwise = self.groups > 1 and self.groups == channels == self.out_channels
-        window = [f"{self.kernel[0]}x{self.kernel[1]}"]
-        window += [f"s{self.stride}"] if self.stride > 1 else []
-        window += [f"d{self.dilation}"] if self.dilation > 1 else []
-        window += [f"g{self.groups}"] if self.groups > 1 and not depthwise else []
-        window += ["ceil"] if self.ceil_mode else []
-        window += ["indices"] if self.indices else []
-        arrow = f"{channels}" if self.out_channels in (0, channels) else f"{channels}->{self.out_channels}"
-        kind = [POOLS[self.op]] if self.op in POOLS else ["depthwise"] if depthwise else []
-        return " ".join([*kind, *window, arrow])
-
-    @property
-    def weight_shape(self) -> tuple[int, int, int, int]:
-        return (self.out_channels, self.shape[1] // self.groups, *self.kernel)
-
-    @property
-    def out_shape(self) -> tuple[int, int, int, int]:
-        batch, channels, *size = self.shape
-        if self.op == "adaptive_avg_pool2d":
-            return (batch, channels, 1, 1)
-        up = self.stride - 1 if self.ceil_mode else 0
-        height, width = (
-            (length + up + 2 * padding - self.dilation * (kernel - 1) - 1) // self.stride + 1
-            for length, kernel, padding in zip(size, self.kernel, self.padding, strict=True)
-        )
-        return (batch, self.out_channels or channels, height, width)
-
-    @property
-    def flops(self) -> int:
-        """Multiplications and additions of the plain sum of products; 0 for what is bound by memory anyway."""
-        if self.op != "conv2d":
-            return 0
-        batch, channels, height, width = self.out_shape
-        _, per_group, rows, columns = self.weight_shape
-        return 2 * batch * channels * height * width * per_group * rows * columns
-
-    @property
-    def bytes(self) -> int:
-        """Bytes that must be read and written at least."""
-        weights = prod(self.weight_shape) if self.op == "conv2d" else 0
-        itemsize = 8 if self.dtype == "float64" else 4
-        return (prod(self.shape) + prod(self.out_shape) + weights) * itemsize + self.indices * prod(self.out_shape) * 8
-
-
-def conv(
-    channels: int,
-    out_channels: int,
-    kernel: int,
-    size: int,
-    stride: int = 1,
-    padding: int | None = None,
-    count: int = 1,
-    groups: int = 1,
-    headline: bool = False,
-    dilation: int = 1,
-    batch: int = 1,
-) -> Layer:
-    """A convolution on a square image, by default padded so that stride 1 keeps the size."""
-    border = dilation * (kernel // 2) if padding is None else padding
-    return Layer(
-        op="conv2d",
-        shape=(batch, channels, size, size),
-        out_channels=out_channels,
-        kernel=(kernel, kernel),
-        stride=stride,
-        padding=(border, border),
-        dilation=dilation,
-        groups=groups,
-        count=count,
-        headline=headline,
-    )
-
-
-def pool(channels: int, kernel: int, size: int, stride: int, padding: int = 0, **more: object) -> Layer:
-    """A max pooling of a square image."""
-    layer = Layer("max_pool2d", (1, channels, size, size), 0, (kernel, kernel), stride, (padding, padding))
-    return replace(layer, **more)
-
-
-def activation(op: str, channels: int, size: int, count: int = 1, headline: bool = False, **options: object) -> Layer:
-    return Layer(op=op, shape=(1, channels, size, size), count=count, headline=headline, options=tuple(options.items()))
-
-
-def image_filter(channels: int, out_channels: int, kernel: int, height: int, width: int, **more: object) -> Layer:
-    """A convolution without bias on a photograph or a video frame."""
-    layer = conv(channels, out_channels, kernel, 1)
-    return replace(layer, shape=(1, channels, height, width), bias=False, **more)
-
+__all__ = ["BY_NAME", "LISTS", "select"]
 
 # He et al. 2015, with the stride in the 3x3 layer, as torchvision has it; batch normalisation folded into the bias.
 RESNET50 = [
@@ -400,6 +266,29 @@ def _pooling() -> list[Layer]:
     ]
 
 
+# Radford et al. 2015 (DCGAN) from 4x4 on, Ronneberger's way up, and what decoders and super-resolution take.
+TRANSPOSED = [
+    transposed(1024, 512, 4, 4, stride=2, padding=1),
+    transposed(256, 128, 4, 16, stride=2, padding=1),
+    transposed(128, 3, 4, 32, stride=2, padding=1),
+    transposed(1024, 512, 2, 28, stride=2),
+    transposed(128, 64, 2, 112, stride=2),
+    transposed(128, 64, 3, 56, stride=2, padding=1, output_padding=1),
+    transposed(64, 64, 3, 56, stride=1, padding=1),
+    transposed(64, 32, 4, 56, stride=4),
+    transposed(32, 21, 16, 32, stride=8, padding=4),
+]
+
+# Speech, sound and sensors: Baevski et al. 2020 (wav2vec 2.0), Radford et al. 2022 (Whisper), and small ones.
+LINES = [
+    line(1, 512, 10, 16000, stride=5),
+    line(512, 512, 3, 3199, stride=2),
+    line(80, 512, 3, 3000),
+    line(64, 64, 9, 1000),
+    line(128, 128, 5, 256, groups=128),
+    line(1, 8, 5, 100),
+]
+
 LISTS: dict[str, list[Layer]] = {
     "resnet50": RESNET50,
     "vgg16": VGG16,
@@ -415,11 +304,13 @@ LISTS: dict[str, list[Layer]] = {
     "channels-last": CHANNELS_LAST,
     "activations": ACTIVATIONS,
     "pooling": _pooling(),
+    "transposed": TRANSPOSED,
+    "conv1d": LINES,
 }
 
-BY_NAME = ("unet", "float64", "channels-last", "activations", "pooling")
+BY_NAME = ("unet", "float64", "channels-last", "activations", "pooling", "transposed", "conv1d")
 """Lists that are measured only when they are named: the first takes long, the next two have torch as only peer, and the
-last two are about a part of the library."""
+others are about a part of the library."""
 
 
 def select(lists: list[str], pattern: str | None = None, headline: bool = False) -> list[tuple[str, Layer]]:

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from . import data
-from .layers import Layer
+from .layer import Layer
 from .peers import PEERS
 from .team import Worker, WorkerLost
 

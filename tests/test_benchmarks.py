@@ -17,7 +17,18 @@ import pytest
 import pyconv
 import pyconv.functional as F
 from benchmarks import calls, data, machine, results, table
-from benchmarks.layers import BY_NAME, LISTS, POOLS, Layer, activation, conv, image_filter, pool, select
+from benchmarks.layer import (
+    CONVOLUTIONS,
+    POOLS,
+    Layer,
+    activation,
+    conv,
+    image_filter,
+    line,
+    pool,
+    transposed,
+)
+from benchmarks.layers import BY_NAME, LISTS, select
 from benchmarks.peers.base import Peer, Unsupported, Way
 from benchmarks.peers.with_pyconv import Pyconv
 from benchmarks.run import Settings, measure
@@ -39,6 +50,14 @@ def planned(layer: Layer):
         weight = np.broadcast_to(np.float32(0), layer.weight_shape)
         arguments.update(weight=weight, stride=layer.stride, padding=layer.padding, groups=layer.groups)
         arguments["dilation"] = layer.dilation
+    elif layer.op == "conv_transpose2d":
+        weight = np.broadcast_to(np.float32(0), layer.weight_shape)
+        arguments.update(weight=weight, stride=layer.stride, padding=layer.padding, groups=layer.groups)
+        arguments["output_padding"] = layer.output_padding
+    elif layer.op == "conv1d":
+        weight = np.broadcast_to(np.float32(0), layer.weight_shape)[:, :, 0]
+        arguments.update(input=x[:, :, 0], weight=weight, stride=layer.stride, padding=layer.padding[1])
+        arguments["groups"] = layer.groups
     elif layer.op in POOLS:
         arguments.update(kernel_size=layer.kernel, stride=layer.stride, padding=layer.padding)
         if layer.op == "max_pool2d":
@@ -130,6 +149,10 @@ def test_select_says_what_there_is():
         pool(9, 3, 12, stride=2, ceil_mode=True),
         pool(9, 3, 12, stride=1, padding=2, dilation=2),
         pool(9, 3, 12, stride=2, padding=1, op="avg_pool2d"),
+        transposed(6, 9, 3, 7, stride=2, padding=1, output_padding=1),
+        transposed(5, 9, 4, 7, stride=4),
+        line(6, 9, 5, 23, stride=2),
+        line(9, 9, 3, 23, groups=9),
         activation("tanh", 10, 5),
         activation("softmax", 10, 5, dim=1),
     ],
@@ -141,13 +164,20 @@ def test_expected_values_of_a_region_are_those_of_the_whole_layer(layer, monkeyp
     window = (layer.stride, layer.padding, layer.dilation)
     whole = {
         "conv2d": lambda: F.conv2d(x, weight, bias, *window, layer.groups, backend="reference"),
+        "conv1d": lambda: F.conv2d(x, weight, bias, *window, layer.groups, backend="reference"),
+        "conv_transpose2d": lambda: F.conv_transpose2d(
+            x, weight, bias, layer.stride, layer.padding, layer.output_padding, backend="reference"
+        ),
         "max_pool2d": lambda: F.max_pool2d(x, layer.kernel, *window, layer.ceil_mode, backend="reference"),
         "avg_pool2d": lambda: F.avg_pool2d(x, layer.kernel, layer.stride, layer.padding, backend="reference"),
         "tanh": lambda: np.tanh(x),
         "softmax": lambda: F.softmax(x, 1, backend="reference"),
     }[layer.op]()
     part = data.region(layer)
-    assert part.rows == [(0, 1), (layer.out_shape[2] - 1, layer.out_shape[2])]
+    if layer.op == "conv_transpose2d" or layer.out_shape[2] == 1:
+        assert part.rows == [(0, layer.out_shape[2])]
+    else:
+        assert part.rows == [(0, 1), (layer.out_shape[2] - 1, layer.out_shape[2])]
     right = data.expected(layer, part)
     assert data.error(right, part.of(whole)) < 1e-7
     off = whole.copy()

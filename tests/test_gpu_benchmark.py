@@ -21,7 +21,7 @@ from benchmarks.gpu.__main__ import RESULTS, main
 from benchmarks.gpu.device import spread
 from benchmarks.gpu.rehearsal import Rehearsal
 from benchmarks.gpu.rows import Row, chosen
-from benchmarks.layers import activation, conv, pool
+from benchmarks.layer import activation, conv, pool
 from pyconv import registry
 
 needs_compiler = pytest.mark.skipif(missing() is not None, reason=str(missing()))

@@ -11,7 +11,7 @@ import pyconv
 import pyconv.functional as F
 from pyconv.plan import conv_parameters
 
-from ..layers import Layer
+from ..layer import Layer
 from .entries import LAYOUTS, Entry, Exact, Numbers, half_dtype
 from .rows import Row
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..layers import LISTS, Layer, activation, conv, pool
+from ..layer import Layer, activation, conv, pool
+from ..layers import LISTS
 
 __all__ = ["BATCHES", "PRECISIONS", "Row", "chosen"]
 

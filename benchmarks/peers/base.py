@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..layers import Layer
+from ..layer import Layer
 
 __all__ = ["Peer", "Unsupported", "Way"]
 

@@ -8,13 +8,15 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ..data import tensors
-from ..layers import POOLS, Layer
+from ..layer import CONVOLUTIONS, POOLS, Layer
 from .base import Unsupported
 
 __all__ = ["one_node_model"]
 
 _NAMES = {
     "conv2d": "Conv",
+    "conv1d": "Conv",
+    "conv_transpose2d": "ConvTranspose",
     "max_pool2d": "MaxPool",
     "avg_pool2d": "AveragePool",
     "adaptive_avg_pool2d": "GlobalAveragePool",
@@ -52,13 +54,15 @@ def one_node_model(layer: Layer) -> bytes:
     for name, limit in zip(("low", "high"), _LIMITS.get(layer.op, ()), strict=False):
         inputs.append(name)
         constants.append(numpy_helper.from_array(np.float32(limit), name))
-    if layer.op == "conv2d" or layer.op in POOLS:
+    if layer.op in CONVOLUTIONS or layer.op in POOLS:
         attributes = {"kernel_shape": layer.kernel, "strides": [layer.stride] * 2, "pads": layer.padding * 2}
     if layer.op == "max_pool2d":
         attributes |= {"dilations": [layer.dilation] * 2, "ceil_mode": int(layer.ceil_mode)}
     if layer.op == "avg_pool2d":
         attributes |= {"count_include_pad": 1}
-    if layer.op == "conv2d":
+    if layer.op == "conv_transpose2d":
+        attributes |= {"output_padding": [layer.output_padding] * 2}
+    if layer.op in CONVOLUTIONS:
         attributes |= {"group": layer.groups, "dilations": [layer.dilation] * 2}
         for name, array in (("w", data.weight), ("b", data.bias)):
             if array is not None:

@@ -9,7 +9,7 @@ import ncnn
 import numpy as np
 
 from ..data import tensors
-from ..layers import POOLS, Layer
+from ..layer import CONVOLUTIONS, POOLS, Layer
 from .base import Peer, Unsupported, Way
 
 __all__ = ["Ncnn"]
@@ -66,8 +66,9 @@ class Ncnn(Peer):
         if net.load_param_mem(text) != 0:
             raise RuntimeError(f"ncnn does not take the model {text!r}")
         with tempfile.NamedTemporaryFile(suffix=".bin") as file:
-            if layer.op == "conv2d":
-                file.write(b"\0\0\0\0" + data.weight.tobytes())  # four zero bytes: plain float32 follows
+            if layer.op in CONVOLUTIONS:
+                weight = data.weight.swapaxes(0, 1) if layer.op == "conv_transpose2d" else data.weight
+                file.write(b"\0\0\0\0" + weight.tobytes())  # four zero bytes: plain float32 follows
                 file.write(b"" if data.bias is None else data.bias.tobytes())
             file.flush()
             if net.load_model(file.name) != 0:
@@ -92,6 +93,10 @@ def _line(layer: Layer) -> str:
         if layer.groups == 1:
             return f"Convolution op 1 1 x y 0={layer.out_channels} {window}"
         return f"ConvolutionDepthWise op 1 1 x y 0={layer.out_channels} {window} 7={layer.groups}"
+    if layer.op == "conv_transpose2d":
+        size, more = int(np.prod(layer.weight_shape)), layer.output_padding
+        window = f"1={columns} 11={rows} 2={layer.dilation} 3={layer.stride} 4={side} 14={border} 18={more} 19={more}"
+        return f"Deconvolution op 1 1 x y 0={layer.out_channels} {window} 5={int(layer.bias)} 6={size}"
     if layer.op in POOLS:
         kind, mode = int(layer.op == "avg_pool2d"), int(not layer.ceil_mode)
         return f"Pooling op 1 1 x y 0={kind} 1={columns} 11={rows} 2={layer.stride} 3={side} 13={border} 5={mode} 6=1"

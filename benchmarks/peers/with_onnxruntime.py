@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 
 from ..data import tensors
-from ..layers import Layer
+from ..layer import Layer
 from .base import Peer, Way
 from .onnx_model import one_node_model
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ..data import tensors
-from ..layers import Layer
+from ..layer import Layer
 from .base import Peer, Unsupported, Way
 
 __all__ = ["OpenCV"]

@@ -7,7 +7,7 @@ import openvino
 from openvino import opset13 as ops
 
 from ..data import tensors
-from ..layers import Layer
+from ..layer import CONVOLUTIONS, Layer
 from .base import Peer, Unsupported, Way
 
 __all__ = ["OpenVino"]
@@ -53,7 +53,11 @@ def _model(layer: Layer) -> openvino.Model:
         node = ops.avg_pool(x, strides, pads, pads, list(layer.kernel), exclude_pad=False)
     elif layer.op == "adaptive_avg_pool2d":
         node = ops.reduce_mean(x, ops.constant(np.array([2, 3])), keep_dims=True)
-    elif layer.op == "conv2d":
+    elif layer.op == "conv_transpose2d":
+        more, window = [layer.output_padding] * 2, (strides, pads, pads, dilations)
+        node = ops.convolution_backprop_data(x, ops.constant(data.weight), *window, output_padding=more)
+        node = ops.add(node, ops.constant(data.bias.reshape(1, -1, 1, 1)))
+    elif layer.op in CONVOLUTIONS:
         weight = data.weight
         if layer.groups == 1:
             node = ops.convolution(x, ops.constant(weight), strides, pads, pads, dilations)

@@ -14,7 +14,7 @@ import pyconv
 from pyconv.plan import ACTIVATIONS
 
 from ..data import tensors
-from ..layers import Layer
+from ..layer import CONVOLUTIONS, Layer
 from .base import Peer, Way
 
 __all__ = ["Pyconv"]
@@ -52,6 +52,14 @@ class Pyconv(Peer):
                 rng=0,
             )
             module.weight, module.bias = weight, bias
+        elif layer.op == "conv_transpose2d":
+            window = (layer.kernel, layer.stride, layer.padding, layer.output_padding, layer.groups, layer.bias)
+            module = pyconv.ConvTranspose2d(layer.shape[1], layer.out_channels, *window, dtype=layer.dtype, rng=0)
+            module.weight, module.bias = weight, bias
+        elif layer.op == "conv1d":
+            window = (layer.kernel[1], layer.stride, layer.padding[1], layer.dilation, layer.groups, layer.bias)
+            module = pyconv.Conv1d(layer.shape[1], layer.out_channels, *window, dtype=layer.dtype, rng=0)
+            module.weight, module.bias = weight[:, :, 0], bias
         elif layer.op == "max_pool2d":
             window = (layer.kernel, layer.stride, layer.padding, layer.dilation)
             module = pyconv.MaxPool2d(*window, layer.indices, layer.ceil_mode)
@@ -61,14 +69,19 @@ class Pyconv(Peer):
             module = pyconv.AdaptiveAvgPool2d(1)
         else:
             module = _activation(layer)
+        if layer.op == "conv1d":
+            x = x[:, :, 0]
         with contextlib.redirect_stdout(io.StringIO()):  # explain prints
             step = pyconv.explain(module, x).steps[0]
         self._implementation = f"{step.backend}:{step.implementation}"
         out = np.empty(layer.out_shape, layer.dtype)
         function = partial(module, x)
-        if layer.op != "conv2d" and "pool" not in layer.op:
+        if layer.op not in CONVOLUTIONS and "pool" not in layer.op:
             function = partial(getattr(pyconv.functional, layer.op), x, **dict(layer.options))
-        return [Way("new", function, _values), Way("out=", partial(function, out=out), _values)]
+        if layer.op == "conv1d":
+            out = out[:, :, 0]
+        values = _lines if layer.op == "conv1d" else _values
+        return [Way("new", function, values), Way("out=", partial(function, out=out), values)]
 
     def implementation(self) -> str:
         return self._implementation
@@ -82,6 +95,10 @@ def _activation(layer: Layer) -> pyconv.Module:
     others = {"gelu": pyconv.GELU, "softmax": pyconv.Softmax, "log_softmax": pyconv.LogSoftmax}
     make = others[layer.op] if layer.op in others else getattr(pyconv, ACTIVATIONS[layer.op].layer)
     return make(**dict(layer.options))
+
+
+def _lines(result: Any) -> np.ndarray:
+    return np.asarray(result)[:, :, None]
 
 
 def _values(result: Any) -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ..data import tensors
-from ..layers import Layer
-from .base import Peer, Way
+from ..layer import Layer
+from .base import Peer, Unsupported, Way
 
 __all__ = ["Torch", "TorchChannelsLast"]
 
@@ -58,6 +58,14 @@ class Torch(Peer):
             weight = weight.contiguous(memory_format=self.memory_format)
             call = partial(torch.conv2d, x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
             return [Way("conv2d", call, _array)]
+        if layer.op == "conv_transpose2d":
+            weight = weight.contiguous(memory_format=self.memory_format)
+            window = (layer.stride, layer.padding, layer.output_padding, layer.groups)
+            return [Way("conv_transpose2d", partial(torch.conv_transpose2d, x, weight, bias, *window), _array)]
+        if layer.op == "conv1d":
+            window = (layer.stride, layer.padding[1], layer.dilation, layer.groups)
+            call = partial(torch.conv1d, x[:, :, 0], weight[:, :, 0], bias, *window)
+            return [Way("conv1d", call, lambda result: _array(result)[:, :, None])]
         if layer.op == "max_pool2d":
             window = (layer.kernel, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)
             if layer.indices:
@@ -82,3 +90,8 @@ class TorchChannelsLast(Torch):
 
     memory_format = torch.channels_last
     layouts = ("nchw", "nhwc")
+
+    def check(self, layer: Layer) -> None:
+        super().check(layer)
+        if layer.op == "conv1d":
+            raise Unsupported("lines have no such memory format")
