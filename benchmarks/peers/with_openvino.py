@@ -54,8 +54,9 @@ def _model(layer: Layer) -> openvino.Model:
     elif layer.op == "adaptive_avg_pool2d":
         node = ops.reduce_mean(x, ops.constant(np.array([2, 3])), keep_dims=True)
     elif layer.op == "conv_transpose2d":
-        more, window = [layer.output_padding] * 2, (strides, pads, pads, dilations)
-        node = ops.convolution_backprop_data(x, ops.constant(data.weight), *window, output_padding=more)
+        window = {"strides": strides, "pads_begin": pads, "pads_end": pads, "dilations": dilations}
+        window["output_padding"] = [layer.output_padding] * 2
+        node = ops.convolution_backprop_data(x, ops.constant(data.weight), **window)
         node = ops.add(node, ops.constant(data.bias.reshape(1, -1, 1, 1)))
     elif layer.op in CONVOLUTIONS:
         weight = data.weight
