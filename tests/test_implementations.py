@@ -11,6 +11,7 @@ from helpers import assert_close, normal
 import pyconv
 import pyconv.functional as F
 from pyconv.backends.cpu import bands, channels, depthwise, depthwise_channels, direct, isa
+from pyconv.backends.cpu.cut import ceil_div
 from pyconv.errors import ShapeError
 from pyconv.plan import conv_parameters, layout_of, plan_conv2d
 
@@ -74,8 +75,12 @@ def test_channels(level, dtype, layout):
 
 
 @pytest.mark.parametrize("channels_in", [127, 128, 129, 300])
-def test_channels_in_parts(level, channels_in):
+@pytest.mark.parametrize("chunk", [128, None])
+def test_channels_in_parts(level, channels_in, chunk, monkeypatch):
     """Weights that pass in several parts, groups, several bands; the bits do not depend on the threads."""
+    if chunk:
+        monkeypatch.setattr(channels, "_chunk", lambda plan, level, band: chunk)
+    channels._tasks.cache_clear()
     x, weight = normal(1, 2 * channels_in, 15, 16), normal(40, channels_in, 3, 3, seed=1)
     wanted = F.conv2d(x, weight, padding=1, groups=2, backend="reference")
     results = []
@@ -84,7 +89,40 @@ def test_channels_in_parts(level, channels_in):
         results.append(_run(channels, x, weight, padding=1, groups=2))
         assert_close(results[-1], wanted, terms=9 * channels_in)
         np.testing.assert_array_equal(results[-1], results[0])
+    channels._tasks.cache_clear()
     pyconv.set_num_threads(2)
+
+
+@pytest.mark.parametrize("out_channels", [64, 65, 96, 130, 192, 330])
+def test_channels_in_blocks(level, out_channels):
+    """Blocks of any number of vectors, even and odd; the bits do not depend on the threads that share them."""
+    x, weight, bias = normal(1, 20, 7, 9), normal(out_channels, 20, 1, 3, seed=1), normal(out_channels, seed=2)
+    wanted = F.conv2d(x, weight, bias, padding=(0, 1), backend="reference")
+    results = []
+    for count in (1, 2, 3, 5):
+        pyconv.set_num_threads(count)
+        results.append(_run(channels, x, weight, bias, padding=(0, 1)))
+        np.testing.assert_array_equal(results[-1], results[0])
+    pyconv.set_num_threads(2)
+    assert_close(results[0], wanted, terms=60)
+
+
+@pytest.mark.parametrize(
+    ("out_channels", "size"), [(64, 14), (96, 14), (112, 14), (160, 7), (192, 7), (192, 17), (48, 35)]
+)
+def test_channels_are_shared_out_evenly(level, out_channels, size):
+    """Of two threads none has more than 54 in a hundred of the work: pixels times vectors of output channels."""
+    plan = _plan(normal(1, 3, size, size), normal(out_channels, 3, 1, 1))
+    firsts, cut = channels._first_vectors(plan, level), channels.cut(plan, level, 2)
+    loads = []
+    for part in range(cut.parts):
+        first, end = (min(cut.bands * p // cut.parts * cut.pixels, size**2) for p in (part, part + 1))
+        for share in range(cut.shares):
+            begin, stop = (firsts[cut.blocks * s // cut.shares] for s in (share, share + 1))
+            loads.append((end - first) * (stop - begin))
+    assert sum(loads) == size**2 * firsts[-1]
+    half = ceil_div(len(loads), 2)
+    assert max(sum(loads[:half]), sum(loads[half:])) <= 0.54 * sum(loads)
 
 
 def test_channels_leave_weights_that_are_not_finite_to_others():
@@ -107,12 +145,12 @@ def test_direct_in_chunks(level, kernel, stride, monkeypatch):
     wanted = F.conv2d(x, weight, bias, stride, kernel // 2, backend="reference")
     plan, results, chunks = _plan(x, weight, stride, kernel // 2, bias=bias), [], set()
     for near, count in ((1, 1), (5_000, 3), (24_576, 2), (10**7, 1)):
-        monkeypatch.setattr(bands, "_NEAR", near)
+        monkeypatch.setattr(direct, "_near", lambda level, near=near: near)
         direct._cut.cache_clear()
         direct._tasks.cache_clear()
         pyconv.set_num_threads(count)
         results.append(_run(direct, x, weight, bias, stride=stride, padding=kernel // 2))
-        chunks.add(direct._cut(plan, direct._tiling(plan, level), count).chunk)
+        chunks.add(direct._cut(plan, direct._tiling(plan, level), count, level).chunk)
     direct._cut.cache_clear()
     direct._tasks.cache_clear()
     pyconv.set_num_threads(2)

@@ -20,6 +20,8 @@ from pyconv.backends.cpu.bands import bands
 from pyconv.backends.cpu.tiles import Tiling, choose
 from pyconv.plan import ACTIVATIONS, plan_conv2d
 
+NEAR = 24 * 1024  # bytes of pixels that stay near
+
 
 def _plan(x, weight, stride=1, padding=0, groups=1):
     pads = ((padding, padding), (padding, padding))
@@ -44,7 +46,7 @@ def _on_tiling(plan, tiling, level, x, weight, threads=1):
     is_double = plan.dtype == "float64"
     prepared = direct.pack(plan, weight, None, level, tiling)
     out = np.full(plan.out_shape, np.nan, plan.dtype)
-    tasks = DirectTasks(level, is_double, threads, bands(plan, tiling, x.itemsize, threads))
+    tasks = DirectTasks(level, is_double, threads, bands(plan, tiling, x.itemsize, threads, NEAR))
     run_tasks(tasks, x, prepared.weights, prepared.bias, out)
     return out
 
@@ -127,7 +129,7 @@ def test_many_bands(level, dtype, monkeypatch):
     for stride in (1, 2):
         plan = _plan(x, weight, stride, 1)
         tiling = choose(7, 1000, level, dtype == "float64")
-        cut = bands(plan, tiling, x.itemsize, 1)
+        cut = bands(plan, tiling, x.itemsize, 1, NEAR)
         assert cut.bands_h > 1
         assert cut.bands_w > 1
         wanted = F.conv2d(x, weight, stride=stride, padding=1, backend="reference")
@@ -143,7 +145,7 @@ def test_packed_numbers_of_another_kind_are_refused(level):
     plan = _plan(x, weight)
     tiling = choose(3, 13, level, False)
     packed = direct.pack(plan, weight, None, level, tiling)
-    tasks = DirectTasks(level, False, 1, bands(plan, tiling, 4, 1))
+    tasks = DirectTasks(level, False, 1, bands(plan, tiling, 4, 1, NEAR))
     out = np.empty(plan.out_shape, np.float32)
     for wrong in (packed.weights.astype(np.float64), np.repeat(packed.weights, 2, axis=1)[:, ::2]):
         with pytest.raises(TypeError, match="packed weights and biases"):

@@ -84,8 +84,8 @@ void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays
     real *sums = (real *)(offsets + conv->most_tiles * MOST_PIXELS);
     const __auto_type mode = flush_denormals();
     for (int64_t block = first_block; block < end_block; block++) {
-        const int64_t vector = block * BLOCK_VECTORS, channel = vector * LANES;
-        const int64_t vectors = all_vectors - vector < BLOCK_VECTORS ? all_vectors - vector : BLOCK_VECTORS;
+        const int64_t vector = all_vectors * block / conv->blocks, channel = vector * LANES;
+        const int64_t vectors = all_vectors * (block + 1) / conv->blocks - vector; /* BLOCK_VECTORS at most */
         const int64_t channels = conv->out_channels - channel < vectors * LANES ? conv->out_channels - channel
                                                                                 : vectors * LANES;
         for (int64_t band = first_band; band < end_band; band++) {

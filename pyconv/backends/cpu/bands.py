@@ -24,9 +24,6 @@ __all__ = ["LARGEST_BAND", "Bands", "bands", "is_flat", "packed_elements", "pack
 LARGEST_BAND = 2**28
 """Elements of packed input that a task may need: 1 GiB of float32. Offsets into it are 32-bit."""
 
-_NEAR = 24 * 1024
-"""Bytes of pixels that stay in the first level of the cache, beside weights and sums that pass by."""
-
 
 class Bands(NamedTuple):
     """Sizes of the tasks; names as in the C struct pc_direct."""
@@ -135,18 +132,21 @@ def packed_elements(plan: ConvPlan) -> int:
     return elements
 
 
-def _chunk(plan: ConvPlan, tiling: Tiling, itemsize: int) -> int:
-    """Taps of as many input channels as a tile's pixels leave room for in half of the first level of the cache."""
+def _chunk(plan: ConvPlan, tiling: Tiling, itemsize: int, near: int) -> int:
+    """Taps of as many input channels as have room for a tile's pixels in ``near`` bytes."""
     phases, _, steps = _phases(plan.kernel[1], plan.stride[1], plan.dilation[1])
     lines = plan.kernel[0] * len(phases) * (ceil_div((tiling.pixels + steps[-1]) * itemsize, 64) + 1)
     per_in = plan.in_channels // plan.groups
-    channels = max(_NEAR // (64 * lines), 1)
+    channels = max(near // (64 * lines), 1)
     channels = ceil_div(per_in, ceil_div(per_in, channels))  # chunks of one size
     return channels * plan.kernel[0] * plan.kernel[1]
 
 
-def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
-    """Cut ``plan`` into tasks for this many threads; the result does not depend on how."""
+def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int, near: int) -> Bands:
+    """Cut ``plan`` into tasks for this many threads; the result does not depend on how.
+
+    ``near``: bytes of pixels that stay near while the weights of all output channels pass by.
+    """
     flat = is_flat(plan)
     row = plan.out_size[1] if flat else 0
     in_place = reads_in_place(plan) and plan.in_size[0] * plan.in_size[1] >= tiling.pixels
@@ -201,7 +201,7 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int) -> Bands:
     # the last tile reads on past the end
     band_size = 0 if in_place else ceil_div(per_in * channel_pitch + tiling.pixels, line) * line
     band_stays = not stays or taps <= 32
-    chunk = taps if band_stays else _chunk(plan, tiling, itemsize)
+    chunk = taps if band_stays else _chunk(plan, tiling, itemsize, near)
     waiting = 1 if chunk == taps else ceil_div(tiles, share)
     scratch = band_size + (waiting * tiling.channels + tiling.last_channels) * tiling.pixels
     if scratch > LARGEST_BAND:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from functools import lru_cache
 from itertools import pairwise
-from math import gcd, prod
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from ...plan import ConvPlan, Cost
 from . import direct, estimate, isa
 from .arrays import into_rows
 from .cache import WORKING_SET
-from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, shares, threads_for
+from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, threads_for
 
 __all__ = [
     "Cut",
@@ -46,6 +46,9 @@ _BAND = 200
 _CHUNK = 128
 """Input channels whose weights, 32 KiB, pass a band at a time; half as many where a band is small (measured)."""
 
+_LONG_CHUNK = 1024
+"""The same, 256 KiB, where they may as well come from the second level (measured)."""
+
 
 class Packed(NamedTuple):
     """Weights, [group][block of output channels][kernel row][kernel column][input channel][channel of the block]."""
@@ -60,6 +63,7 @@ class Cut(NamedTuple):
 
     chunk: int
     blocks: int
+    """Of output channels; they differ by a vector at most, see _first_vectors."""
     shares: int
     bands: int
     parts: int
@@ -107,11 +111,13 @@ def inside(plan: ConvPlan, axis: int) -> np.ndarray:
 
 
 def cycles(plan: ConvPlan, level: int) -> float:
-    """Cycles of an image on one core, estimated.
+    """Cycles of an image on one core, estimated, in the cost models' (see estimate.py).
 
-    Two multiply-adds a cycle, of which 85 in a hundred are reached; about 50 cycles each time that a tile takes up its
-    sums and puts them down; 120 to turn a vector of channels of as many pixels into rows; and up to 8 for each cache
-    line of input, where the channels of a part lie in more pages than the processor keeps at hand (measured).
+    Of two multiply-adds a cycle 85 in a hundred are reached, 97 where they ask for half as much; and in the core's own
+    cycles about 50 each time that a tile takes up its sums and puts them down; 120 to turn a vector of channels of as
+    many pixels into rows, and twice that where the output lies in the third level; and up to 8 for each cache line of
+    input, where the channels of a part lie in more pages than the processor keeps at hand, and a multiply-add does not
+    wait for them (measured).
     """
     is_double = is_double_plan(plan)
     lanes = runtime.lanes(level, is_double)
@@ -120,20 +126,32 @@ def cycles(plan: ConvPlan, level: int) -> float:
     blocks = ceil_div(vectors, runtime.block_vectors(level, is_double))
     per_in = plan.in_channels // plan.groups
     rows, columns = (float(np.diff(inside(plan, axis)).sum()) for axis in (0, 1))
-    products = rows * columns * per_in * vectors / 2 / 0.85
+    much = estimate.asks_much(level)
+    products = rows * columns * per_in * vectors / 2 / (0.85 if much else 0.97)
     taking_up = 50 * blocks * rows * columns / runtime.block_pixels(level, is_double) * ceil_div(per_in, _CHUNK)
-    turning = 120 * ceil_div(pixels, lanes) * vectors
+    turning = (120 if much else 240) * ceil_div(pixels, lanes) * vectors
     width = plan.in_size[1] * (8 if is_double else 4)
     lines = blocks * per_in * plan.out_size[0] * plan.kernel[0] * ceil_div(width, 64)
     pages = min(plan.in_size[0] * width / 4096, 1.0) * min(per_in, _CHUNK)
     fetching = lines * 8 * max(pages - 64, 0) / 64
-    return plan.groups * (products + taking_up + turning + fetching)
+    return plan.groups * (products + estimate.pace(level) * (taking_up + turning + (fetching if much else 0)))
 
 
 def cost(plan: ConvPlan) -> Cost:
     """What it expects to need."""
     level = isa.current()
     return estimate.cost(plan, _tasks(plan, level, threads_for(plan)), cycles(plan, level))
+
+
+def _chunk(plan: ConvPlan, level: int, band: int) -> int:
+    """Input channels whose weights pass a band of so many pixels at a time.
+
+    Each part of them takes up the sums of the band and puts them down again: few parts are best, but where weights have
+    to come from the first level of the cache, which holds parts of 32 KiB beside pixels and sums.
+    """
+    if estimate.asks_much(level):
+        return _CHUNK // 2 if band <= 64 else _CHUNK
+    return _LONG_CHUNK if runtime.block_vectors(level, False) == 4 else _CHUNK
 
 
 def _tiles(plan: ConvPlan, pixels: int, band: int) -> tuple[np.ndarray, np.ndarray]:
@@ -161,37 +179,64 @@ def _tiles(plan: ConvPlan, pixels: int, band: int) -> tuple[np.ndarray, np.ndarr
     return tiles, band_tiles
 
 
+def _first_vectors(plan: ConvPlan, level: int) -> list[int]:
+    """The first vector of output channels of each block, and the end of the last: as kernels/channels.kernel.c has it.
+
+    Blocks are as even as they can be, and of an even number where that leaves them two vectors or more: then two
+    threads or four have as much to do.
+    """
+    is_double = is_double_plan(plan)
+    vectors = ceil_div(plan.out_channels // plan.groups, runtime.lanes(level, is_double))
+    blocks = ceil_div(vectors, runtime.block_vectors(level, is_double))
+    if blocks > 1 and vectors // (blocks + blocks % 2) > 1:
+        blocks += blocks % 2
+    return [vectors * block // blocks for block in range(blocks + 1)]
+
+
+def _sharing(images: int, firsts: list[int], size: int, count: int) -> tuple[int, int, int]:
+    """Tasks that divide the blocks, those that divide the bands of pixels, and bands, for ``count`` threads.
+
+    The quickest way, by the task with the most to do. Blocks rather than bands: each thread reads its own weights then.
+    """
+    blocks, most_bands = len(firsts) - 1, ceil_div(size, 6)
+    best, best_time = (1, 1, ceil_div(size, _BAND)), 0.0
+    for shares in range(1, min(blocks, count) + 1):
+        edges = [firsts[blocks * share // shares] for share in range(shares + 1)]
+        vectors = max(end - first for first, end in pairwise(edges))
+        for parts in range(1, min(count, most_bands) + 1):
+            bands = ceil_div(ceil_div(size, _BAND), parts) * parts
+            pixels = ceil_div(bands, parts) * ceil_div(size, bands)
+            time = ceil_div(images * shares * parts, count) * vectors * pixels * (1 + 0.02 * (parts - 1))
+            if best_time == 0 or time < best_time * 0.999:
+                best, best_time = (shares, parts, bands), time
+    return best
+
+
 def cut(plan: ConvPlan, level: int, count: int) -> Cut:
     """Cut the plan into tasks for ``count`` threads; the result does not depend on how."""
     is_double = is_double_plan(plan)
     itemsize = 8 if is_double else 4
-    lanes, block = runtime.lanes(level, is_double), runtime.block_vectors(level, is_double)
-    vectors = ceil_div(plan.out_channels // plan.groups, lanes)
-    blocks, pixels = ceil_div(vectors, block), runtime.block_pixels(level, is_double)
-    if vectors < block:
+    firsts = _first_vectors(plan, level)
+    widest, pixels = max(end - first for first, end in pairwise(firsts)), runtime.block_pixels(level, is_double)
+    if widest < runtime.block_vectors(level, is_double):
         pixels = _MOST_PIXELS  # tiles of fewer vectors have room for them
     size = plan.out_size[0] * plan.out_size[1]
-    bands = ceil_div(size, _BAND)
+    share, parts, bands = _sharing(max(plan.batch, 1) * plan.groups, firsts, size, count)
     band = ceil_div(size, bands)
     bands = ceil_div(size, band)
     tiles, band_tiles = _tiles(plan, pixels, band)
     most_tiles = int(np.diff(band_tiles).max())
-    width = min(vectors, block) * lanes
-    # Blocks of channels are shared out before bands of pixels, so that each thread reads its own weights only.
-    images = max(plan.batch, 1) * plan.groups
-    share = shares(images, blocks, count)
-    parts = min(bands, count // gcd(images * share, count))
     return Cut(
-        chunk=_CHUNK // 2 if band <= 64 else _CHUNK,
-        blocks=blocks,
+        chunk=_chunk(plan, level, band),
+        blocks=len(firsts) - 1,
         shares=share,
         bands=bands,
-        parts=parts,
+        parts=min(parts, bands),
         pixels=band,
         most_tiles=most_tiles,
         tiles=tiles,
         band_tiles=band_tiles,
-        scratch=most_tiles * _MOST_PIXELS * 8 + band * width * itemsize,
+        scratch=most_tiles * _MOST_PIXELS * 8 + band * widest * runtime.lanes(level, is_double) * itemsize,
     )
 
 
@@ -210,22 +255,19 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Pack
 
     Then 0 * inf from the padding would be missing from the sums.
     """
-    level, is_double = isa.current(), is_double_plan(plan)
-    lanes = runtime.lanes(level, is_double)
-    block = runtime.block_vectors(level, is_double) * lanes
+    level = isa.current()
+    edges = [vector * runtime.lanes(level, is_double_plan(plan)) for vector in _first_vectors(plan, level)]
     groups, per_out, per_in = plan.groups, plan.out_channels // plan.groups, plan.in_channels // plan.groups
-    padded = ceil_div(per_out, lanes) * lanes
     each = per_in * plan.kernel[0] * plan.kernel[1]
-    packed = np.zeros((groups, padded * each), plan.dtype)
+    packed = np.zeros((groups, edges[-1] * each), plan.dtype)
     given = np.asarray(weight, plan.dtype).reshape(groups, per_out, per_in, *plan.kernel)
     if not np.isfinite(given).all():
         return None
-    for first in range(0, per_out, block):
-        part = given[:, first : first + block]
-        width = min(block, padded - first)
-        target = packed[:, first * each : (first + width) * each].reshape(groups, *plan.kernel, per_in, width)
+    for first, end in pairwise(edges):
+        part = given[:, first:end]
+        target = packed[:, first * each : end * each].reshape(groups, *plan.kernel, per_in, end - first)
         target[..., : part.shape[1]] = part.transpose(0, 3, 4, 2, 1)
-    biases = np.zeros((groups, padded), plan.dtype)
+    biases = np.zeros((groups, edges[-1]), plan.dtype)
     if bias is not None:
         biases[:, :per_out] = np.asarray(bias, plan.dtype).reshape(groups, per_out)
     return Packed(level, packed, biases)
@@ -257,11 +299,10 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
         some = cut(part, level, 1)._replace(shares=shares, chunk=whole.chunk)
         return conv.ChannelsTasks(level, is_double, 1, part, some)
 
-    block = runtime.block_vectors(level, is_double) * runtime.lanes(level, is_double)
+    edges = [vector * runtime.lanes(level, is_double) for vector in _first_vectors(plan, level)]
     return Pieces(
         tasks,
-        blocks=whole.blocks if plan.groups == 1 else 1,
-        block=block if plan.groups == 1 else plan.out_channels,
+        blocks=edges[:-1] if plan.groups == 1 else [0],
         rows=ceil_div(whole.pixels, plan.out_size[1]),
         weights_stay=prod(plan.weight_shape) * (8 if is_double else 4) <= WORKING_SET,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from math import gcd
@@ -39,10 +39,8 @@ class Pieces(NamedTuple):
     tasks: Callable[[ConvPlan, int], conv.ConvTasks]
     """The tasks of a plan of some rows of one image, for one thread; each ``shares``-th of them from number s on has
     share s of the output channels."""
-    blocks: int
-    """Of output channels, that shares are made of: as even as they can be."""
-    block: int
-    """Output channels of a block."""
+    blocks: Sequence[int]
+    """The first output channel of each block; shares are made of blocks, as even as they can be."""
     rows: int
     """Output rows that suit a band."""
     step: int = 1

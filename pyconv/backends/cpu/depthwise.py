@@ -176,4 +176,4 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
             level, is_double_plan(plan), 1, part, Cut(part.out_channels, shares, 1, _scratch(part))
         )
 
-    return Pieces(tasks, blocks=plan.out_channels, block=1, rows=plan.out_size[0])
+    return Pieces(tasks, blocks=range(plan.out_channels), rows=plan.out_size[0])

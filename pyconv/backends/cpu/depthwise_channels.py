@@ -240,4 +240,4 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
     def tasks(part: ConvPlan, shares: int) -> conv.DepthwiseTasks:
         return conv.DepthwiseTasks(level, is_double, 1, part, cut(part, level, 1, shares))
 
-    return Pieces(tasks, blocks=ceil_div(plan.out_channels, block), block=block, rows=plan.out_size[0])
+    return Pieces(tasks, blocks=range(0, plan.out_channels, block), rows=plan.out_size[0])

@@ -14,10 +14,14 @@ from . import estimate, isa
 from .arrays import into, into_rows
 from .bands import LARGEST_BAND, Bands, bands, is_flat, packed_elements, packed_line, reads_in_place
 from .cache import WORKING_SET
-from .cut import BRIEF_FLOPS, Pieces, is_double_plan, threads_for
+from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, threads_for
 from .tiles import Tiling, choose
 
 __all__ = ["Prepared", "cost", "cycles", "label", "pack", "pieces", "prepare", "prepare_key", "refusal", "run", "work"]
+
+
+_FIRST_LEVEL = 24 * 1024
+"""Bytes of pixels that stay in the first level of the cache, beside weights and sums that pass by."""
 
 
 class Prepared(NamedTuple):
@@ -34,13 +38,18 @@ def _tiling(plan: ConvPlan, level: int) -> Tiling:
 
 
 @lru_cache(maxsize=256)
-def _cut(plan: ConvPlan, tiling: Tiling, count: int) -> Bands:
-    return bands(plan, tiling, np.dtype(plan.dtype).itemsize, count)
+def _cut(plan: ConvPlan, tiling: Tiling, count: int, level: int) -> Bands:
+    return bands(plan, tiling, np.dtype(plan.dtype).itemsize, count, _near(level))
+
+
+def _near(level: int) -> int:
+    """Bytes of pixels that all output channels pass by: so many that each multiply-add finds its pixels in time."""
+    return _FIRST_LEVEL if estimate.asks_much(level) else WORKING_SET // 2
 
 
 @lru_cache(maxsize=256)
 def _tasks(plan: ConvPlan, tiling: Tiling, level: int, count: int) -> conv.DirectTasks:
-    return conv.DirectTasks(level, is_double_plan(plan), count, _cut(plan, tiling, count))
+    return conv.DirectTasks(level, is_double_plan(plan), count, _cut(plan, tiling, count, level))
 
 
 def label(plan: ConvPlan) -> str:
@@ -53,7 +62,7 @@ def refusal(plan: ConvPlan) -> str | None:
     """None if it takes the plan, else the reason why not."""
     if plan.algorithm not in ("auto", "direct", "measure"):
         return f"algorithm={plan.algorithm!r} was asked for"
-    cut = _cut(plan, _tiling(plan, isa.current()), 1)
+    cut = _cut(plan, _tiling(plan, isa.current()), 1, isa.current())
     if cut.scratch > LARGEST_BAND:
         return (
             f"the input of a single row of output needs {cut.scratch:,} packed elements, more than the "
@@ -66,16 +75,21 @@ def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated: those of the tiles, and those of packing.
 
     A packed vector takes about 6 cycles, and each element two where they are gathered (measured). Pixels of many
-    channels that are read in place are waited for instead, for as long.
+    channels that are read in place are waited for instead, for as long, or a third of it where a multiply-add takes a
+    cycle. A vector of sums takes 5 to be begun and stored.
     """
-    per_in = plan.in_channels // plan.groups
-    tap = _tiling(plan, level).cycles / 0.95
+    per_in, per_out = plan.in_channels // plan.groups, plan.out_channels // plan.groups
+    lanes = runtime.lanes(level, is_double_plan(plan))
+    taps = _tiling(plan, level).cycles / 0.95 * per_in * plan.kernel[0] * plan.kernel[1]
+    storing = 5 * ceil_div(packed_line(plan), lanes) * per_out
     packing = 0.0
     if not reads_in_place(plan) or per_in > 128:
         packed = per_in * packed_elements(plan)
         in_vectors = plan.stride[1] <= 2 and plan.layout != "nhwc"
-        packing = 6 * packed / runtime.lanes(level, is_double_plan(plan)) if in_vectors else 2 * packed
-    return plan.groups * (tap * per_in * plan.kernel[0] * plan.kernel[1] + packing)
+        packing = 6 * packed / lanes if in_vectors else 2 * packed
+        if reads_in_place(plan) and not estimate.asks_much(level):
+            packing /= 3
+    return plan.groups * (taps + estimate.pace(level) * (storing + packing))
 
 
 def cost(plan: ConvPlan) -> Cost:
@@ -136,18 +150,17 @@ def pieces(plan: ConvPlan, level: int, tiling: Tiling) -> Pieces:
     """How to compute the plan band by band, with weights packed for ``tiling``."""
     itemsize = np.dtype(plan.dtype).itemsize
     taps = plan.in_channels // plan.groups * plan.kernel[0] * plan.kernel[1]
-    whole = _cut(plan, tiling, 1)
+    whole = _cut(plan, tiling, 1, level)
 
     def tasks(part: ConvPlan, shares: int) -> conv.DirectTasks:
-        cut = bands(part, tiling, itemsize, 1)._replace(shares=shares)
+        cut = bands(part, tiling, itemsize, 1, _near(level))._replace(shares=shares)
         if cut.in_place:  # the channels are as far apart as in the whole image
             cut = cut._replace(channel_pitch=whole.channel_pitch, offsets=whole.offsets)
         return conv.DirectTasks(level, is_double_plan(plan), 1, cut)
 
     return Pieces(
         tasks,
-        blocks=tiling.tiles + (tiling.last_real > 0) if plan.groups == 1 else 1,
-        block=tiling.channels if plan.groups == 1 else plan.out_channels,
+        blocks=range(0, plan.out_channels, tiling.channels) if plan.groups == 1 else [0],
         rows=max(whole.cols // plan.out_size[1], 1) if is_flat(plan) else whole.rows,
         weights_stay=plan.groups * tiling.packed_channels * taps * itemsize <= WORKING_SET,
     )

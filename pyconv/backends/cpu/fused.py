@@ -126,14 +126,14 @@ def cut(plan: FusedPlan, pieces: Pieces, count: int) -> Cut:
     one, window, step = plan.conv, _window(plan), pieces.step
     images, height = max(one.batch, 1), one.out_size[0]
     row_bytes = one.out_channels * one.out_size[1] * (8 if is_double_plan(one) else 4)
-    share = 1 if pieces.weights_stay else shares(images, pieces.blocks, count)
+    share = 1 if pieces.weights_stay else shares(images, len(pieces.blocks), count)
     rows = max(_ROOM // row_bytes, 1) if pieces.weights_stay else pieces.rows
     rows = even(height, rows, step)
     # Strips begin anew: rows that windows of two strips need are computed twice.
     each = 4 if pieces.weights_stay and window.span <= window.stride else 1
     strips = min(ceil_div(each * count, images * share), ceil_div(height, rows)) if count > 1 else 1
     if images * share * strips < count:
-        share = min(pieces.blocks, ceil_div(count, images * strips))
+        share = min(len(pieces.blocks), ceil_div(count, images * strips))
 
     made: dict[ConvPlan, conv_core.ConvTasks] = {}
     bands: list[Band] = []
@@ -144,7 +144,7 @@ def cut(plan: FusedPlan, pieces: Pieces, count: int) -> Cut:
     for first in range(0, window.rows, pooled):
         bands += _strip(plan.conv, window, pieces, rows, share, (first, min(first + pooled, window.rows)), made)
         first_bands.append(len(bands))
-    edges = [pieces.blocks * place // share * pieces.block for place in range(share)]
+    edges = [pieces.blocks[len(pieces.blocks) * place // share] for place in range(share)]
     first_channels = [*edges, one.out_channels]
     most = max(b - a for a, b in pairwise(first_channels))
     return Cut(bands, first_bands, first_channels, max(band.held + band.rows for band in bands), most)

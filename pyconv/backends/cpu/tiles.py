@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..._core import runtime
+from . import estimate
 from .cut import ceil_div
 
 __all__ = ["Tiling", "choose"]
@@ -36,21 +37,24 @@ class Tiling(NamedTuple):
         return self.tiles * self.channels + (self.last_channels if self.last_real else 0)
 
 
-def _cycles(channels: int, vectors: int) -> float:
-    """Cycles a tile takes for one tap, about, on a core with two multiply-add units and two loads a cycle.
+def _cycles(channels: int, vectors: int, pace: float) -> float:
+    """Cycles a tile takes for one tap, about, in the cost models' (see estimate.py).
 
-    Vectors of pixels lie at any address, so they cost two loads; a chain of additions has a latency of four; and
-    the loop itself takes about a cycle. Of wider tiles' pixels, fewer taps stay in the first level of the cache, and
+    Vectors of pixels lie at any address, so they cost two loads, of two a cycle (or one of vectors of 64 bytes where
+    a cycle has one multiply-add of them); a chain of additions has a latency of four; and the loop itself takes about a
+    cycle beside two multiply-adds a cycle. Of wider tiles' pixels, fewer taps stay in the first level of the cache, and
     the sums are put down and taken up again more often.
     """
-    return max(channels * vectors / 2, (channels + 2 * vectors) / 2, 4.0) + 1.0 + 0.04 * max(vectors - 3, 0)
+    if pace == 1:
+        return max(channels * vectors / 2, (channels + 2 * vectors) / 2, 4.0) + 1.0 + 0.04 * max(vectors - 3, 0)
+    return max(channels * vectors / 2, pace * (channels / 2 + 2 * vectors), 4 * pace) + 0.25 + 0.04 * vectors
 
 
 @lru_cache(maxsize=256)
 def choose(out_channels: int, line: int, isa: int, is_double: bool) -> Tiling:
     """The tiling for ``out_channels`` of a group and output lines of ``line`` pixels."""
     tiles = runtime.tiles(isa, is_double)
-    lanes = runtime.lanes(isa, is_double)
+    lanes, pace = runtime.lanes(isa, is_double), estimate.pace(isa)
     best, best_cost = None, 0.0
     for vectors in sorted({v for _, v in tiles}):
         widths = [(channels, place) for place, (channels, v) in enumerate(tiles) if v == vectors]
@@ -64,7 +68,7 @@ def choose(out_channels: int, line: int, isa: int, is_double: bool) -> Tiling:
             runs.append((min(v for _, v in tiles if v >= left), 1))
         cost = 0.0
         for v, times in runs:
-            cost += times * (count * _cycles(channels, v) + (_cycles(last_channels, v) if rest else 0))
+            cost += times * (count * _cycles(channels, v, pace) + (_cycles(last_channels, v, pace) if rest else 0))
         if best is None or cost < best_cost:
             best = Tiling(full, channels, vectors * lanes, lanes, cost, count, last, last_channels, rest)
             best_cost = cost

@@ -240,8 +240,7 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
     whole = grid(plan, level, 1)
     return Pieces(
         tasks,
-        blocks=whole.blocks,
-        block=whole.block_vectors * runtime.lanes(level, is_double),
+        blocks=range(0, plan.out_channels, whole.block_vectors * runtime.lanes(level, is_double)),
         rows=_TILE * whole.rows,
         step=_TILE,
         weights_stay=_weight_bytes(plan) <= WORKING_SET,
