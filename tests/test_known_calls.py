@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import resource
 
 import numpy as np
 import pytest
@@ -66,7 +67,12 @@ LAYERS = [
     pyconv.MaxPool2d(3, 2, 1, 1),
     pyconv.ReLU(),
     pyconv.Tanh(),
+    pyconv.Softplus(2.0),
+    pyconv.PReLU(),
+    pyconv.Softmax(1),
+    pyconv.GLU(),
 ]
+IN_ANY_ORDER = pyconv.ReLU | pyconv.Tanh | pyconv.Softplus | pyconv.PReLU | pyconv.Softmax | pyconv.GLU
 INPUTS = {
     "dense": normal(2, 3, 9, 10),
     "no batch": normal(3, 9, 10),
@@ -89,7 +95,7 @@ def test_layers_know_calls_by_layout_alone(layer, layout):
     assert other.strides == x.strides
     wanted = general(other)
     out = np.full_like(wanted, 7)
-    if not (isinstance(layer, pyconv.ReLU | pyconv.Tanh) and layout not in ("dense", "no batch")):
+    if not (isinstance(layer, IN_ANY_ORDER) and layout not in ("dense", "no batch")):
         assert bits(known_by(layer, other)) == bits(wanted)
         assert known_by(layer, other).strides == wanted.strides
         assert known_by(layer, other, out) is out
@@ -298,3 +304,46 @@ def test_the_sign_of_a_zero_parameter(backend):
             for _ in range(3):
                 assert np.signbit(layer(x)).all() == np.signbit(stack(x)).all() == np.signbit(value)
             assert layer.value == 0.0
+
+
+def test_parameters_are_told_apart_by_their_bits():
+    """Numbers that are equal, or nearly, and slopes that have changed meanwhile."""
+    x = np.float32([[-2, 0.25, 3]])
+    for _ in range(4):
+        assert not np.signbit(F.threshold(x, 0.5, 0.0, backend="cpu")[0, :2]).any()
+    for _ in range(4):
+        assert np.signbit(F.threshold(x, 0.5, -0.0, backend="cpu")[0, :2]).all()
+    for value in (1.0, 1.0 + 1e-6, 2.0):
+        for _ in range(4):
+            assert F.threshold(x, 0.5, value, backend="cpu")[0, 0] == np.float32(value)
+    slope = np.float32([0.5])
+    for _ in range(4):
+        assert F.prelu(x, slope, backend="cpu")[0, 0] == -2 * slope[0]
+    slope[0] = 0.75
+    assert F.prelu(x, slope, backend="cpu")[0, 0] == -1.5
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, out=None: F.threshold(x, 0.5, 0.0, out=out, backend="cpu"),
+        lambda x, out=None: F.softmax(x, 1, out=out, backend="cpu"),
+        lambda x, out=None: F.gelu(x, out=out, backend="cpu"),
+        lambda x, out=None: F.prelu(x, np.float32([0.5]), out=out, backend="cpu"),
+    ],
+)
+def test_a_result_that_is_used_again_meets_no_new_memory(function):
+    """With ``out=`` no page is asked of the system, however large the result; without, its pages are."""
+    x = normal(1, 16, 1024, 1024)  # 64 MiB: more than the C library keeps for itself
+    out = np.empty_like(x)
+
+    def new_pages(**arguments):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(3):
+            function(x, **arguments)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    for _ in range(4):
+        function(x, out=out)
+    assert new_pages(out=out) < 64  # the interpreter's own
+    assert new_pages() > 3

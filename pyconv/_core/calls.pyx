@@ -56,7 +56,7 @@ cdef class Work:
 
 cdef bint plain(value) noexcept:
     """Whether a value cannot change, and ``same`` can compare it."""
-    if value is None or type(value) in (int, bool, str):
+    if value is None or type(value) in (int, bool, str, float):
         return True
     if type(value) is not tuple:
         return False
@@ -69,6 +69,7 @@ cdef bint plain(value) noexcept:
 cdef bint same(a, b) except -1:
     """Equal, and of equal types to the core: True is not 1 to a check of arguments. ``a`` is plain."""
     cdef Py_ssize_t i
+    cdef double first, second
     if a is b:
         return True
     if type(a) is not type(b):
@@ -80,6 +81,9 @@ cdef bint same(a, b) except -1:
             if not same((<tuple>a)[i], (<tuple>b)[i]):
                 return False
         return True
+    if type(a) is float:  # by their bits: -0.0 is not 0.0
+        first, second = a, b
+        return memcmp(&first, &second, sizeof(double)) == 0
     return PyObject_RichCompareBool(a, b, Py_EQ)
 
 

@@ -6,24 +6,11 @@ from .calls import Work
 
 KERNELS: dict[str, int]
 
-def run(
-    isa: int,
-    activation: int,
-    x: np.ndarray,
-    out: np.ndarray,
-    threads: int,
-    chunk: int,
-    parameters: Sequence[float] = (),
-) -> None: ...
-def run_prelu(isa: int, x: np.ndarray, weight: np.ndarray, out: np.ndarray, threads: int) -> None: ...
-def run_planes(isa: int, activation: int, x: np.ndarray, slopes: np.ndarray, out: np.ndarray, threads: int) -> None: ...
-def run_glu(isa: int, x: np.ndarray, out: np.ndarray, threads: int, chunk: int) -> None: ...
-def run_softmax(
-    isa: int, x: np.ndarray, out: np.ndarray, negative: bool, logarithm: bool, threads: int, chunk: int
-) -> None: ...
-def run_affine(work: AffineWork, x: np.ndarray, out: np.ndarray) -> None: ...
+class DenseWork(Work): ...
 
-class ElementwiseWork(Work):
+def run(work: DenseWork, x: np.ndarray, out: np.ndarray) -> None: ...
+
+class ElementwiseWork(DenseWork):
     def __init__(
         self,
         isa: int,
@@ -36,7 +23,32 @@ class ElementwiseWork(Work):
         parameters: Sequence[float] = (),
     ) -> None: ...
 
-class AffineWork(Work):
+class PreluWork(DenseWork):
+    def __init__(
+        self, isa: int, slopes: np.ndarray, inner: int, size: int, threads: int, chunk: int, brief: bool
+    ) -> None: ...
+
+class GluWork(DenseWork):
+    def __init__(
+        self, isa: int, is_double: bool, rows: int, columns: int, threads: int, chunk: int, brief: bool
+    ) -> None: ...
+
+class SoftmaxWork(DenseWork):
+    def __init__(
+        self,
+        isa: int,
+        is_double: bool,
+        outer: int,
+        length: int,
+        inner: int,
+        negative: bool,
+        logarithm: bool,
+        threads: int,
+        chunk: int,
+        brief: bool,
+    ) -> None: ...
+
+class AffineWork(DenseWork):
     def __init__(
         self,
         isa: int,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from inspect import Parameter as Argument
 from inspect import Signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ArgumentError, ShapeError
 from ..plan import (
     ACTIVATIONS,
+    AXIS_OPS,
     Activation,
     activation_parameters,
     array_kind,
@@ -39,23 +40,54 @@ __all__ = [
     "softmin",
 ]
 
-_known = {op: Known() for op in ACTIVATIONS}
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-_COMMON = """
+_known = {op: Known() for op in (*ACTIVATIONS, *AXIS_OPS, "prelu")}
+
+_PARAMETERS = """
+
+    Parameters
+    ----------
+    input : {input}
+        float32 or float64; any strides.{more}{own}
     out : array, optional
-        Written and returned; it may be ``input`` itself.
+        Written and returned; {out}.
     backend : str, optional
         A backend's name, or a comma list; see :func:`pyconv.backends`.
 
     Returns
     -------
-    array of the input's shape and dtype
+    {returns}
 
     Raises
     ------
     ShapeError, DTypeError, ArgumentError, OutputError, BackendError
         As :func:`conv2d`.
 """
+
+
+def _sections(
+    own: str,
+    *,
+    input: str = "array of any shape, 0-d included",
+    more: str = "",
+    out: str = "it may be ``input`` itself",
+    returns: str = "array of the input's shape and dtype",
+    notes: str = "",
+) -> str:
+    """The sections of a function's documentation; ``own`` are its own parameters, ``more`` is said of its input."""
+    text = _PARAMETERS.format(input=input, more=more, own=own.rstrip(), out=out, returns=returns)
+    return text + (f"\n    Notes\n    -----\n    {notes}\n" if notes else "")
+
+
+def _documented(own: str, **others: str) -> Callable[[Function], Function]:
+    """Put the sections that these functions share behind the first line of their documentation."""
+
+    def mark(function: Function) -> Function:
+        function.__doc__ = f"{function.__doc__}{_sections(own, **others)}"
+        return function
+
+    return mark
 
 
 def plan_call_activation(op: str, input: Any, out: Any, parameters: tuple[float, ...] = ()) -> Call:
@@ -135,23 +167,15 @@ def _function(op: str, entry: Activation) -> Callable[..., Any]:
         call = plan_call(input, *given, out=out, **named)
         return run(call, input, backend, known if call.given is out else Known(), key)
 
-    lines = [f"``{entry.formula}``, elementwise; NaN stays NaN. {_accuracy(entry)}", "", "    Parameters"]
-    lines += [
-        "    ----------",
-        "    input : array of any shape, 0-d included",
-        "        float32 or float64; any strides.",
-    ]
+    own = ""
     for parameter in entry.parameters:
         given = "" if parameter.default is None else f", default {parameter.default:g}"
         rule = "" if parameter.rule == "any" else f" It must be {parameter.rule}."
-        lines += [f"    {parameter.name} : float{given}", f"        {parameter.meaning}{rule}"]
+        own += f"\n    {parameter.name} : float{given}\n        {parameter.meaning}{rule}"
     if entry.inplace:
-        lines += [
-            "    inplace : bool, default False",
-            "        Write over the input, which is the same as ``out=input``.",
-        ]
+        own += "\n    inplace : bool, default False\n        Write over the input, which is the same as ``out=input``."
     function.__name__ = function.__qualname__ = op
-    function.__doc__ = "\n".join(lines) + _COMMON
+    function.__doc__ = f"``{entry.formula}``, elementwise; NaN stays NaN. {_accuracy(entry)}{_sections(own)}"
     function.__signature__ = call_signature(entry)  # type: ignore[attr-defined]
     return planned_by(plan_call)(function)
 
@@ -163,30 +187,12 @@ def _given(dim: Any) -> Any:
 
 
 @planned_by(lambda *, input, approximate, out: plan_call_activation(gelu_op("gelu", approximate), input, out))
+@_documented(f"""
+    approximate : {{'none', 'tanh'}}, default 'none'
+        'none' is ``{ACTIVATIONS["gelu"].formula}``, the far left included. {_accuracy(ACTIVATIONS["gelu"])}
+        'tanh' is ``{ACTIVATIONS["gelu_tanh"].formula}``. {_accuracy(ACTIVATIONS["gelu_tanh"])}""")
 def gelu(input: Any, approximate: str = "none", *, out: Any = None, backend: str | None = None) -> Any:
-    """Gaussian error linear unit, ``x`` times the normal distribution function of ``x``.
-
-    Parameters
-    ----------
-    input : array of any shape, 0-d included
-        float32 or float64; any strides.
-    approximate : {'none', 'tanh'}, default 'none'
-        'none' is ``x * (1 + erf(x / sqrt(2))) / 2``, within 7 ulp in float32 for every x, the far left included;
-        'tanh' is ``x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2``, within 4 ulp of this formula.
-    out : array, optional
-        Written and returned; it may be ``input`` itself.
-    backend : str, optional
-        A backend's name, or a comma list; see :func:`pyconv.backends`.
-
-    Returns
-    -------
-    array of the input's shape and dtype
-
-    Raises
-    ------
-    ShapeError, DTypeError, ArgumentError, OutputError, BackendError
-        As :func:`conv2d`.
-    """
+    """Gaussian error linear unit, ``x`` times the normal distribution function of ``x``."""
     key = (approximate, backend)
     result = _known["gelu"].run(input, None, None, out, key)
     if result is not None:
@@ -195,153 +201,73 @@ def gelu(input: Any, approximate: str = "none", *, out: Any = None, backend: str
 
 
 @planned_by(lambda *, input, weight, out: plan_call_prelu(input, weight, out))
-def prelu(input: Any, weight: Any, *, out: Any = None, backend: str | None = None) -> Any:
-    """``x if x > 0 else weight * x``, with one slope for all or one for each channel.
-
-    Parameters
-    ----------
-    input : array of any shape
-        float32 or float64; any strides. Its second dimension are the channels.
-    weight : array, shape (1,) or (channels,)
-        Of the input's dtype.
-    out : array, optional
-        Written and returned; it may be ``input`` itself.
-    backend : str, optional
-        A backend's name, or a comma list; see :func:`pyconv.backends`.
-
-    Returns
-    -------
-    array of the input's shape and dtype
-
-    Raises
-    ------
-    ShapeError, DTypeError, ArgumentError, OutputError, BackendError
-        As :func:`conv2d`.
+@_documented(
     """
-    return run(plan_call_prelu(input, weight, out), input, backend, Known(), ())
+    weight : array, shape (1,) or (channels,)
+        Of the input's dtype.""",
+    input="array of any shape",
+    more=" Its second dimension are the channels.",
+)
+def prelu(input: Any, weight: Any, *, out: Any = None, backend: str | None = None) -> Any:
+    """``x if x > 0 else weight * x``, with one slope for all or one for each channel."""
+    key = (backend,)
+    result = _known["prelu"].run(input, weight, None, out, key)
+    if result is not None:
+        return result
+    return run(plan_call_prelu(input, weight, out), input, backend, _known["prelu"], key)
+
+
+def _along_axis(op: str, input: Any, dim: Any, out: Any, backend: str | None) -> Any:
+    """Run one of AXIS_OPS."""
+    key = (dim, backend)
+    result = _known[op].run(input, None, None, out, key)
+    if result is not None:
+        return result
+    return run(plan_call_axis(op, input, dim, out), input, backend, _known[op], key)
 
 
 @planned_by(lambda *, input, dim, out: plan_call_axis("glu", input, _given(dim), out))
-def glu(input: Any, dim: int = -1, *, out: Any = None, backend: str | None = None) -> Any:
-    """Gated linear unit: the first half of the input times the sigmoid of the second; within 3 ulp in float32.
-
-    Parameters
-    ----------
-    input : array of at least one dimension
-        float32 or float64; any strides.
-    dim : int, default -1
-        The dimension that is halved; it must be even.
-    out : array, optional
-        Written and returned; it must have the result's shape and dtype and share no memory with the input.
-    backend : str, optional
-        A backend's name, or a comma list; see :func:`pyconv.backends`.
-
-    Returns
-    -------
-    array of the input's dtype, with half of dimension ``dim``
-
-    Raises
-    ------
-    ShapeError, DTypeError, ArgumentError, OutputError, BackendError
-        As :func:`conv2d`.
+@_documented(
     """
-    return run(plan_call_axis("glu", input, _given(dim), out), input, backend, Known(), ())
+    dim : int, default -1
+        The dimension that is halved; it must be even.""",
+    input="array of at least one dimension",
+    out="it must have the result's shape and dtype and share no memory with the input",
+    returns="array of the input's dtype, with half of dimension ``dim``",
+)
+def glu(input: Any, dim: int = -1, *, out: Any = None, backend: str | None = None) -> Any:
+    """Gated linear unit: the first half of the input times the sigmoid of the second; within 3 ulp in float32."""
+    return _along_axis("glu", input, _given(dim), out, backend)
+
+
+_DIM = """
+    dim : int, optional
+        The dimension along which it sums; without it 0 for inputs of 0, 1 and 3 dimensions, else 1 (torch's rule,
+        which it advises against: name the dimension)."""
 
 
 @planned_by(lambda *, input, dim, out: plan_call_axis("softmax", input, dim, out))
+@_documented(
+    _DIM,
+    notes="Within 4 ulp, however long the dimension is; results below the smallest normal number may be zero.",
+)
 def softmax(input: Any, dim: int | None = None, *, out: Any = None, backend: str | None = None) -> Any:
-    """``exp(x) / sum of exp(x)`` along a dimension, without overflow.
-
-    Parameters
-    ----------
-    input : array of any shape
-        float32 or float64; any strides.
-    dim : int, optional
-        The dimension along which it sums; without it 0 for inputs of 0, 1 and 3 dimensions, else 1 (torch's rule,
-        which it advises against: name the dimension).
-    out : array, optional
-        Written and returned; it may be ``input`` itself.
-    backend : str, optional
-        A backend's name, or a comma list; see :func:`pyconv.backends`.
-
-    Returns
-    -------
-    array of the input's shape and dtype
-
-    Raises
-    ------
-    ShapeError, DTypeError, ArgumentError, OutputError, BackendError
-        As :func:`conv2d`.
-
-    Notes
-    -----
-    Within 4 ulp, however long the dimension is; results below the smallest normal number may be zero.
-    """
-    return run(plan_call_axis("softmax", input, dim, out), input, backend, Known(), ())
+    """``exp(x) / sum of exp(x)`` along a dimension, without overflow."""
+    return _along_axis("softmax", input, dim, out, backend)
 
 
 @planned_by(lambda *, input, dim, out: plan_call_axis("softmin", input, dim, out))
+@_documented(_DIM, notes="As :func:`softmax` of ``-x``.")
 def softmin(input: Any, dim: int | None = None, *, out: Any = None, backend: str | None = None) -> Any:
-    """``exp(-x) / sum of exp(-x)`` along a dimension, without overflow.
-
-    Parameters
-    ----------
-    input : array of any shape
-        float32 or float64; any strides.
-    dim : int, optional
-        The dimension along which it sums; without it 0 for inputs of 0, 1 and 3 dimensions, else 1 (torch's rule,
-        which it advises against: name the dimension).
-    out : array, optional
-        Written and returned; it may be ``input`` itself.
-    backend : str, optional
-        A backend's name, or a comma list; see :func:`pyconv.backends`.
-
-    Returns
-    -------
-    array of the input's shape and dtype
-
-    Raises
-    ------
-    ShapeError, DTypeError, ArgumentError, OutputError, BackendError
-        As :func:`conv2d`.
-
-    Notes
-    -----
-    As :func:`softmax` of ``-x``.
-    """
-    return run(plan_call_axis("softmin", input, dim, out), input, backend, Known(), ())
+    """``exp(-x) / sum of exp(-x)`` along a dimension, without overflow."""
+    return _along_axis("softmin", input, dim, out, backend)
 
 
 @planned_by(lambda *, input, dim, out: plan_call_axis("log_softmax", input, dim, out))
+@_documented(_DIM, notes="Within 4 ulp of the result, however long the dimension is.")
 def log_softmax(input: Any, dim: int | None = None, *, out: Any = None, backend: str | None = None) -> Any:
-    """``x - log(sum of exp(x))`` along a dimension, without overflow.
-
-    Parameters
-    ----------
-    input : array of any shape
-        float32 or float64; any strides.
-    dim : int, optional
-        The dimension along which it sums; without it 0 for inputs of 0, 1 and 3 dimensions, else 1 (torch's rule,
-        which it advises against: name the dimension).
-    out : array, optional
-        Written and returned; it may be ``input`` itself.
-    backend : str, optional
-        A backend's name, or a comma list; see :func:`pyconv.backends`.
-
-    Returns
-    -------
-    array of the input's shape and dtype
-
-    Raises
-    ------
-    ShapeError, DTypeError, ArgumentError, OutputError, BackendError
-        As :func:`conv2d`.
-
-    Notes
-    -----
-    Within 4 ulp of the result, however long the dimension is.
-    """
-    return run(plan_call_axis("log_softmax", input, dim, out), input, backend, Known(), ())
+    """``x - log(sum of exp(x))`` along a dimension, without overflow."""
+    return _along_axis("log_softmax", input, dim, out, backend)
 
 
 for _op, _entry in ACTIVATIONS.items():

@@ -90,6 +90,8 @@ _PRELU_SHAPES: dict[str, tuple[Shape, Shape]] = {
     "line": ((7,), (1,)),
     "0d": ((), (1,)),
     "planes": ((1, 3, 35, 37), (3,)),
+    "small_planes": ((2, 70, 3, 2), (70,)),
+    "large": ((1, 5, 130, 131), (5,)),
     "batch0": ((0, 3, 2), (3,)),
 }
 

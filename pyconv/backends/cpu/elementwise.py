@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..._core import elementwise
-from ...plan import AxisPlan, ElementwisePlan
+from ...plan import AXIS_OPS, AxisPlan, ElementwisePlan
 from . import isa, wake
 from .arrays import in_memory_order
 
@@ -22,10 +22,17 @@ CHUNK = 16_384
 """Elements a thread takes at a time, at most."""
 
 LINES = 256
-"""Neighbouring lines that a thread takes at a time, where an operation runs along an axis that is not the last."""
+"""Neighbouring lines that a thread takes at a time, at most, where an operation runs along an axis that is not the
+last."""
 
-SLOPES = 1024
-"""Slopes of prelu are written out for at least so many elements, so that vectors are full."""
+SQUARE = 16
+"""Lines that a thread takes at a time come in so many: as many as vectors have lanes, or a multiple."""
+
+ROW = 1024
+"""Where channels are neighbours in memory, the slopes of prelu are written out again and again for about so many
+elements; and where fewer than NEIGHBOURS elements have the same."""
+
+NEIGHBOURS = 16
 
 
 def implementations(plan: ElementwisePlan | AxisPlan) -> list[tuple[str, str | None]]:
@@ -46,108 +53,115 @@ def prepare(plan: ElementwisePlan | AxisPlan, weight: Any) -> Any:
 
 @lru_cache(maxsize=64)
 def _seconds_per_element(op: str, dtype: str, level: int) -> float:
+    if op in AXIS_OPS:
+        own = _along_axis(AxisPlan(op, dtype, (CHUNK // 128, 128), 1), (0, 1), 1)
+    else:
+        own = _elementwise(ElementwisePlan(op, dtype, (CHUNK,), (0.5, 1.0)), 1)
     x = np.linspace(-4, 4, CHUNK, dtype=dtype)
-    out = np.empty_like(x)
-    place = elementwise.KERNELS[op]
-    return wake.seconds_of(lambda: elementwise.run(level, place, x, out, 1, CHUNK, (0.5, 1.0))) / CHUNK
+    out = np.empty(CHUNK // 2 if op == "glu" else CHUNK, dtype)
+    return wake.seconds_of(lambda: elementwise.run(own, x, out)) / CHUNK
 
 
-def _shared(op: str, dtype: str, size: int) -> tuple[int, int]:
-    """(threads, elements that each takes at a time)."""
+def _threads(op: str, dtype: str, size: int) -> int:
     if size < BRIEF_ELEMENTS:
-        return 1, CHUNK
-    count = wake.threads_for(size * _seconds_per_element(op, dtype, isa.current()))
-    return count, min(CHUNK, -(-size // count // 1024) * 1024)
+        return 1
+    return wake.threads_for(size * _seconds_per_element(op, dtype, isa.current()))
+
+
+def _chunk(size: int, threads: int) -> int:
+    """Elements that a thread takes at a time."""
+    return max(min(CHUNK, -(-size // threads // 1024) * 1024), 1)
 
 
 def run(plan: ElementwisePlan | AxisPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> np.ndarray:
     """Run the plan; the kernels work on dense memory, so other inputs are copied first."""
-    if isinstance(plan, AxisPlan):
-        return _along_axis(plan, x, out)
-    if out is not None and in_memory_order(out) is not None and out.flags.aligned:
-        result = out
+    usable = out is not None and in_memory_order(out) is not None and out.flags.aligned
+    if isinstance(plan, AxisPlan):  # the result has the input's order of axes where that is dense
+        order = in_memory_order(x)
+        if order is None or not (x.flags.aligned and x.dtype.isnative):
+            x = np.array(x, dtype=plan.dtype, order="C")
+            order = tuple(range(x.ndim))
+        if usable and out is not None and out.transpose(order).flags.c_contiguous:
+            result = out
+        else:
+            target = np.empty([plan.out_shape[axis] for axis in order], plan.dtype)
+            result = target.transpose(np.argsort(order)) if order else target
     else:
-        result = np.empty_like(x, dtype=plan.dtype, subok=False)
-    if not (x.dtype.isnative and x.flags.aligned and x.strides == result.strides):
-        np.copyto(result, x)
-        x = result
-    if plan.op == "prelu":
-        _prelu(plan, x, prepared, result)
-    else:
-        place = elementwise.KERNELS[plan.op]
-        elementwise.run(isa.current(), place, x, result, *_shared(plan.op, plan.dtype, x.size), plan.parameters)
+        result = out if usable and out is not None else np.empty_like(x, dtype=plan.dtype, subok=False)
+        if not (x.dtype.isnative and x.flags.aligned and x.strides == result.strides):
+            np.copyto(result, x)
+            x = result
+        found = in_memory_order(x)
+        assert found is not None
+        order = found
+    if x.size:
+        elementwise.run(_work(plan, prepared, order), x.transpose(order), result.transpose(order))
     if out is None or result is out:
         return result
     np.copyto(out, result)
     return out
 
 
-def _prelu(plan: ElementwisePlan, x: np.ndarray, weight: np.ndarray, result: np.ndarray) -> None:
-    """Slopes as a row that fits the memory again and again."""
-    if not x.size:
-        return
-    level = isa.current()
-    place = elementwise.KERNELS["leaky_relu"]
-    count, chunk = _shared("leaky_relu", plan.dtype, x.size)
-    if plan.weights == 1:
-        elementwise.run(level, place, x, result, count, chunk, (float(weight[0]),))
-        return
-    order = in_memory_order(x)
-    assert order is not None
-    axis = order.index(1)
-    inner = prod(x.shape[place] for place in order[axis + 1 :])
-    x, result = x.transpose(order), result.transpose(order)
-    if inner >= SLOPES:  # planes of one slope each
-        planes = (x.reshape(-1, inner), weight.astype(np.float64), result.reshape(-1, inner))
-        elementwise.run_planes(level, place, *planes, count)
-        return
-    slopes, columns = np.repeat(weight, inner), plan.weights * inner
-    elementwise.run_prelu(level, x.reshape(-1, columns), slopes, result.reshape(-1, columns), count)
+def _work(plan: ElementwisePlan | AxisPlan, prepared: Any, order: tuple[int, ...]) -> elementwise.DenseWork:
+    """What runs the plan on arrays whose axes lie in memory in this order."""
+    threads = _threads("leaky_relu" if plan.op == "prelu" else plan.op, plan.dtype, prod(plan.out_shape))
+    if isinstance(plan, AxisPlan):
+        return _along_axis(plan, order, threads)
+    return _prelu(plan, prepared, order, threads) if plan.op == "prelu" else _elementwise(plan, threads)
 
 
-def _along_axis(plan: AxisPlan, x: np.ndarray, out: np.ndarray | None) -> np.ndarray:
-    """The result has the input's order of axes where that is dense."""
-    order = in_memory_order(x)
-    if order is None or not (x.flags.aligned and x.dtype.isnative):
-        x = np.array(x, dtype=plan.dtype, order="C")
-        order = tuple(range(x.ndim))
-    source = x.transpose(order)
-    place = order.index(plan.axis) if order else 0
-    shape = [plan.out_shape[axis] for axis in order]
-    target = None if out is None else out.transpose(order)
-    if target is None or not (target.flags.c_contiguous and target.flags.aligned):
-        target = np.empty(shape, plan.dtype)
-    outer, inner, length = prod(shape[:place]), prod(shape[place + 1 :]), shape[place] if shape else 1
-    level, (count, _) = isa.current(), _shared("sigmoid", plan.dtype, x.size)  # an exponential function, too
-    if plan.op == "glu":
-        columns = length * inner
-        elementwise.run_glu(level, source.reshape(outer, 2 * columns), target.reshape(outer, columns), count, CHUNK)
-    else:
-        lines = (outer, length, inner)
-        chunk = max(1, CHUNK // max(length, 1)) if inner == 1 else LINES
-        negative, logarithm = plan.op == "softmin", plan.op == "log_softmax"
-        elementwise.run_softmax(level, source.reshape(lines), target.reshape(lines), negative, logarithm, count, chunk)
-    if out is not None and np.may_share_memory(target, out):
-        return out
-    result = target.transpose(np.argsort(order)) if order else target.reshape(plan.out_shape)
-    if out is None:
-        return result
-    np.copyto(out, result)
-    return out
-
-
-def work(plan: ElementwisePlan | AxisPlan, x: np.ndarray, result: np.ndarray) -> elementwise.ElementwiseWork | None:
-    """What runs the plan, for calls that come again; only on memory that the kernels can take as it lies."""
-    if isinstance(plan, AxisPlan) or plan.op == "prelu":
-        return None
-    if in_memory_order(x) is None or not x.flags.aligned or x.strides != result.strides:
-        return None
+def _elementwise(plan: ElementwisePlan, threads: int) -> elementwise.DenseWork:
+    size, place = prod(plan.out_shape), elementwise.KERNELS[plan.op]
     return elementwise.ElementwiseWork(
         isa.current(),
         plan.dtype == "float64",
-        elementwise.KERNELS[plan.op],
-        x.size,
-        *_shared(plan.op, plan.dtype, x.size),
-        x.size < BRIEF_ELEMENTS,
+        place,
+        size,
+        threads,
+        _chunk(size, threads),
+        size < BRIEF_ELEMENTS,
         plan.parameters,
     )
+
+
+def _prelu(plan: ElementwisePlan, slopes: np.ndarray, order: tuple[int, ...], threads: int) -> elementwise.DenseWork:
+    size = prod(plan.out_shape)
+    if plan.weights == 1:
+        inner = size
+    else:
+        inner = prod(plan.out_shape[axis] for axis in order[order.index(1) + 1 :])
+        if inner < NEIGHBOURS:  # vectors of one slope would not be full
+            slopes, inner = np.repeat(slopes, inner), 1
+            slopes = np.tile(slopes, max(ROW // slopes.size, 1))
+    chunk = _chunk(size, threads)
+    return elementwise.PreluWork(isa.current(), slopes, inner, size, threads, chunk, size < BRIEF_ELEMENTS)
+
+
+def _along_axis(plan: AxisPlan, order: tuple[int, ...], threads: int) -> elementwise.DenseWork:
+    shape = [plan.out_shape[axis] for axis in order]
+    place = order.index(plan.axis) if order else 0
+    outer, inner, length = prod(shape[:place]), prod(shape[place + 1 :]), shape[place] if shape else 1
+    level, is_double, brief = isa.current(), plan.dtype == "float64", prod(shape) < BRIEF_ELEMENTS
+    if plan.op == "glu":
+        return elementwise.GluWork(level, is_double, outer, length * inner, threads, CHUNK, brief)
+    most = CHUNK // max(length, 1) if inner == 1 else LINES
+    even = -(-outer * inner // (threads * SQUARE)) * SQUARE
+    negative, logarithm = plan.op == "softmin", plan.op == "log_softmax"
+    chunk = max(min(most, even), 1)
+    return elementwise.SoftmaxWork(
+        level, is_double, outer, length, inner, negative, logarithm, threads, chunk, brief
+    )
+
+
+def work(
+    plan: ElementwisePlan | AxisPlan, prepared: Any, x: np.ndarray, result: np.ndarray
+) -> elementwise.DenseWork | None:
+    """What runs the plan, for calls that come again; only on memory that the kernels can take as it lies."""
+    order = in_memory_order(x)
+    if order is None or not x.flags.aligned:
+        return None
+    if isinstance(plan, AxisPlan):
+        alike = result.transpose(order).flags.c_contiguous
+    else:
+        alike = x.strides == result.strides
+    return _work(plan, prepared, order) if alike else None

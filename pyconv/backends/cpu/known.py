@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..._core import calls
-from ...plan import ConvPlan, ElementwisePlan, FoldPlan, FusedPlan, Plan, PoolPlan, TransposedPlan, UnpoolPlan
+from ...plan import AxisPlan, ConvPlan, ElementwisePlan, FoldPlan, FusedPlan, Plan, PoolPlan, TransposedPlan, UnpoolPlan
 from . import conv, elementwise, fused, isa, norm, pool, threads, transposed
 
 __all__ = ["KnownCalls"]
@@ -24,7 +24,7 @@ def _work(plan: Plan, prepared: Any, x: np.ndarray, result: np.ndarray) -> calls
         return None
     if isinstance(plan, ElementwisePlan) and plan.op == "batch_norm":
         return norm.work(plan, prepared, x, result)
-    return pool.work(plan) if isinstance(plan, PoolPlan | UnpoolPlan) else elementwise.work(plan, x, result)
+    return pool.work(plan) if isinstance(plan, PoolPlan | UnpoolPlan) else elementwise.work(plan, prepared, x, result)
 
 
 class KnownCalls(calls.CallTable):
@@ -51,7 +51,7 @@ class KnownCalls(calls.CallTable):
         if work is None:
             return
         work.bind_threads(*limits)
-        in_place = isinstance(plan, ElementwisePlan)
+        in_place = isinstance(plan, ElementwisePlan) or (isinstance(plan, AxisPlan) and plan.op != "glu")
         compares = weight is not None and not own_weights
         places = (*settings.places, *mine)
         self.add(

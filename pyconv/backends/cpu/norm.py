@@ -61,7 +61,7 @@ def _seconds_per_element(dtype: str, level: int) -> float:
     plan = ElementwisePlan("batch_norm", dtype, (1, 4, CHUNK // 4), weights=4)
     x, ones = np.ones(CHUNK, dtype), np.ones(4)
     out, own = np.empty_like(x), _work(plan, prepare(plan, ones, ones), CHUNK // 4, 1, CHUNK)
-    return wake.seconds_of(lambda: elementwise.run_affine(own, x, out)) / CHUNK
+    return wake.seconds_of(lambda: elementwise.run(own, x, out)) / CHUNK
 
 
 def _shared(plan: ElementwisePlan) -> tuple[int, int]:
@@ -97,7 +97,7 @@ def run(plan: ElementwisePlan, x: np.ndarray, prepared: Affine, out: np.ndarray 
     assert order is not None
     if x.size:
         own = _work(plan, prepared, _inner(x, order), *_shared(plan))
-        elementwise.run_affine(own, x.transpose(order), result.transpose(order))
+        elementwise.run(own, x.transpose(order), result.transpose(order))
     if out is None or result is out:
         return result
     np.copyto(out, result)
