@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t
 
 cimport numpy as cnp
 
-from .kernels cimport pc_isa_count, pc_isa_name, pc_isa_usable, pc_kernels, pc_kernels_of
+from .kernels cimport pc_isa_count, pc_isa_name, pc_isa_usable, pc_kernels, pc_kernels_of, pc_multiply_adds
 
 import time
 
@@ -71,6 +71,12 @@ def lanes(int isa, bint is_double):
     """Elements of a vector."""
     check(isa)
     return pc_kernels_of(isa, is_double).lanes
+
+
+def multiply_adds(int isa):
+    """Multiply-adds of whole vectors that a core of this processor begins in a cycle."""
+    check(isa)
+    return pc_multiply_adds(isa)
 
 
 def tiles(int isa, bint is_double):

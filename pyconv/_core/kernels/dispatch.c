@@ -44,4 +44,16 @@ int pc_isa_usable(int isa)
     return 1;
 }
 
+int pc_multiply_adds(int isa)
+{
+    (void)isa;
+#ifdef PC_X86_64
+    __builtin_cpu_init();
+    if (isa >= 2 && __builtin_cpu_is("amdfam19h")) { /* of Zen 3 and 4 the latter has AVX-512, on units of 32 bytes */
+        return 1;
+    }
+#endif
+    return 2;
+}
+
 const pc_kernels *pc_kernels_of(int isa, int is_double) { return is_double ? builds[isa].f64 : builds[isa].f32; }

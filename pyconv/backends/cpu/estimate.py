@@ -1,46 +1,31 @@
 """Cycles that a cost model counts, as time on this machine.
 
 A cost model's cycle is the time of two multiply-adds of vectors on one core. Whatever else a core does is counted in
-cycles of its own, of which one is half as long where it begins one multiply-add in each.
+cycles of its own, of which one is half as long where it begins one multiply-add in each. How many it begins is told by
+the processor's name and not measured: the choice between algorithms, and so the last bits, must not depend on the hour.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
-
 from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost, traffic
 from . import isa
 
-__all__ = ["asks_much", "cost", "multiply_adds", "pace"]
+__all__ = ["asks_much", "cost", "pace"]
 
 _MEASURING = 0.005
 
 
-@lru_cache
-def multiply_adds(level: int) -> int:
-    """Multiply-adds of vectors that a core begins in a cycle: two, or one of 64 bytes that is as much as two of 32.
-
-    Which it is, the peaks of both widths say: one is about twice the other, or hardly more. They are taken by turns, in
-    many bursts of microseconds, so that what disturbs some of them does not matter.
-    """
-    if runtime.lanes(level, False) < 16:
-        return 2
-    peaks = [[runtime.measure_peak(each, False, 1, 2e-4, 1_000) for each in (level - 1, level)] for _ in range(6)]
-    narrow, wide = np.max(peaks, axis=0)
-    return 2 if wide > 1.4 * narrow else 1
-
-
 def asks_much(level: int) -> bool:
     """Whether multiply-adds ask for more than the second level of the cache gives: two vectors of 64 bytes a cycle."""
-    return multiply_adds(level) * runtime.lanes(level, False) >= 32
+    return runtime.multiply_adds(level) * runtime.lanes(level, False) >= 32
 
 
 def pace(level: int) -> float:
     """The cycles of the cost models that a cycle is: theirs is the time of two multiply-adds."""
-    return multiply_adds(level) / 2
+    return runtime.multiply_adds(level) / 2
 
 
 @lru_cache
