@@ -107,7 +107,8 @@ def test_measuring_a_network_runs_it_on_real_numbers(monkeypatch):
 
 
 def test_costs_of_the_cpu_backend_are_plausible():
-    """Those that take the plan tell; four times the pixels cost about four times as much."""
+    """Those that take the plan tell; four times the pixels cost about four times as much on as many threads."""
+    pyconv.set_num_threads(1)
     for groups, names in ((1, {"cpu:winograd", "cpu:direct"}), (64, {"cpu:depthwise", "cpu:depthwise_channels"})):
         layer = pyconv.Conv2d(64, 64, 3, padding=1, groups=groups, backend="cpu", algorithm="measure")
         small, large = (_step(layer, normal(1, 64, size, size)) for size in (32, 64))
