@@ -162,7 +162,7 @@ cdef class WinogradTasks(ConvTasks):
         w.in_h, w.in_w = plan.in_size
         w.out_h, w.out_w = plan.out_size
         w.pad_top, w.pad_left = plan.padding[0][0], plan.padding[1][0]
-        w.tiles_h, w.tiles_w, w.rows, w.cols = grid.tiles_h, grid.tiles_w, grid.rows, grid.cols
+        w.tile, w.tiles_h, w.tiles_w = grid.tile, grid.tiles_h, grid.tiles_w
         w.bands_h, w.bands_w, w.shares = grid.bands_h, grid.bands_w, grid.shares
         w.block_vectors, w.blocks = grid.block_vectors, grid.blocks
         w.chunk, w.tile_pitch, w.plane_pitch = grid.chunk, grid.tile_pitch, grid.plane_pitch

@@ -77,8 +77,8 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t in_channels, out_channels
         int64_t in_h, in_w, out_h, out_w
         int64_t pad_top, pad_left
+        int64_t tile
         int64_t tiles_h, tiles_w
-        int64_t rows, cols
         int64_t bands_h, bands_w
         int64_t shares
         int64_t block_vectors

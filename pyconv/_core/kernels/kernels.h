@@ -98,21 +98,21 @@ typedef struct {
     const int32_t *offsets;           /* of the kernel's columns, likewise */
 } pc_depthwise;
 
-/* A 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): output tiles of 4 x 4 pixels from input tiles of 6 x 6. A task
- * is a grid of rows x cols tiles of one image, for one share of the blocks of output channels. */
+/* A 3x3 convolution of stride 1 by Winograd's F(m x m, 3 x 3): output tiles of m x m pixels from input tiles two larger.
+ * A task is a grid of tiles of one image, for one share of the blocks of output channels. */
 typedef struct {
     int64_t in_channels, out_channels;
     int64_t in_h, in_w, out_h, out_w;
     int64_t pad_top, pad_left;
+    int64_t tile;                  /* m: 2, 4 or 6 */
     int64_t tiles_h, tiles_w;      /* of an image */
-    int64_t rows, cols;            /* tiles of a task; the last ones of an image may have fewer */
-    int64_t bands_h, bands_w;      /* tasks of an image */
+    int64_t bands_h, bands_w;      /* tasks of an image, as even as they can be */
     int64_t shares;                /* tasks that divide one band's blocks of output channels between them */
     int64_t block_vectors;         /* vectors of output channels in a full block */
     int64_t blocks;                /* the last one may have fewer vectors */
     int64_t chunk;                 /* input channels whose weights pass the tiles at a time */
     int64_t tile_pitch;            /* places for the input channels of one tile, in the transformed input */
-    int64_t plane_pitch;           /* places for one of the 36 products' inputs */
+    int64_t plane_pitch;           /* places for the inputs of one of the (m + 2)^2 products */
 } pc_winograd;
 
 /* The windows of a pooling along one axis. */

@@ -1,23 +1,53 @@
 /* What the files of the Winograd convolution share.
  *
- * F(4x4, 3x3) after Lavin and Gray (2016), with the interpolation points 0, +-sqrt(1/2), +-sqrt(2) and infinity: their
- * products keep the transforms' numbers small, so the error is less than half of that with 0, +-1, +-2.
- * Y = A' [(G g G') * (B' d B)] A, where * is a product for each of 36 places, summed over the input channels.
+ * F(m x m, 3 x 3) for m = 2, 4 and 6, after Lavin and Gray (2016): Y = A' [(G g G') * (B' d B)] A, where * is a
+ * product for each of (m + 2)^2 places, summed over the input channels. The interpolation points are 0, pairs +-p, and
+ * infinity; pairs so chosen that the transforms' numbers stay small: with +-sqrt(1/2), +-sqrt(2) the error of m = 4 is
+ * less than half of that with +-1, +-2; for m = 6 no others of some hundred erred less than +-1/2, +-1, +-2.
  */
 #ifndef PYCONV_WINOGRAD_H
 #define PYCONV_WINOGRAD_H
 
 #include "channels.h"
 
-enum { IN_TILE = 6, OUT_TILE = 4, PLACES = 36 };
+enum { MOST_PAIRS = 3, MOST_OUT = 2 * MOST_PAIRS, MOST_IN = MOST_OUT + 2 };
 
-#define ROOT_HALF ((real)0.70710678118654752440)
-#define ROOT_TWO ((real)1.41421356237309504880)
+/* What the transforms multiply by. They are the same for +p and -p but for signs of odd powers. */
+typedef struct {
+    real point[MOST_PAIRS];
+    real others[MOST_PAIRS][MOST_PAIRS]; /* prod (y - q^2) over all other pairs q: the factors of 1, y, y^2 */
+    real all[MOST_PAIRS + 1];            /* the same over all pairs */
+    real powers[MOST_PAIRS][MOST_OUT];   /* p^0, p^1, ... */
+} pc_points;
 
-/* d: B' d B of every 6 x 6 input tile of the task, for all input channels: places[place][tile][channel]. The work
- * space holds the pixels of a vector of channels, and six rows of them more. */
-void PC_NAME(winograd_input)(const pc_winograd *winograd, const real *x, const int64_t *x_strides, int64_t first_row,
-                             int64_t rows, int64_t first_col, int64_t cols, real *places, real *work);
+#define POWERS(P) {1, (P), (P) * (P), (P) * (P) * (P), (P) * (P) * (P) * (P), (P) * (P) * (P) * (P) * (P)}
+#define ROOT_HALF 0.70710678118654752440
+#define ROOT_TWO 1.41421356237309504880
+
+static const pc_points points_of[MOST_PAIRS] = {
+    {.point = {1}, .others = {{1}}, .all = {-1, 1}, .powers = {POWERS(1.0)}},
+    {.point = {ROOT_HALF, ROOT_TWO},
+     .others = {{-2, 1}, {-0.5, 1}},
+     .all = {1, -2.5, 1},
+     .powers = {{1, ROOT_HALF, 0.5, 0.5 * ROOT_HALF}, {1, ROOT_TWO, 2, 2 * ROOT_TWO}}},
+    {.point = {0.5, 1, 2},
+     .others = {{4, -5, 1}, {1, -4.25, 1}, {0.25, -1.25, 1}},
+     .all = {-1, 5.25, -5.25, 1},
+     .powers = {POWERS(0.5), POWERS(1.0), POWERS(2.0)}},
+};
+
+/* A function of a constant number of pairs is written once, and compiled for each of them. */
+#define FOR_EACH_TILE static inline __attribute__((always_inline))
+
+/* The part of an image that a task computes, in tiles. */
+typedef struct {
+    int64_t first_row, rows, first_col, cols;
+} pc_tiles;
+
+/* B' d B of every input tile, for all input channels: places[place][tile][channel]. The work space holds the pixels of
+ * a vector of channels, and a row of tiles of them more. */
+void PC_NAME(winograd_input)(const pc_winograd *winograd, const real *x, const int64_t *x_strides, pc_tiles tiles,
+                             real *places, real *work);
 
 /* sums[place][tile][channel of the block] = sum over c of places[place][tile][c] * weights[place][c][channel] */
 void PC_NAME(winograd_products)(const pc_winograd *winograd, int64_t tiles, int64_t vectors, const real *places,
@@ -25,7 +55,8 @@ void PC_NAME(winograd_products)(const pc_winograd *winograd, int64_t tiles, int6
 
 /* A' sums A + bias, written to the real pixels and channels; 1 if a result is not finite. */
 int PC_NAME(winograd_output)(const pc_winograd *winograd, const real *sums, const real *bias, int64_t vectors,
-                             int64_t channels, int64_t first_row, int64_t rows, int64_t first_col, int64_t cols,
-                             real *out, const int64_t *out_strides);
+                             int64_t channels, pc_tiles tiles, real *out, const int64_t *out_strides);
+
+static inline int64_t places_of(const pc_winograd *winograd) { return (winograd->tile + 2) * (winograd->tile + 2); }
 
 #endif

@@ -1,6 +1,9 @@
 /* Winograd convolution: one task transforms its tiles' input, and then block after block of output channels forms the
- * products and transforms them back, all of it within the second-level cache. */
+ * products and transforms them back. */
 #include "winograd.h"
+
+/* Which of `count` things the part-th of `parts` even parts begins with. */
+static inline int64_t begin_of(int64_t part, int64_t count, int64_t parts) { return count * part / parts; }
 
 void PC_NAME(winograd_task)(const void *parameters, const pc_conv_arrays *arrays, int64_t task, void *scratch)
 {
@@ -9,33 +12,34 @@ void PC_NAME(winograd_task)(const void *parameters, const pc_conv_arrays *arrays
     /* task = ((image * bands_h + band row) * bands_w + band column) * shares + share */
     const int64_t share = task % winograd->shares;
     int64_t rest = task / winograd->shares;
-    const int64_t first_col = rest % winograd->bands_w * winograd->cols;
+    const int64_t band_w = rest % winograd->bands_w;
     rest /= winograd->bands_w;
-    const int64_t first_row = rest % winograd->bands_h * winograd->rows, image = rest / winograd->bands_h;
-    const int64_t rows_left = winograd->tiles_h - first_row, cols_left = winograd->tiles_w - first_col;
-    const int64_t rows = rows_left < winograd->rows ? rows_left : winograd->rows;
-    const int64_t cols = cols_left < winograd->cols ? cols_left : winograd->cols;
+    const int64_t band_h = rest % winograd->bands_h, image = rest / winograd->bands_h;
+    pc_tiles tiles;
+    tiles.first_row = begin_of(band_h, winograd->tiles_h, winograd->bands_h);
+    tiles.first_col = begin_of(band_w, winograd->tiles_w, winograd->bands_w);
+    tiles.rows = begin_of(band_h + 1, winograd->tiles_h, winograd->bands_h) - tiles.first_row;
+    tiles.cols = begin_of(band_w + 1, winograd->tiles_w, winograd->bands_w) - tiles.first_col;
 
-    real *places = scratch, *rest_of_scratch = places + PLACES * winograd->plane_pitch;
+    real *places = scratch, *rest_of_scratch = places + places_of(winograd) * winograd->plane_pitch;
     const real *x = (const real *)arrays->x + image * x_strides[0];
     real *out = (real *)arrays->out + image * out_strides[0];
     const __auto_type mode = flush_denormals();
-    PC_NAME(winograd_input)(winograd, x, x_strides, first_row, rows, first_col, cols, places, rest_of_scratch);
+    PC_NAME(winograd_input)(winograd, x, x_strides, tiles, places, rest_of_scratch);
 
-    const int64_t first = winograd->blocks * share / winograd->shares;
-    const int64_t end = winograd->blocks * (share + 1) / winograd->shares;
+    const int64_t end = begin_of(share + 1, winograd->blocks, winograd->shares);
     const int64_t all_vectors = (winograd->out_channels + LANES - 1) / LANES;
     int broken = 0;
-    for (int64_t block = first; block < end; block++) {
+    for (int64_t block = begin_of(share, winograd->blocks, winograd->shares); block < end; block++) {
         const int64_t first_vector = block * winograd->block_vectors;
         const int64_t left = all_vectors - first_vector;
         const int64_t vectors = left < winograd->block_vectors ? left : winograd->block_vectors;
         const int64_t channel = first_vector * LANES;
-        PC_NAME(winograd_products)(winograd, rows * cols, vectors, places,
-                                   (const real *)arrays->weights + channel * winograd->in_channels * PLACES, rest_of_scratch);
+        const real *weights = (const real *)arrays->weights + channel * winograd->in_channels * places_of(winograd);
+        PC_NAME(winograd_products)(winograd, tiles.rows * tiles.cols, vectors, places, weights, rest_of_scratch);
         broken |= PC_NAME(winograd_output)(winograd, rest_of_scratch, (const real *)arrays->bias + channel, vectors,
-                                           winograd->out_channels - channel, first_row, rows, first_col, cols,
-                                           out + channel * out_strides[1], out_strides);
+                                           winograd->out_channels - channel, tiles, out + channel * out_strides[1],
+                                           out_strides);
     }
     restore_denormals(mode);
     if (broken) arrays->broken[image] = 1; /* every thread that writes here writes the same */

@@ -1,22 +1,35 @@
-/* Winograd's input transform: B' d B for a grid of overlapping 6 x 6 tiles, vectors along channels.
+/* Winograd's input transform: B' d B for a grid of overlapping tiles, vectors along channels.
  *
  * First the channels of a vector are put side by side, pixel by pixel, with the padding written out. Then no transform
  * needs a shuffle, and no lane is idle however small the image is.
  */
 #include "winograd.h"
 
-/* B' on six vectors; with the even and odd parts of each pair of points computed once */
-static inline void transform(const vec d[6], vec t[6])
+/* B' on the pixels of a column or a row. For a point p it is the product over all other points of (x - those), where
+ * x^k stands for pixel k: x (x + p) times what is even, so that the even and the odd pixels' parts serve -p too. */
+FOR_EACH_TILE void transform(const int pairs, const vec *d, vec *t)
 {
-    const vec five_halves = splat((real)2.5), two = splat(2), half = splat((real)0.5);
-    const vec even_a = d[4] - two * d[2], odd_a = splat(ROOT_HALF) * (d[3] - two * d[1]);
-    const vec even_b = d[4] - half * d[2], odd_b = splat(ROOT_TWO) * (d[3] - half * d[1]);
-    t[0] = d[0] - five_halves * d[2] + d[4];
-    t[1] = even_a + odd_a;
-    t[2] = even_a - odd_a;
-    t[3] = even_b + odd_b;
-    t[4] = even_b - odd_b;
-    t[5] = d[1] - five_halves * d[3] + d[5];
+    const pc_points *points = &points_of[pairs - 1];
+    vec zero = splat(points->all[0]) * d[0], infinity = splat(points->all[0]) * d[1];
+    UNROLL for (int k = 1; k <= pairs; k++)
+    {
+        zero += splat(points->all[k]) * d[2 * k];
+        infinity += splat(points->all[k]) * d[2 * k + 1];
+    }
+    t[0] = zero;
+    UNROLL for (int i = 0; i < pairs; i++)
+    {
+        vec even = d[2 * pairs], odd = d[2 * pairs - 1];
+        UNROLL for (int k = 0; k < pairs - 1; k++)
+        {
+            even += splat(points->others[i][k]) * d[2 * k + 2];
+            odd += splat(points->others[i][k]) * d[2 * k + 1];
+        }
+        odd *= splat(points->point[i]);
+        t[2 * i + 1] = even + odd;
+        t[2 * i + 2] = even - odd;
+    }
+    t[2 * pairs + 1] = infinity;
 }
 
 /* The pixels begin .. end of a row of `count` channels, as [pixel][LANES channels] from to + begin * LANES on; from is
@@ -53,38 +66,47 @@ static void turn_row(const real *from, int64_t channel_stride, int64_t column_st
     }
 }
 
-/* B' down the six rows of a row of tiles, for every column. */
-static void vertical(const real *pixels, int64_t columns, real *to)
+/* B' down the rows of a row of tiles, for every column. */
+FOR_EACH_TILE void vertical(const int pairs, const real *pixels, int64_t columns, real *to)
 {
+    const int size = 2 * pairs + 2;
     for (int64_t j = 0; j < columns; j++, pixels += LANES, to += LANES) {
-        vec d[IN_TILE], t[IN_TILE];
-        UNROLL for (int i = 0; i < IN_TILE; i++) d[i] = load(pixels + i * columns * LANES);
-        transform(d, t);
-        UNROLL for (int i = 0; i < IN_TILE; i++) store(to + i * columns * LANES, t[i]);
+        vec d[MOST_IN], t[MOST_IN];
+        UNROLL for (int i = 0; i < size; i++) d[i] = load(pixels + i * columns * LANES);
+        transform(pairs, d, t);
+        UNROLL for (int i = 0; i < size; i++) store(to + i * columns * LANES, t[i]);
     }
 }
 
-/* B' along the six rows, for every tile. */
-static void horizontal(const real *rows, int64_t columns, int64_t tiles, real *places, int64_t plane_pitch,
-                       int64_t tile_pitch)
+/* B' along the rows, for every tile. */
+FOR_EACH_TILE void horizontal(const int pairs, const real *rows, int64_t columns, int64_t tiles, real *places,
+                              int64_t plane_pitch, int64_t tile_pitch)
 {
-    for (int64_t tile = 0; tile < tiles; tile++, rows += OUT_TILE * LANES, places += tile_pitch) {
-        UNROLL for (int i = 0; i < IN_TILE; i++)
-        {
-            vec d[IN_TILE], t[IN_TILE];
-            UNROLL for (int j = 0; j < IN_TILE; j++) d[j] = load(rows + (i * columns + j) * LANES);
-            transform(d, t);
-            UNROLL for (int j = 0; j < IN_TILE; j++) store(places + (i * IN_TILE + j) * plane_pitch, t[j]);
+    const int size = 2 * pairs + 2;
+    for (int64_t tile = 0; tile < tiles; tile++, rows += 2 * pairs * LANES, places += tile_pitch) {
+        for (int i = 0; i < size; i++) {
+            vec d[MOST_IN], t[MOST_IN];
+            UNROLL for (int j = 0; j < size; j++) d[j] = load(rows + (i * columns + j) * LANES);
+            transform(pairs, d, t);
+            UNROLL for (int j = 0; j < size; j++) store(places + (i * size + j) * plane_pitch, t[j]);
         }
     }
 }
 
-void PC_NAME(winograd_input)(const pc_winograd *winograd, const real *x, const int64_t *x_strides, int64_t first_row,
-                             int64_t rows, int64_t first_col, int64_t cols, real *places, real *work)
+/* A row of tiles of a vector of channels. */
+FOR_EACH_TILE void transform_row(const int pairs, const real *pixels, int64_t columns, int64_t tiles, real *work,
+                                 real *places, int64_t plane_pitch, int64_t tile_pitch)
+{
+    vertical(pairs, pixels, columns, work);
+    horizontal(pairs, work, columns, tiles, places, plane_pitch, tile_pitch);
+}
+
+void PC_NAME(winograd_input)(const pc_winograd *winograd, const real *x, const int64_t *x_strides, pc_tiles tiles,
+                             real *places, real *work)
 {
     /* the part of the padded input that the tiles touch, and what of it is the image's */
-    const int64_t lines = OUT_TILE * rows + 2, columns = OUT_TILE * cols + 2;
-    const int64_t top = first_row * OUT_TILE - winograd->pad_top, left = first_col * OUT_TILE - winograd->pad_left;
+    const int64_t tile = winograd->tile, lines = tile * tiles.rows + 2, columns = tile * tiles.cols + 2;
+    const int64_t top = tiles.first_row * tile - winograd->pad_top, left = tiles.first_col * tile - winograd->pad_left;
     int64_t begin = left < 0 ? -left : 0, end = winograd->in_w - left < columns ? winograd->in_w - left : columns;
     if (begin > columns) begin = columns;
     if (end < begin) end = begin;
@@ -102,10 +124,18 @@ void PC_NAME(winograd_input)(const pc_winograd *winograd, const real *x, const i
                          count, first, past, to);
             }
         }
-        for (int64_t ty = 0; ty < rows; ty++) {
-            vertical(work + ty * OUT_TILE * columns * LANES, columns, transformed);
-            horizontal(transformed, columns, cols, places + ty * cols * winograd->tile_pitch + c,
-                       winograd->plane_pitch, winograd->tile_pitch);
+        for (int64_t ty = 0; ty < tiles.rows; ty++) {
+            const real *pixels = work + ty * tile * columns * LANES;
+            real *of_row = places + ty * tiles.cols * winograd->tile_pitch + c;
+            switch (tile / 2) {
+#define ROW(PAIRS)                                                                                                  \
+    case PAIRS:                                                                                                     \
+        transform_row(PAIRS, pixels, columns, tiles.cols, transformed, of_row, winograd->plane_pitch,               \
+                      winograd->tile_pitch);                                                                        \
+        break;
+                ROW(1) ROW(2) ROW(3)
+#undef ROW
+            }
         }
     }
 }

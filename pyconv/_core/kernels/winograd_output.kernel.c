@@ -1,77 +1,93 @@
-/* Winograd's output transform: A' m A for every tile, vectors along output channels, then rows of four pixels are
- * turned out of the vectors and stored. */
-#include <string.h>
-
+/* Winograd's output transform: A' m A for every tile, vectors along output channels, then rows of pixels are turned out
+ * of the vectors and stored: several tiles at a time, so that whole cache lines are written. */
+#include "squares.h"
 #include "winograd.h"
 
-/* A' on six vectors */
-static inline void transform(const vec m[6], vec y[4])
+enum { SEGMENT = 48 }; /* pixels of a row that are turned together: whole tiles and whole vectors of every size */
+
+/* A' on the products of a column or a row: pixel k is the sum over all points p of p^k times their product. */
+FOR_EACH_TILE void transform(const int pairs, const vec *m, vec *y)
 {
-    const vec half = splat((real)0.5), two = splat(2);
-    const vec sum_a = m[1] + m[2], sum_b = m[3] + m[4];
-    const vec odd_a = splat(ROOT_HALF) * (m[1] - m[2]), odd_b = splat(ROOT_TWO) * (m[3] - m[4]);
-    y[0] = m[0] + sum_a + sum_b;
-    y[1] = odd_a + odd_b;
-    y[2] = half * sum_a + two * sum_b;
-    y[3] = half * odd_a + two * odd_b + m[5];
+    const pc_points *points = &points_of[pairs - 1];
+    vec sum[MOST_PAIRS], difference[MOST_PAIRS];
+    UNROLL for (int i = 0; i < pairs; i++)
+    {
+        sum[i] = m[2 * i + 1] + m[2 * i + 2];
+        difference[i] = m[2 * i + 1] - m[2 * i + 2];
+    }
+    UNROLL for (int k = 0; k < 2 * pairs; k++)
+    {
+        y[k] = k == 0 ? m[0] + sum[0] : splat(points->powers[0][k]) * (k % 2 ? difference[0] : sum[0]);
+        UNROLL for (int i = 1; i < pairs; i++) y[k] += splat(points->powers[i][k]) * (k % 2 ? difference[i] : sum[i]);
+    }
+    y[2 * pairs - 1] += m[2 * pairs + 1];
 }
 
-/* One row of four pixels for each channel of a vector, of which width pixels and count channels are real */
-static inline void store_rows(const vec y[4], int64_t width, int64_t count, real *to, int64_t channel_stride)
+/* A' m A + b of a tile, whose row k goes to rows + k * SEGMENT * LANES, a vector of channels for each pixel; lanes of
+ * results that are not finite are set in `broken`. */
+FOR_EACH_TILE void transform_tile(const int pairs, const real *sums, int64_t place_pitch, vec b, real *rows,
+                                  ivec *broken)
 {
-    /* [channel][4], after zipping twice */
-    real rows[4 * LANES] __attribute__((aligned(VECTOR_BYTES)));
-    const vec low_02 = SHUFFLE(y[0], y[2], ZIP_LOW), high_02 = SHUFFLE(y[0], y[2], ZIP_HIGH);
-    const vec low_13 = SHUFFLE(y[1], y[3], ZIP_LOW), high_13 = SHUFFLE(y[1], y[3], ZIP_HIGH);
-    store(rows, SHUFFLE(low_02, low_13, ZIP_LOW));
-    store(rows + LANES, SHUFFLE(low_02, low_13, ZIP_HIGH));
-    store(rows + 2 * LANES, SHUFFLE(high_02, high_13, ZIP_LOW));
-    store(rows + 3 * LANES, SHUFFLE(high_02, high_13, ZIP_HIGH));
-    if (width == OUT_TILE && count == LANES) {
-        UNROLL for (int c = 0; c < LANES; c++) memcpy(to + c * channel_stride, rows + c * OUT_TILE, sizeof(real[4]));
-        return;
+    const int size = 2 * pairs + 2, tile = 2 * pairs;
+    vec half[MOST_OUT][MOST_IN];
+    UNROLL for (int j = 0; j < size; j++)
+    {
+        vec m[MOST_IN], y[MOST_OUT];
+        UNROLL for (int i = 0; i < size; i++) m[i] = load(sums + (i * size + j) * place_pitch);
+        transform(pairs, m, y);
+        UNROLL for (int i = 0; i < tile; i++) half[i][j] = y[i];
     }
-    for (int64_t c = 0; c < count; c++) {
-        for (int64_t j = 0; j < width; j++) to[c * channel_stride + j] = rows[c * OUT_TILE + j];
+    UNROLL for (int i = 0; i < tile; i++)
+    {
+        vec y[MOST_OUT];
+        transform(pairs, half[i], y);
+        UNROLL for (int j = 0; j < tile; j++)
+        {
+            y[j] += b;
+            *broken |= (y[j] - y[j]) != splat(0); /* inf and NaN are not zero even then */
+            store(rows + (i * SEGMENT + j) * LANES, y[j]);
+        }
+    }
+}
+
+/* A run of `count` tiles of a row. */
+FOR_EACH_TILE void transform_run(const int pairs, const real *sums, int64_t count, int64_t width, int64_t place_pitch,
+                                 vec b, real *rows, ivec *broken)
+{
+    for (int64_t i = 0; i < count; i++, sums += width, rows += 2 * pairs * LANES) {
+        transform_tile(pairs, sums, place_pitch, b, rows, broken);
     }
 }
 
 int PC_NAME(winograd_output)(const pc_winograd *winograd, const real *sums, const real *bias, int64_t vectors,
-                             int64_t channels, int64_t first_row, int64_t rows, int64_t first_col, int64_t cols,
-                             real *out, const int64_t *out_strides)
+                             int64_t channels, pc_tiles tiles, real *out, const int64_t *out_strides)
 {
-    const int64_t width = vectors * LANES, place_pitch = rows * cols * width;
+    const int64_t tile = winograd->tile, width = vectors * LANES, place_pitch = tiles.rows * tiles.cols * width;
+    real rows[MOST_OUT * SEGMENT * LANES] __attribute__((aligned(VECTOR_BYTES)));
     ivec broken = {0};
     for (int64_t v = 0; v < vectors; v++) {
         const vec b = load(bias + v * LANES);
         const int64_t count = channels - v * LANES < LANES ? channels - v * LANES : LANES;
-        const real *tile = sums + v * LANES;
-        for (int64_t ty = 0; ty < rows; ty++) {
-            const int64_t y0 = (first_row + ty) * OUT_TILE;
-            const int64_t height = winograd->out_h - y0 < OUT_TILE ? winograd->out_h - y0 : OUT_TILE;
-            for (int64_t tx = 0; tx < cols; tx++, tile += width) {
-                const int64_t x0 = (first_col + tx) * OUT_TILE;
-                const int64_t breadth = winograd->out_w - x0 < OUT_TILE ? winograd->out_w - x0 : OUT_TILE;
-                vec half[4][6];
-                UNROLL for (int j = 0; j < IN_TILE; j++)
-                {
-                    vec m[6], y[4];
-                    UNROLL for (int i = 0; i < IN_TILE; i++) m[i] = load(tile + (i * IN_TILE + j) * place_pitch);
-                    transform(m, y);
-                    UNROLL for (int i = 0; i < OUT_TILE; i++) half[i][j] = y[i];
+        const real *from = sums + v * LANES;
+        for (int64_t ty = 0; ty < tiles.rows; ty++) {
+            const int64_t y0 = (tiles.first_row + ty) * tile;
+            const int64_t height = winograd->out_h - y0 < tile ? winograd->out_h - y0 : tile;
+            for (int64_t tx = 0; tx < tiles.cols; tx += SEGMENT / tile) {
+                const int64_t x0 = (tiles.first_col + tx) * tile;
+                const int64_t run = tiles.cols - tx < SEGMENT / tile ? tiles.cols - tx : SEGMENT / tile;
+                const int64_t breadth = winograd->out_w - x0 < run * tile ? winograd->out_w - x0 : run * tile;
+                switch (tile / 2) {
+#define RUN(PAIRS)                                                                                                  \
+    case PAIRS: transform_run(PAIRS, from, run, width, place_pitch, b, rows, &broken); break;
+                    RUN(1) RUN(2) RUN(3)
+#undef RUN
                 }
+                from += run * width;
                 real *to = out + v * LANES * out_strides[1] + y0 * out_strides[2] + x0;
-                UNROLL for (int i = 0; i < OUT_TILE; i++)
-                {
-                    if (i < height) {
-                        vec y[4];
-                        transform(half[i], y);
-                        UNROLL for (int j = 0; j < OUT_TILE; j++)
-                        {
-                            y[j] += b;
-                            broken |= (y[j] - y[j]) != splat(0); /* inf and NaN are not zero even then */
-                        }
-                        store_rows(y, breadth, count, to + i * out_strides[2], out_strides[1]);
+                for (int64_t i = 0; i < height; i++) {
+                    for (int64_t j = 0; j < breadth; j += LANES) {
+                        write_square(rows + (i * SEGMENT + j) * LANES, LANES, breadth - j < LANES ? breadth - j : LANES,
+                                     count, to + i * out_strides[2] + j, out_strides[1]);
                     }
                 }
             }

@@ -1,4 +1,4 @@
-/* Winograd's products: for each of the 36 places a small matrix product, input channels summed.
+/* Winograd's products: for each of the places a small matrix product, input channels summed.
  *
  * Vectors run along output channels, and the tiles' inputs are broadcast: so any number of tiles is done without
  * waste, which small images need.
@@ -11,9 +11,9 @@ void PC_NAME(winograd_products)(const pc_winograd *winograd, int64_t tiles, int6
                                 const real *weights, real *sums)
 {
     static const real nothing[BLOCK_VECTORS * LANES];
-    const int64_t width = vectors * LANES;
+    const int64_t width = vectors * LANES, count = places_of(winograd);
     channel_tile *const *runs = PC_NAME(channel_tiles)[vectors - 1];
-    for (int place = 0; place < PLACES; place++, places += winograd->plane_pitch, sums += tiles * width) {
+    for (int64_t place = 0; place < count; place++, places += winograd->plane_pitch, sums += tiles * width) {
         for (int64_t c = 0; c < winograd->in_channels; c += winograd->chunk) {
             const int64_t left = winograd->in_channels - c, channels = left < winograd->chunk ? left : winograd->chunk;
             /* The weights that come next are fetched by the first tiles: they come from far away, and the processor's
@@ -21,14 +21,14 @@ void PC_NAME(winograd_products)(const pc_winograd *winograd, int64_t tiles, int6
             const char *next = (const char *)(weights + channels * width);
             const char *end = next + channels * width * (int64_t)sizeof(real);
             for (int64_t tile = 0; tile < tiles; tile += BLOCK_PIXELS) {
-                const int64_t count = tiles - tile < BLOCK_PIXELS ? tiles - tile : BLOCK_PIXELS;
+                const int64_t pixels = tiles - tile < BLOCK_PIXELS ? tiles - tile : BLOCK_PIXELS;
                 const real *inputs[BLOCK_PIXELS];
                 real *to[BLOCK_PIXELS];
-                for (int64_t t = 0; t < count; t++) {
+                for (int64_t t = 0; t < pixels; t++) {
                     inputs[t] = places + (tile + t) * winograd->tile_pitch + c;
                     to[t] = sums + (tile + t) * width;
                 }
-                runs[count - 1](inputs, 1, channels, weights, c ? NULL : nothing, to, next, next < end ? FETCHED : 0);
+                runs[pixels - 1](inputs, 1, channels, weights, c ? NULL : nothing, to, next, next < end ? FETCHED : 0);
                 next += channels * FETCHED;
             }
             weights += channels * width;

@@ -1,7 +1,8 @@
-"""Winograd's F(4x4, 3x3): a quarter of the multiplications, for 3x3 kernels of stride 1.
+"""Winograd's F(m x m, 3x3): 3x3 kernels of stride 1 with (m + 2)² products in place of 9 m² for m² outputs.
 
-A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks" (2016), with the interpolation points
-0, ±√½, ±√2 and infinity.
+A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks" (2016). The interpolation points are 0,
+infinity and pairs ±p between. The larger the tile, the fewer the products, and the larger the error and the weights:
+m = 4 takes a quarter of the products, m = 2 four ninths, with 16 transformed weights for 9 in place of 36.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 from functools import lru_cache
-from math import sqrt
+from math import gcd, prod, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -23,29 +24,26 @@ from .cut import Pieces, ceil_div, is_double_plan, shares, threads_for
 
 __all__ = ["Grid", "Transformed", "cost", "grid", "label", "pieces", "prepare", "prepare_key", "refusal", "run", "work"]
 
-_TILE = 4
-_PLACES = 36
+_POINTS = {2: (1.0,), 4: (sqrt(0.5), sqrt(2.0)), 6: (0.5, 1.0, 2.0)}
+"""The points p, by the tile's size m; those of winograd.h, which says why."""
+
+_NAMED = {f"winograd_{tile}": tile for tile in _POINTS}
+"""What ``algorithm`` may name. The largest tile errs too much to be chosen unasked."""
+
+_CHOSEN = (4, 2)
+
 _CHUNK = 128
 """Input channels whose weights pass the tiles at a time: 32 KiB, which stay in the first level of the cache."""
 
-# rows: (1, p, p²) / product over the other finite points q of (p - q), for each point p; and infinity's
-_A, _B = sqrt(0.5), sqrt(2.0)
-_G = np.array(
-    [
-        [1, 0, 0],
-        [-1 / 1.5, -_A / 1.5, -0.5 / 1.5],
-        [-1 / 1.5, _A / 1.5, -0.5 / 1.5],
-        [1 / 6, _B / 6, 2 / 6],
-        [1 / 6, -_B / 6, 2 / 6],
-        [0, 0, 1],
-    ]
-)
+_MOST_TILES = 64
+"""Of a task: enough that weights from far away come in time."""
 
 
 class Transformed(NamedTuple):
     """Transformed weights, [block of output channels][place][input channel][channel of the block]; and as given."""
 
     isa: int
+    tile: int
     weights: np.ndarray
     bias: np.ndarray
     given_weight: np.ndarray
@@ -55,10 +53,9 @@ class Transformed(NamedTuple):
 class Grid(NamedTuple):
     """How the tiles of an image are cut into tasks; names as in the C struct pc_winograd."""
 
+    tile: int
     tiles_h: int
     tiles_w: int
-    rows: int
-    cols: int
     bands_h: int
     bands_w: int
     shares: int
@@ -73,93 +70,105 @@ class Grid(NamedTuple):
 
 def label(plan: ConvPlan) -> str:
     """The implementation's name."""
-    return f"winograd_f4x3_{isa.name()}"
+    return f"winograd_f{_tile(plan, isa.current())}x3_{isa.name()}"
 
 
 def refusal(plan: ConvPlan) -> str | None:
     """None if it takes the plan, else the reason why not."""
-    if plan.algorithm not in ("auto", "winograd", "measure"):
+    if plan.algorithm not in ("auto", "winograd", "measure", *_NAMED):
         return f"algorithm={plan.algorithm!r} was asked for"
     if plan.kernel != (3, 3) or plan.stride != (1, 1) or plan.dilation != (1, 1) or plan.groups != 1:
         return "it is for 3x3 kernels of stride 1 and dilation 1, and one group"
-    if plan.algorithm in ("winograd", "measure"):
+    if plan.algorithm != "auto":
         return None
     level = isa.current()
-    fast, plain = _cycles(plan, level), min(direct.cycles(plan, level), channels.cycles(plan, level))
+    fast = _cycles(plan, level, _tile(plan, level))
+    plain = min(direct.cycles(plan, level), channels.cycles(plan, level))
     if fast > 0.9 * plain:
         return f"the transforms would cost more than they save: {fast:,.0f} cycles, direct sums {plain:,.0f}"
     return None
 
 
-def _cycles(plan: ConvPlan, level: int) -> float:
+@lru_cache(maxsize=1024)
+def _tile(plan: ConvPlan, level: int) -> int:
+    """The size of the output tiles: as named, or which takes the fewest cycles."""
+    return _NAMED.get(plan.algorithm) or min(_CHOSEN, key=lambda tile: _cycles(plan, level, tile))
+
+
+def _cycles(plan: ConvPlan, level: int, tile: int) -> float:
     """Cycles of an image on one core, estimated.
 
-    Two multiply-adds a cycle, five sixths of which are reached; on the way in four and a half cycles for each of the
-    rows of a square of pixels and channels that is turned, and 75 for a tile's vector of channels; on the way out 400
-    (measured on Emerald Rapids); weights that do not stay in the cache come at 8 bytes a cycle. Transforming weights,
-    unless they are kept, takes some 500 cycles for each pair of channels.
+    In the cost models' cycles (see estimate.py), also where vectors pass at half the pace, as multiply-adds do. Of two
+    multiply-adds a cycle five sixths are reached, 95 in a hundred where they ask for half as much. On the way in four
+    and a half cycles for each of the rows of a square of pixels and channels that is turned, and two for each place of
+    a tile's vector of channels; on the way out as much for turning, and two and a half for each place (measured).
+    Weights that do not stay in the cache come at 8 bytes a cycle. Transforming weights, unless they are kept, takes
+    some 14 cycles for each of them.
     """
-    is_double = is_double_plan(plan)
-    lanes, itemsize = runtime.lanes(level, is_double), 8 if is_double else 4
-    tiles_h, tiles_w = ceil_div(plan.out_size[0], _TILE), ceil_div(plan.out_size[1], _TILE)
-    pairs, rate = plan.in_channels * plan.out_channels, 2 * lanes * 5 / 6
+    is_double, places = is_double_plan(plan), (tile + 2) ** 2
+    lanes = runtime.lanes(level, is_double)
+    tiles = _tiles(plan, tile)
     vectors = ceil_div(plan.out_channels, lanes)
-    products = _PLACES * plan.in_channels * vectors * lanes * tiles_h * tiles_w / rate
+    products = places * plan.in_channels * vectors * tiles / 2 / (5 / 6 if estimate.asks_much(level) else 0.95)
     turning = 4.5 * lanes * plan.in_size[0] * ceil_div(plan.in_size[1], lanes)
-    coming_in = ceil_div(plan.in_channels, lanes) * (turning + 75 * tiles_h * tiles_w)
-    going_out = 400 * tiles_h * tiles_w * vectors
-    weights = _PLACES * pairs * itemsize
+    coming_in = ceil_div(plan.in_channels, lanes) * (turning + 2 * places * tiles)
+    going_out = vectors * (4.5 * tile**2 + 2.5 * places) * tiles
+    weights = _weight_bytes(plan, tile)
     fetching = weights / 8 if weights > WORKING_SET else 0
-    preparing = 0 if plan.keeps_weights else 500 * pairs
+    preparing = 0 if plan.keeps_weights else 14 * places * plan.in_channels * plan.out_channels
     return preparing + max(products, fetching) + coming_in + going_out
 
 
-def _weight_bytes(plan: ConvPlan) -> int:
+def _tiles(plan: ConvPlan, tile: int) -> int:
+    """Tiles of an image."""
+    return ceil_div(plan.out_size[0], tile) * ceil_div(plan.out_size[1], tile)
+
+
+def _weight_bytes(plan: ConvPlan, tile: int) -> int:
     """Bytes of the transformed weights."""
-    return _PLACES * plan.in_channels * plan.out_channels * (8 if is_double_plan(plan) else 4)
+    return (tile + 2) ** 2 * plan.in_channels * plan.out_channels * (8 if is_double_plan(plan) else 4)
 
 
 def cost(plan: ConvPlan) -> Cost:
     """What it expects to need; its flops are those of the products."""
     level = isa.current()
-    pairs = plan.in_channels * plan.out_channels
-    tiles = plan.batch * ceil_div(plan.out_size[0], _TILE) * ceil_div(plan.out_size[1], _TILE)
-    found = estimate.cost(plan, _tasks(plan, level, threads_for(plan)), _cycles(plan, level), _PLACES * pairs)
-    return found._replace(flops=2 * _PLACES * pairs * tiles)
+    tile = _tile(plan, level)
+    weights = (tile + 2) ** 2 * plan.in_channels * plan.out_channels
+    tasks, cycles = _tasks(plan, level, threads_for(plan), tile), _cycles(plan, level, tile)
+    found = estimate.cost(plan, tasks, cycles, weights)
+    return found._replace(flops=2 * weights * plan.batch * _tiles(plan, tile))
 
 
-def grid(plan: ConvPlan, level: int, count: int) -> Grid:
+def grid(plan: ConvPlan, level: int, count: int, tile: int) -> Grid:
     """Cut the plan's tiles into tasks for ``count`` threads; the result does not depend on how."""
-    is_double = is_double_plan(plan)
+    is_double, places = is_double_plan(plan), (tile + 2) ** 2
     lanes, itemsize = runtime.lanes(level, is_double), 8 if is_double else 4
     block_vectors = runtime.block_vectors(level, is_double)
     vectors = ceil_div(plan.out_channels, lanes)
     blocks = ceil_div(vectors, block_vectors)
     width = min(vectors, block_vectors) * lanes
-    tiles_h, tiles_w = ceil_div(plan.out_size[0], _TILE), ceil_div(plan.out_size[1], _TILE)
+    tiles_h, tiles_w = ceil_div(plan.out_size[0], tile), ceil_div(plan.out_size[1], tile)
     # Weights that stay in the cache leave half of it to the tiles. Others are read again for every task: then as many
     # tiles as can be, even if they spill into the next cache.
-    stays = _weight_bytes(plan) <= WORKING_SET
-    room = WORKING_SET // 2 if stays else 4 * WORKING_SET
-    most = min(max(room // (_PLACES * itemsize * (plan.in_channels + width)), 12), 64)
-    cols = ceil_div(tiles_w, ceil_div(tiles_w, most))
-    rows = max(1, min(tiles_h, most // cols))
-    parts = max(plan.batch, 1) * ceil_div(tiles_w, cols)
-    if count > 1:
-        # enough tasks for all threads, from blocks of output channels if weights are dear, and else from tiles
-        wanted = 2 * count if stays else ceil_div(count, blocks)
-        rows = min(rows, max(1, tiles_h // ceil_div(wanted, parts)))
-    rows = ceil_div(tiles_h, ceil_div(tiles_h, rows))
-    bands_h, bands_w = ceil_div(tiles_h, rows), ceil_div(tiles_w, cols)
-    # whole vectors are written, and neither tiles nor the 36 planes lie a power of two apart
+    stays = _weight_bytes(plan, tile) <= WORKING_SET
+    room, least = (WORKING_SET // 2, 12) if stays else (4 * WORKING_SET, 48)
+    most = min(max(room // (places * itemsize * (plan.in_channels + width)), least), _MOST_TILES)
+    bands_w = ceil_div(tiles_w, most)
+    rows = max(1, most // ceil_div(tiles_w, bands_w))
+    bands_h, parts = ceil_div(tiles_h, rows), max(plan.batch, 1) * bands_w
+    if count > 1 and (stays or blocks < count) and parts * bands_h < 4 * count:
+        # threads share out the tiles, all of them as many; else the blocks of output channels, if weights are dear
+        step = count // gcd(parts, count)
+        bands_h = min(ceil_div(bands_h, step) * step, tiles_h)
+    cols, rows = ceil_div(tiles_w, bands_w), ceil_div(tiles_h, bands_h)
+    # whole vectors are written, and neither tiles nor places lie a power of two apart
     tile_pitch = ceil_div(plan.in_channels, lanes) * lanes + lanes
     plane_pitch = rows * cols * tile_pitch + lanes
-    work = (_TILE * rows + 2 + 6) * (_TILE * cols + 2) * lanes
+    work = (tile * rows + 2 + tile + 2) * (tile * cols + 2) * lanes
     return Grid(
+        tile=tile,
         tiles_h=tiles_h,
         tiles_w=tiles_w,
-        rows=rows,
-        cols=cols,
         bands_h=bands_h,
         bands_w=bands_w,
         shares=shares(parts * bands_h, blocks, count),
@@ -168,41 +177,52 @@ def grid(plan: ConvPlan, level: int, count: int) -> Grid:
         chunk=_CHUNK,
         tile_pitch=tile_pitch,
         plane_pitch=plane_pitch,
-        scratch=_PLACES * plane_pitch + max(work, _PLACES * rows * cols * width),
+        scratch=places * plane_pitch + max(work, places * rows * cols * width),
     )
 
 
 @lru_cache(maxsize=256)
-def _tasks(plan: ConvPlan, level: int, count: int) -> conv.WinogradTasks:
-    return conv.WinogradTasks(level, is_double_plan(plan), count, plan, grid(plan, level, count))
+def _tasks(plan: ConvPlan, level: int, count: int, tile: int) -> conv.WinogradTasks:
+    return conv.WinogradTasks(level, is_double_plan(plan), count, plan, grid(plan, level, count, tile))
 
 
 def prepare_key(plan: ConvPlan) -> Hashable:
     """Plans with equal keys share transformed weights."""
-    return isa.current()
+    level = isa.current()
+    return level, _tile(plan, level)
+
+
+@lru_cache
+def _weight_transform(tile: int) -> np.ndarray:
+    """G: (1, p, p²) / product over the other finite points q of (p - q), for each point p; and infinity's."""
+    points = [0.0, *(sign * p for p in _POINTS[tile] for sign in (1, -1))]
+    rows = [np.array([1, p, p * p]) / prod(p - q for q in points if q != p) for p in points]
+    return np.stack([*rows, np.array([0, 0, 1])])
 
 
 def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Transformed | None:
-    """Transform the weights in float64; None if they are not finite or become so, which only direct sums show right."""
+    """Transform the weights in float64; None if any is not finite, or becomes so: only direct sums show that right."""
     level, is_double = isa.current(), is_double_plan(plan)
+    tile = _tile(plan, level)
+    transform, size = _weight_transform(tile), tile + 2
     lanes = runtime.lanes(level, is_double)
     block = runtime.block_vectors(level, is_double) * lanes
     padded = ceil_div(plan.out_channels, lanes) * lanes
-    each = plan.in_channels * _PLACES  # numbers for an output channel
+    each = plan.in_channels * size**2  # numbers for an output channel
     packed = np.zeros(padded * each, plan.dtype)
     for first in range(0, plan.out_channels, block):
         part = weight[first : first + block].astype(np.float64)
         width = min(block, padded - first)
-        target = packed[first * each : (first + width) * each].reshape(6, 6, plan.in_channels, width)
+        target = packed[first * each : (first + width) * each].reshape(size, size, plan.in_channels, width)
         with np.errstate(over="ignore", invalid="ignore"):
-            places = np.kron(_G, _G) @ part.transpose(2, 3, 1, 0).reshape(9, -1)
-            target[..., : part.shape[0]] = places.reshape(6, 6, plan.in_channels, -1)
+            places = np.kron(transform, transform) @ part.transpose(2, 3, 1, 0).reshape(9, -1)
+            target[..., : part.shape[0]] = places.reshape(size, size, plan.in_channels, -1)
     if not np.isfinite(packed).all():
         return None
     biases = np.zeros(padded, plan.dtype)
     if bias is not None:
         biases[: plan.out_channels] = bias
-    return Transformed(level, packed, biases, weight, bias)
+    return Transformed(level, tile, packed, biases, weight, bias)
 
 
 def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | None) -> np.ndarray:
@@ -211,7 +231,7 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | 
     The transforms mix the pixels of a tile, so one inf or NaN, or an overflow half way, would reach pixels that the
     plain sum leaves alone.
     """
-    tasks = _tasks(plan, prepared.isa, threads_for(plan))
+    tasks = _tasks(plan, prepared.isa, threads_for(plan), prepared.tile)
 
     def fill(result: np.ndarray) -> None:
         broken = conv.run(tasks, x, prepared.weights, prepared.bias, result)
@@ -227,21 +247,22 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | 
 
 def work(plan: ConvPlan, prepared: Transformed) -> conv.ConvWork:
     """What runs the plan, for calls that come again; those whose results are not all finite go the general way."""
-    return conv.ConvWork(_tasks(plan, prepared.isa, threads_for(plan)), prepared.weights, prepared.bias, False)
+    tasks = _tasks(plan, prepared.isa, threads_for(plan), prepared.tile)
+    return conv.ConvWork(tasks, prepared.weights, prepared.bias, False)
 
 
 def pieces(plan: ConvPlan, level: int) -> Pieces:
     """How to compute the plan band by band: of whole rows of tiles, which mix the rows of their input."""
-    is_double = is_double_plan(plan)
+    is_double, tile = is_double_plan(plan), _tile(plan, level)
 
     def tasks(part: ConvPlan, shares: int) -> conv.WinogradTasks:
-        return conv.WinogradTasks(level, is_double, 1, part, grid(part, level, 1)._replace(shares=shares))
+        return conv.WinogradTasks(level, is_double, 1, part, grid(part, level, 1, tile)._replace(shares=shares))
 
-    whole = grid(plan, level, 1)
+    whole = grid(plan, level, 1, tile)
     return Pieces(
         tasks,
         blocks=range(0, plan.out_channels, whole.block_vectors * runtime.lanes(level, is_double)),
-        rows=_TILE * whole.rows,
-        step=_TILE,
-        weights_stay=_weight_bytes(plan) <= WORKING_SET,
+        rows=tile * ceil_div(whole.tiles_h, whole.bands_h),
+        step=tile,
+        weights_stay=_weight_bytes(plan, tile) <= WORKING_SET,
     )
