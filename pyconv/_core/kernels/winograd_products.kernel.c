@@ -12,6 +12,7 @@ void PC_NAME(winograd_products)(const pc_winograd *winograd, int64_t tiles, int6
 {
     static const real nothing[BLOCK_VECTORS * LANES];
     const int64_t width = vectors * LANES, count = places_of(winograd);
+    const int64_t most = vectors < BLOCK_VECTORS ? MOST_PIXELS : BLOCK_PIXELS, rounds = (tiles + most - 1) / most;
     channel_tile *const *runs = PC_NAME(channel_tiles)[vectors - 1];
     for (int64_t place = 0; place < count; place++, places += winograd->plane_pitch, sums += tiles * width) {
         for (int64_t c = 0; c < winograd->in_channels; c += winograd->chunk) {
@@ -20,15 +21,15 @@ void PC_NAME(winograd_products)(const pc_winograd *winograd, int64_t tiles, int6
              * own guess would find them only as they are needed. */
             const char *next = (const char *)(weights + channels * width);
             const char *end = next + channels * width * (int64_t)sizeof(real);
-            for (int64_t tile = 0; tile < tiles; tile += BLOCK_PIXELS) {
-                const int64_t pixels = tiles - tile < BLOCK_PIXELS ? tiles - tile : BLOCK_PIXELS;
-                const real *inputs[BLOCK_PIXELS];
-                real *to[BLOCK_PIXELS];
-                for (int64_t t = 0; t < pixels; t++) {
-                    inputs[t] = places + (tile + t) * winograd->tile_pitch + c;
-                    to[t] = sums + (tile + t) * width;
+            for (int64_t round = 0, tile = 0, past; round < rounds; round++, tile = past) {
+                past = tiles * (round + 1) / rounds; /* as even as can be: small ones wait for their weights */
+                const real *inputs[MOST_PIXELS];
+                real *to[MOST_PIXELS];
+                for (int64_t t = tile; t < past; t++) {
+                    inputs[t - tile] = places + t * winograd->tile_pitch + c;
+                    to[t - tile] = sums + t * width;
                 }
-                runs[pixels - 1](inputs, 1, channels, weights, c ? NULL : nothing, to, next, next < end ? FETCHED : 0);
+                runs[past - tile - 1](inputs, 1, channels, weights, c ? NULL : nothing, to, next, next < end ? FETCHED : 0);
                 next += channels * FETCHED;
             }
             weights += channels * width;

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["WORKING_SET"]
+__all__ = ["LEVEL_3", "WORKING_SET"]
 
-_LEVEL_2 = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
-_UNKNOWN = 512 * 1024
+_SIZES = "/sys/devices/system/cpu/cpu0/cache/index{}/size"
+_KIB, _MIB = 1024, 1024 * 1024
 
 
-def _level_2() -> int:
-    """Bytes of the first core's second-level cache, as the kernel tells it ('2048K'), or a modest guess."""
+def _bytes_of(level: int, unknown: int) -> int:
+    """Bytes of the first core's cache of this level, as the kernel tells it ('2048K'), or a modest guess."""
     try:
-        text = _LEVEL_2.read_text().strip()
-        size = int(text.removesuffix("K")) * (1024 if text.endswith("K") else 1)
+        text = Path(_SIZES.format(level)).read_text().strip()
+        return int(text.removesuffix("K")) * (_KIB if text.endswith("K") else 1)
     except (OSError, ValueError):
-        return _UNKNOWN
-    return min(max(size, 256 * 1024), 4 * 1024 * 1024)
+        return unknown
 
 
-WORKING_SET = _level_2() // 2
+WORKING_SET = min(max(_bytes_of(2, 512 * _KIB), 256 * _KIB), 4 * _MIB) // 2
 """Bytes a task works on: half of the second-level cache, since weights pass through it too."""
+
+LEVEL_3 = _bytes_of(3, 8 * _MIB)
+"""Bytes of the third level, which cores share: what is larger comes from memory at each call."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 from functools import lru_cache
-from math import gcd, prod, sqrt
+from itertools import pairwise, product
+from math import prod, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +20,8 @@ from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import channels, direct, estimate, isa
 from .arrays import into_rows
-from .cache import WORKING_SET
-from .cut import Pieces, ceil_div, is_double_plan, shares, threads_for
+from .cache import LEVEL_3, WORKING_SET
+from .cut import Pieces, ceil_div, is_double_plan, threads_for
 
 __all__ = ["Grid", "Transformed", "cost", "grid", "label", "pieces", "prepare", "prepare_key", "refusal", "run", "work"]
 
@@ -102,21 +103,33 @@ def _cycles(plan: ConvPlan, level: int, tile: int) -> float:
     multiply-adds a cycle five sixths are reached, 95 in a hundred where they ask for half as much. On the way in four
     and a half cycles for each of the rows of a square of pixels and channels that is turned, and two for each place of
     a tile's vector of channels; on the way out as much for turning, and two and a half for each place (measured).
-    Weights that do not stay in the cache come at 8 bytes a cycle. Transforming weights, unless they are kept, takes
+    Weights that do not stay in the second level of the cache come from the third at 12 bytes of the core's own cycles,
+    8 where multiply-adds ask for much, and half as fast from memory. Transforming weights, unless they are kept, takes
     some 14 cycles for each of them.
     """
-    is_double, places = is_double_plan(plan), (tile + 2) ** 2
-    lanes = runtime.lanes(level, is_double)
-    tiles = _tiles(plan, tile)
+    places, tiles = (tile + 2) ** 2, _tiles(plan, tile)
+    lanes = runtime.lanes(level, is_double_plan(plan))
     vectors = ceil_div(plan.out_channels, lanes)
-    products = places * plan.in_channels * vectors * tiles / 2 / (5 / 6 if estimate.asks_much(level) else 0.95)
+    products = _products(plan, level, tile) * vectors * tiles
     turning = 4.5 * lanes * plan.in_size[0] * ceil_div(plan.in_size[1], lanes)
     coming_in = ceil_div(plan.in_channels, lanes) * (turning + 2 * places * tiles)
     going_out = vectors * (4.5 * tile**2 + 2.5 * places) * tiles
-    weights = _weight_bytes(plan, tile)
-    fetching = weights / 8 if weights > WORKING_SET else 0
     preparing = 0 if plan.keeps_weights else 14 * places * plan.in_channels * plan.out_channels
-    return preparing + max(products, fetching) + coming_in + going_out
+    return preparing + max(products, _fetching(plan, level, tile)) + coming_in + going_out
+
+
+def _products(plan: ConvPlan, level: int, tile: int) -> float:
+    """Cycles of the products of a tile for a vector of output channels."""
+    return (tile + 2) ** 2 * plan.in_channels / 2 / (5 / 6 if estimate.asks_much(level) else 0.95)
+
+
+def _fetching(plan: ConvPlan, level: int, tile: int) -> float:
+    """Cycles in which all transformed weights come from where they stay."""
+    weights = _weight_bytes(plan, tile)
+    if weights <= WORKING_SET:
+        return 0.0
+    rate = (8 if estimate.asks_much(level) else 12) * (1 if weights <= LEVEL_3 else 0.5)
+    return weights / rate * estimate.pace(level)
 
 
 def _tiles(plan: ConvPlan, tile: int) -> int:
@@ -148,18 +161,15 @@ def grid(plan: ConvPlan, level: int, count: int, tile: int) -> Grid:
     blocks = ceil_div(vectors, block_vectors)
     width = min(vectors, block_vectors) * lanes
     tiles_h, tiles_w = ceil_div(plan.out_size[0], tile), ceil_div(plan.out_size[1], tile)
-    # Weights that stay in the cache leave half of it to the tiles. Others are read again for every task: then as many
-    # tiles as can be, even if they spill into the next cache.
-    stays = _weight_bytes(plan, tile) <= WORKING_SET
-    room, least = (WORKING_SET // 2, 12) if stays else (4 * WORKING_SET, 48)
-    most = min(max(room // (places * itemsize * (plan.in_channels + width)), least), _MOST_TILES)
+    most = _MOST_TILES
+    if (weights := _weight_bytes(plan, tile)) <= WORKING_SET:
+        # Weights that stay in the cache leave what they do not take of three quarters of it to the tiles. Others are
+        # read again for every task: then many tiles, even if they spill into the next cache.
+        room = 3 * WORKING_SET // 2 - weights
+        most = min(max(room // (places * itemsize * (plan.in_channels + width)), 12), most)
     bands_w = ceil_div(tiles_w, most)
     rows = max(1, most // ceil_div(tiles_w, bands_w))
-    bands_h, parts = ceil_div(tiles_h, rows), max(plan.batch, 1) * bands_w
-    if count > 1 and (stays or blocks < count) and parts * bands_h < 4 * count:
-        # threads share out the tiles, all of them as many; else the blocks of output channels, if weights are dear
-        step = count // gcd(parts, count)
-        bands_h = min(ceil_div(bands_h, step) * step, tiles_h)
+    bands_h, share = _sharing(plan, level, count, tile, ceil_div(tiles_h, rows), bands_w, blocks)
     cols, rows = ceil_div(tiles_w, bands_w), ceil_div(tiles_h, bands_h)
     # whole vectors are written, and neither tiles nor places lie a power of two apart
     tile_pitch = ceil_div(plan.in_channels, lanes) * lanes + lanes
@@ -171,7 +181,7 @@ def grid(plan: ConvPlan, level: int, count: int, tile: int) -> Grid:
         tiles_w=tiles_w,
         bands_h=bands_h,
         bands_w=bands_w,
-        shares=shares(parts * bands_h, blocks, count),
+        shares=share,
         block_vectors=block_vectors,
         blocks=blocks,
         chunk=_CHUNK,
@@ -179,6 +189,43 @@ def grid(plan: ConvPlan, level: int, count: int, tile: int) -> Grid:
         plane_pitch=plane_pitch,
         scratch=places * plane_pitch + max(work, places * rows * cols * width),
     )
+
+
+def _sharing(
+    plan: ConvPlan, level: int, count: int, tile: int, least: int, bands_w: int, blocks: int
+) -> tuple[int, int]:
+    """Bands down an image, ``least`` or a few more, and shares of the output channels, for ``count`` threads.
+
+    The quickest way, by the thread with the most to do: more bands read the weights again, more shares transform the
+    input again.
+    """
+    images = max(plan.batch, 1) * bands_w
+    if count == 1 or images * least >= 8 * count:
+        return least, 1
+    is_double, tiles_h = is_double_plan(plan), ceil_div(plan.out_size[0], tile)
+    lanes, block = runtime.lanes(level, is_double), runtime.block_vectors(level, is_double)
+    vectors, places = ceil_div(plan.out_channels, lanes), (tile + 2) ** 2
+    cols = ceil_div(plan.out_size[1], tile) / bands_w
+    coming_in = ceil_div(plan.in_channels, lanes) * (4.5 * tile**2 + 2 * places)
+    products = _products(plan, level, tile)
+    going_out = 4.5 * tile**2 + 2.5 * places
+    fetching = 2 * _fetching(plan, level, tile) / vectors  # twice as long, since products wait where few tiles use them
+
+    def time(rows: int, own: int) -> float:
+        """Of a task of so many rows of tiles and vectors of output channels."""
+        tiles = rows * cols
+        return coming_in * tiles + own * (max(products * tiles, fetching) + going_out * tiles)
+
+    def longest(bands: int, shares: int) -> float:
+        firsts = [min(block * (blocks * share // shares), vectors) for share in range(shares + 1)]
+        edges = [tiles_h * band // bands for band in range(bands + 1)]
+        times = [time(b - a, d - c) for a, b in pairwise(edges) for _ in range(bands_w) for c, d in pairwise(firsts)]
+        times *= max(plan.batch, 1)
+        ends = [len(times) * thread // count for thread in range(count + 1)]
+        return max(sum(times[a:b]) for a, b in pairwise(ends))
+
+    ways = product(range(least, min(tiles_h, least + count) + 1), range(1, min(blocks, count) + 1))
+    return min(ways, key=lambda way: longest(*way))
 
 
 @lru_cache(maxsize=256)
