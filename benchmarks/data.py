@@ -9,7 +9,7 @@ import numpy as np
 
 from .layer import CONVOLUTIONS, Layer
 
-__all__ = ["TOLERANCE", "Expected", "Region", "Tensors", "error", "expected", "region", "tensors"]
+__all__ = ["TOLERANCE", "Expected", "Region", "Tensors", "error", "expected", "kernel", "region", "sigma", "tensors"]
 
 TOLERANCE = {"float32": 5e-6, "float64": 5e-6 / 2**29}
 """Largest error that still counts as the dtype: a Winograd convolution errs by up to about 1e-6, bfloat16 by 5e-5."""
@@ -39,7 +39,7 @@ class Region(NamedTuple):
 
 
 def tensors(layer: Layer) -> Tensors:
-    """The same numbers in every process: normal, with weights scaled so that the outputs are near 1 too."""
+    """The same numbers in every process: normal, with a filter's weights, or scaled so that outputs are near 1."""
     rng = np.random.default_rng(crc32(f"{layer.op} {layer.name}".encode()))
     dtype = np.dtype(layer.dtype).type
     x = rng.standard_normal(layer.shape, dtype)
@@ -47,10 +47,28 @@ def tensors(layer: Layer) -> Tensors:
         x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
     if layer.op not in CONVOLUTIONS:
         return Tensors(x, None, None)
-    weight = rng.standard_normal(layer.weight_shape, dtype)
-    weight /= dtype(np.sqrt(layer.taps))
+    if layer.filter:
+        weight = np.broadcast_to(kernel(layer), layer.weight_shape).astype(dtype)
+    else:
+        weight = rng.standard_normal(layer.weight_shape, dtype)
+        weight /= dtype(np.sqrt(layer.taps))
     bias = rng.standard_normal(layer.out_channels, dtype) if layer.bias else None
     return Tensors(x, weight, bias)
+
+
+def sigma(size: int) -> float:
+    """Of a Gaussian kernel of this size, as OpenCV chooses it."""
+    return 0.3 * ((size - 1) / 2 - 1) + 0.8
+
+
+def kernel(layer: Layer) -> np.ndarray:
+    """What ``layer.filter`` names, (kernel height, kernel width)."""
+    if layer.filter == "box":
+        return np.full(layer.kernel, 1 / np.prod(layer.kernel))
+    if layer.filter == "sobel":
+        return np.outer([1, 2, 1], [-1, 0, 1])
+    column, row = (np.exp(-0.5 * ((np.arange(size) - size // 2) / sigma(size)) ** 2) for size in layer.kernel)
+    return np.outer(column / column.sum(), row / row.sum())
 
 
 def region(layer: Layer) -> Region:

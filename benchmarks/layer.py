@@ -51,6 +51,8 @@ class Layer:
     layout: str = "nchw"
     count: int = 1
     headline: bool = False
+    filter: str = ""
+    """Weights that people filter images with, in place of random ones: 'gaussian', 'box' or 'sobel'."""
     options: tuple[tuple[str, Any], ...] = ()
     """What else the function is called with, by name: softmax's ``dim``, gelu's ``approximate`` …"""
 
@@ -76,7 +78,8 @@ class Layer:
         window += ["ceil"] if self.ceil_mode else []
         window += ["indices"] if self.indices else []
         arrow = f"{channels}" if self.out_channels in (0, channels) else f"{channels}->{self.out_channels}"
-        kind = [POOLS[self.op]] if self.op in POOLS else ["depthwise"] if depthwise else []
+        kind = [POOLS[self.op]] if self.op in POOLS else [self.filter] if self.filter else []
+        kind += ["depthwise"] if depthwise else []
         kind += [CONVOLUTIONS[self.op]] if CONVOLUTIONS.get(self.op) else []
         return " ".join([*kind, *window, arrow])
 

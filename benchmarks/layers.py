@@ -136,6 +136,13 @@ IMAGES = [
     image_filter(3, 8, 3, 512, 600),
     image_filter(3, 16, 5, 512, 600, stride=2),
     image_filter(3, 3, 5, 1080, 1920, groups=3),
+    # a column times a row each
+    image_filter(1, 1, 3, 1080, 1920, filter="sobel"),
+    image_filter(1, 1, 5, 1080, 1920, filter="gaussian"),
+    image_filter(1, 1, 9, 1080, 1920, filter="box"),
+    image_filter(1, 1, 15, 1080, 1920, filter="gaussian"),
+    image_filter(1, 1, 31, 1080, 1920, filter="gaussian"),
+    image_filter(3, 3, 7, 1080, 1920, filter="gaussian", groups=3),
 ]
 
 TINY = [

@@ -47,6 +47,8 @@ class Backend(Protocol):
 
     ``implementations(plan) -> list[(name, None or the reason for refusing)]``
         For ``explain``: in the order in which they are tried.
+    ``implementations_for(plan, weight) -> list[(name, None or the reason for refusing)]``
+        For ``explain``, where it goes by the weights' numbers too: the same for these weights.
     ``costs(plan) -> Mapping[name, pyconv.plan.Cost]``
         For ``explain``: what implementations that take the plan expect to need; any of them may be left out.
     ``prepare_with(implementation, plan, weight, bias)``

@@ -96,9 +96,9 @@ def _short(value: float, unit: str) -> str:
 def explain(op: Any, input: Any, *args: Any, measure: bool = False, **kwargs: Any) -> Explanation:
     """Print which backend and implementation would run an operation, why not the others, and what they expect to need.
 
-    Nothing is computed, unless ``measure`` or ``algorithm="measure"`` ask for it. What goes by the numbers is not seen:
-    images and weights that are not finite are summed directly in the end. Flops and bytes of the operation are those of
-    the plain sum and of its arrays, each counted once; those of a candidate are its own.
+    Nothing is computed, unless ``measure`` or ``algorithm="measure"`` ask for it. Whether kernels are separable is
+    seen; that images and weights are not finite, which are summed directly in the end, is not. Flops and bytes of the
+    operation are those of the plain sum and of its arrays, each counted once; those of a candidate are its own.
 
     Parameters
     ----------
@@ -216,8 +216,7 @@ def _step(name: str, call: Call, argument: Any, measure: bool) -> Step:
         if backend is None:
             candidates.append((backend_name, reason))
             continue
-        listing = getattr(backend, "implementations", None)
-        listed = listing(call.plan) if listing else [(backend_name, None)]
+        listed = _listed(backend, backend_name, call)
         telling = getattr(backend, "costs", None)
         costs |= {f"{backend_name}:{key}": cost for key, cost in telling(call.plan).items()} if telling else {}
         if measure and chosen[0] is None:
@@ -229,6 +228,13 @@ def _step(name: str, call: Call, argument: Any, measure: bool) -> Step:
             else:
                 candidates.append((f"{backend_name}:{implementation}", refusal or "comes later in the order"))
     return Step(name, call.plan, *chosen, tuple(candidates), costs, measured)
+
+
+def _listed(backend: Any, name: str, call: Call) -> list[tuple[str, str | None]]:
+    """A backend's implementations, or itself."""
+    if call.weight is not None and hasattr(backend, "implementations_for"):
+        return backend.implementations_for(call.plan, call.weight)
+    return backend.implementations(call.plan) if hasattr(backend, "implementations") else [(name, None)]
 
 
 def _measured(backend: Any, call: Call, listed: list[tuple[str, str | None]]) -> dict[str, float]:

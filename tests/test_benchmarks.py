@@ -145,6 +145,7 @@ def test_select_says_what_there_is():
         conv(10, 20, 3, 7, groups=10, stride=3),
         replace(conv(3, 5, 1, 8), kernel=(1, 5), padding=(0, 2)),
         image_filter(1, 1, 5, 40, 30),
+        image_filter(2, 2, 5, 40, 30, filter="gaussian", groups=2),
         pool(9, 3, 12, stride=2, padding=1),
         pool(9, 3, 12, stride=2, ceil_mode=True),
         pool(9, 3, 12, stride=1, padding=2, dilation=2),

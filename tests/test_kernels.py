@@ -171,7 +171,7 @@ def test_order_of_implementations():
     try:
         x, channels_last = normal(1, 64, 56, 56), np.moveaxis(normal(1, 56, 56, 64), -1, 1)
         found = pyconv.report.explanation(F.conv2d, x, normal(64, 64, 3, 3), backend="cpu")
-        names = ["depthwise_channels", "depthwise", "winograd_f4x3", "channels_6x8", "direct_4x12"]
+        names = ["separable", "depthwise_channels", "depthwise", "winograd_f4x3", "channels_6x8", "direct_4x12"]
         names = [f"{name}_baseline" for name in names]
         assert [name for name, _ in found.steps[0].candidates] == [f"cpu:{name}" for name in names]
         assert found.steps[0].implementation == "winograd_f4x3_baseline"
@@ -179,6 +179,7 @@ def test_order_of_implementations():
             ("direct_4x12_baseline", x, normal(64, 64, 1, 1), {}),
             ("channels_6x8_baseline", normal(1, 512, 7, 7), normal(64, 512, 1, 1), {}),
             ("depthwise_baseline", x, normal(64, 1, 3, 3), {"groups": 64}),
+            ("separable_baseline", x, np.ones((64, 1, 5, 5), np.float32), {"groups": 64}),
             ("depthwise_channels_baseline", x, normal(64, 1, 5, 5), {"groups": 64, "stride": 2}),
             ("depthwise_channels_baseline", channels_last, normal(64, 1, 3, 3), {"groups": 64}),
             ("direct_1x32_baseline", channels_last[:, :2], normal(2, 1, 3, 3), {"groups": 2}),

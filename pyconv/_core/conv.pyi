@@ -5,7 +5,8 @@ import numpy as np
 from .calls import Work
 from .tasks import Tasks
 
-class ConvTasks(Tasks): ...
+class ConvTasks(Tasks):
+    may_break: bool
 
 class DirectTasks(ConvTasks):
     def __init__(self, isa: int, is_double: bool, threads: int, b: Any) -> None: ...
@@ -15,6 +16,8 @@ class ChannelsTasks(ConvTasks):
 
 class DepthwiseTasks(ConvTasks):
     def __init__(self, isa: int, is_double: bool, threads: int, plan: Any, cut: Any) -> None: ...
+
+class SeparableTasks(DepthwiseTasks): ...
 
 class WinogradTasks(ConvTasks):
     def __init__(self, isa: int, is_double: bool, threads: int, plan: Any, grid: Any) -> None: ...

@@ -126,10 +126,10 @@ cdef class DepthwiseTasks(ConvTasks):
         d.parts, d.bands = cut.parts, cut.bands
         d.together, d.rows, d.slots = cut.together, cut.rows, cut.slots
         d.row_size, d.tile = cut.row_size, cut.tile
-        if d.tile:
+        if cut.row_taps is not None:
             self.set_taps(cut.row_taps, cut.column_taps, cut.places, cut.offsets)
         self.parameters = d
-        self.work = self.table.depthwise_channels_task if cut.tile else self.table.depthwise_task
+        self.work = self.table.depthwise_task if cut.row_taps is None else self.table.depthwise_channels_task
         self.batch, self.count = plan.batch, cut.parts * cut.bands
         self.scratch_bytes = cut.scratch
 
@@ -150,6 +150,14 @@ cdef class DepthwiseTasks(ConvTasks):
         return 0
 
 
+cdef class SeparableTasks(DepthwiseTasks):
+    """Planes filtered down and along; ``cut`` has the sizes, see separable.py."""
+
+    def __init__(self, int isa, bint is_double, int threads, plan, cut):
+        super().__init__(isa, is_double, threads, plan, cut)
+        self.work, self.may_break = self.table.separable_task, True
+
+
 cdef class WinogradTasks(ConvTasks):
     """Winograd's transforms and products; ``grid`` has the sizes, see winograd.py."""
 
@@ -166,7 +174,7 @@ cdef class WinogradTasks(ConvTasks):
         w.bands_h, w.bands_w, w.shares = grid.bands_h, grid.bands_w, grid.shares
         w.block_vectors, w.blocks = grid.block_vectors, grid.blocks
         w.chunk, w.tile_pitch, w.plane_pitch = grid.chunk, grid.tile_pitch, grid.plane_pitch
-        self.parameters, self.work = w, self.table.winograd_task
+        self.parameters, self.work, self.may_break = w, self.table.winograd_task, True
         self.batch, self.count = plan.batch, plan.batch * w.bands_h * w.bands_w * w.shares
         self.scratch_bytes = grid.scratch * (8 if is_double else 4)
 
@@ -189,7 +197,7 @@ def run(ConvTasks tasks, cnp.ndarray x, cnp.ndarray weights, cnp.ndarray bias, c
     arrays.weights, arrays.bias = cnp.PyArray_DATA(weights), cnp.PyArray_DATA(bias)
     cdef cnp.ndarray broken = None
     arrays.broken = NULL
-    if isinstance(tasks, WinogradTasks):
+    if tasks.may_break:
         broken = np.zeros(tasks.batch, np.uint8)
         arrays.broken = <uint8_t *>cnp.PyArray_DATA(broken)
     run_tasks(tasks, False, &arrays)
@@ -205,13 +213,12 @@ cdef class ConvWork(Work):
 
     cdef ConvTasks tasks
     cdef cnp.ndarray weights, bias
-    cdef bint brief, may_break
+    cdef bint brief
 
     def __init__(self, ConvTasks tasks, cnp.ndarray weights, cnp.ndarray bias, bint brief):
         check_packed(weights, tasks.type_number)
         check_packed(bias, tasks.type_number)
         self.tasks, self.weights, self.bias, self.brief = tasks, weights, bias, brief
-        self.may_break = isinstance(tasks, WinogradTasks)
 
     cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1:
         cdef pc_conv_arrays arrays
@@ -224,7 +231,7 @@ cdef class ConvWork(Work):
         memcpy(arrays.x_strides, x_strides, sizeof(arrays.x_strides))
         memcpy(arrays.out_strides, out_strides, sizeof(arrays.out_strides))
         arrays.broken = NULL
-        if not self.may_break:
+        if not self.tasks.may_break:
             return run_tasks(self.tasks, self.brief, &arrays)
         arrays.broken = <uint8_t *>calloc(self.tasks.batch, 1)
         if arrays.broken == NULL:

@@ -20,7 +20,6 @@ from .tasks cimport Tasks, run_tasks
 
 import numpy as np
 
-from .conv import WinogradTasks
 from .elementwise import KERNELS
 
 cnp.import_array()
@@ -108,7 +107,7 @@ cdef class FusedTasks(Tasks):
                 b.pool.h.before -= b.pooled * b.pool.h.stride
                 b.pool.h.out = b.pool.rows = band.pooled[1] - b.pooled
                 b.pool.per_plane = 1
-            self.may_break |= isinstance(tasks, WinogradTasks)
+            self.may_break |= tasks.may_break
             most = max(most, tasks.scratch_bytes)
         self.pitch = cut.buffer_rows * self.width
         self.buffer_at = (most + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT

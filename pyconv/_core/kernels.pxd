@@ -149,6 +149,7 @@ cdef extern from "kernels/kernels.h" nogil:
         pc_conv_task depthwise_task
         int64_t depthwise_pixels
         pc_conv_task depthwise_channels_task
+        pc_conv_task separable_task
         pc_conv_task winograd_task
         pc_pool_task max_pool_task
         pc_pool_task max_places_task

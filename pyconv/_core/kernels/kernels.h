@@ -78,7 +78,8 @@ typedef struct {
 } pc_depthwise_taps;
 
 /* A convolution whose groups have one input channel. A task is a band of rows of a part of the output planes, or of a part
- * of the blocks of a vector of planes. */
+ * of the blocks of a vector of planes. Where kernels are columns times rows, row_size counts the elements of a line, and
+ * tile the output columns of a strip. */
 typedef struct {
     int64_t units;                    /* planes, or blocks, of all images */
     int64_t out_channels, multiplier; /* output channels in all; and of one input channel */
@@ -197,6 +198,7 @@ typedef struct {
     pc_conv_task depthwise_task;
     int64_t depthwise_pixels; /* of the largest tile with vectors along channels */
     pc_conv_task depthwise_channels_task;
+    pc_conv_task separable_task; /* it takes a pc_depthwise too */
     pc_conv_task winograd_task;
     pc_pool_task max_pool_task;
     pc_pool_task max_places_task;

@@ -53,6 +53,12 @@ class CpuBackend:
         """(name, None or the reason for refusing), in the order in which they are tried."""
         return self._module(plan).implementations(plan)
 
+    def implementations_for(self, plan: Plan, weight: Any) -> list[tuple[str, str | None]]:
+        """The same for a plan with these weights: some implementations of convolution go by their numbers."""
+        if isinstance(plan, ConvPlan | FusedPlan):
+            return self._module(plan).implementations(plan, weight)
+        return self.implementations(plan)
+
     def costs(self, plan: Plan) -> dict[str, Cost]:
         """What implementations of a convolution expect to need, by name."""
         return self._module(plan).costs(plan) if isinstance(plan, ConvPlan | TransposedPlan) else {}

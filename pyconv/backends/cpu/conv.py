@@ -4,6 +4,9 @@ An implementation is a module with ``label(plan)``, ``refusal(plan)``, ``prepare
 ``prepare(plan, weight, bias)``, ``run(plan, x, prepared, out)`` and ``work(plan, prepared)``; ``cost(plan)`` for those
 it takes, if it can tell. Which one runs never depends on the number of threads or the size of the batch: so the bits of
 an image's result do not either - but for algorithm="measure", where the quickest of those that take the plan runs.
+
+Separable kernels are known by their numbers only. Where all of a plan's are, two passes run it in place of what was
+chosen for the plan, if they are expected to be quicker.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import numpy as np
 
 from ..._core import calls
 from ...plan import ConvPlan, Cost
-from . import channels, depthwise, depthwise_channels, direct, isa, winograd
+from . import channels, depthwise, depthwise_channels, direct, isa, separable, winograd
 from .arrays import native
 from .measured import measured
 
@@ -33,8 +36,23 @@ class Prepared(NamedTuple):
     weights: Any
 
 
-def implementations(plan: ConvPlan) -> list[tuple[str, str | None]]:
-    """(name, None or the reason for refusing) of every implementation, in the order in which they are tried."""
+def implementations(plan: ConvPlan, weight: np.ndarray | None = None) -> list[tuple[str, str | None]]:
+    """(name, None or the reason for refusing) of every implementation, in the order in which they are tried.
+
+    Without ``weight``, it is taken to have kernels that are not separable.
+    """
+    return [(separable.label(plan), _separable_refusal(plan, weight)), *_by_plan(plan)]
+
+
+def _separable_refusal(plan: ConvPlan, weight: np.ndarray | None) -> str | None:
+    if (reason := separable.refusal(plan)) is not None:
+        return reason
+    if weight is None:
+        return "it takes kernels that are a column times a row, which goes by their numbers"
+    return "not all kernels are a column times a row" if separable.prepare(plan, weight, None) is None else None
+
+
+def _by_plan(plan: ConvPlan) -> list[tuple[str, str | None]]:
     found = [(each.label(plan), each.refusal(plan)) for each in _IMPLEMENTATIONS]
     if plan.algorithm == "measure" and (times := _times(plan)):
         best = min(times.values())
@@ -49,7 +67,7 @@ def costs(plan: ConvPlan) -> dict[str, Cost]:
     """What the implementations that take the plan expect to need, by name, where they can tell."""
     return {
         each.label(plan): each.cost(plan)
-        for each in _IMPLEMENTATIONS
+        for each in (*_IMPLEMENTATIONS, separable)
         if hasattr(each, "cost") and each.refusal(plan) is None
     }
 
@@ -75,17 +93,20 @@ def _first(plan: ConvPlan, level: int) -> ModuleType:
 def prepare_key(plan: ConvPlan) -> Hashable:
     """Plans with equal keys share prepared weights."""
     found = chosen(plan, isa.current())
-    return found.__name__, found.prepare_key(plan)
+    return found.__name__, found.prepare_key(plan), separable.refusal(plan) is None
 
 
 def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
-    """Pack or transform the weights."""
+    """Pack, factor or transform the weights."""
+    if separable.refusal(plan) is None and (weights := separable.prepare(plan, weight, bias)) is not None:
+        return Prepared(separable, weights)
     return _prepare(chosen(plan, isa.current()), plan, weight, bias)
 
 
 def prepare_with(implementation: str, plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
     """The same for an implementation of the caller's choice, by its name; it takes the plan."""
-    return _prepare(next(each for each in _IMPLEMENTATIONS if each.label(plan) == implementation), plan, weight, bias)
+    named = (each for each in (separable, *_IMPLEMENTATIONS) if each.label(plan) == implementation)
+    return _prepare(next(named), plan, weight, bias)
 
 
 def _prepare(found: ModuleType, plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:

@@ -64,8 +64,8 @@ class Cut(NamedTuple):
     slots: int = 0
     row_size: int = 0
     tile: int = 0
-    """0: vectors along rows, and the rest says nothing."""
     row_taps: np.ndarray | None = None
+    """None: vectors along rows, and the rest says nothing."""
     column_taps: np.ndarray | None = None
     places: np.ndarray | None = None
     offsets: np.ndarray | None = None
@@ -127,7 +127,7 @@ def cycles(plan: ConvPlan, level: int) -> float:
     every other column is picked; half as much again where every load is masked (measured, AVX-512).
     """
     vectors = ceil_div(plan.out_size[1], runtime.lanes(level, is_double_plan(plan)))
-    alone = plan.stride[0] > 1 or plan.dilation[0] > 1
+    alone = plan.stride[0] > 1 or plan.dilation[0] > 1 or (plan.kernel[0] < _MOST_ROWS and plan.kernel != (3, 3))
     tap = 3.6 if plan.stride[1] > 1 else 2.3 if alone else 1.1
     tap *= 1.5 if vectors == 1 else 1.0
     return plan.out_channels * plan.out_size[0] * vectors * (5 + tap * plan.kernel[0] * plan.kernel[1])

@@ -102,11 +102,11 @@ def uncut(plan: FusedPlan) -> str | None:
     return pool.by_rows(plan.pool)
 
 
-def implementations(plan: FusedPlan) -> list[tuple[str, str | None]]:
+def implementations(plan: FusedPlan, weight: np.ndarray | None = None) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing): the convolution's own, followed by what is done with its bands."""
     reason = refusal(plan)
     suffix = _BANDS if reason is not None or uncut(plan) is None else _PARTS
-    return [(f"{name}{suffix}", refused or reason) for name, refused in conv.implementations(plan.conv)]
+    return [(f"{name}{suffix}", refused or reason) for name, refused in conv.implementations(plan.conv, weight)]
 
 
 def of_convolution(implementation: str) -> str:
