@@ -25,8 +25,8 @@ typedef struct {
 static inline __attribute__((always_inline)) vec load_columns(const real *p, const int step, const lane_mask *masks)
 {
     if (step == 1) return masks ? load_lanes(p, masks[0]) : load(p);
-    if (masks) return SHUFFLE(load_lanes(p, masks[0]), load_lanes(p + LANES, masks[1]), EVENS);
-    return SHUFFLE(load(p), load_part(p + LANES, 0, LANES - 1), EVENS); /* nothing behind the last one is read */
+    if (masks) return even_of(load_lanes(p, masks[0]), load_lanes(p + LANES, masks[1]));
+    return even_of(load(p), load_part(p + LANES, 0, LANES - 1)); /* nothing behind the last one is read */
 }
 
 /* The masks for one block of `vectors` */
@@ -152,15 +152,101 @@ typedef void filter(const window *given, real bias, real *out, int64_t out_strid
         }                                                                                                           \
     }
 
-FIXED(3, 1, 1) FIXED(3, 1, 4) FIXED(3, 2, 1) FIXED(3, 2, 2)
-FIXED(5, 2, 1) FIXED(5, 2, 2)
-FIXED(7, 2, 1) FIXED(7, 2, 2)
+FIXED(3, 1, 1) FIXED(3, 1, 4)
 ANY(1, 1, 1) ANY(1, 1, 2) ANY(1, 4, 1) ANY(1, 4, 2) ANY(2, 1, 1)
 
-/* How a plan is computed: blocks of rows x vectors, and the rest in blocks of one row. */
+/* Stride 2 in both directions, for whole rows of outputs. Each pair of vectors of an input row is sorted into even and
+ * odd columns once; taps further left are shifted in from the pair before. So the last tap lies in an odd column: base is
+ * the column under the tap before it. */
+typedef struct {
+    vec even, odd;
+} pair;
+
+static inline __attribute__((always_inline)) pair load_pair(const real *row, int64_t column, int64_t in_w, const int edge)
+{
+    vec a, b;
+    if (edge) { /* what lies beside the image is zero, and not touched */
+        a = load_part(row + column, -column, in_w - column);
+        b = load_part(row + column + LANES, -column - LANES, in_w - column - LANES);
+    } else {
+        a = load(row + column), b = load(row + column + LANES);
+    }
+    return (pair){even_of(a, b), odd_of(a, b)};
+}
+
+/* The last `count` elements of a, which are 0, 1 or 2, and the first ones of b. */
+static inline __attribute__((always_inline)) vec shifted_in(vec a, vec b, const int count)
+{
+    return count == 0 ? b : count == 1 ? SHUFFLE(a, b, FROM((int)LANES - 1)) : SHUFFLE(a, b, FROM((int)LANES - 2));
+}
+
+/* A vector of outputs of each of `rows` rows. */
+static inline __attribute__((always_inline)) void strided_block(const int size, const int rows, const real *const *row,
+                                                                const real *weights, int64_t column, int64_t in_w,
+                                                                const int edge, vec bias, pair *before, real *out,
+                                                                int64_t out_stride, int64_t count)
+{
+    vec sum[2];
+    UNROLL for (int o = 0; o < rows; o++) sum[o] = bias;
+    UNROLL for (int r = 0; r < size + 2 * (rows - 1); r++)
+    {
+        const pair now = load_pair(row[r], column, in_w, edge);
+        UNROLL for (int j = 0; j < size; j++)
+        {
+            const int back = size - 1 - j; /* taps from the last one */
+            const vec pixels = back % 2 ? shifted_in(before[r].even, now.even, back / 2)
+                                        : shifted_in(before[r].odd, now.odd, back / 2);
+            UNROLL for (int o = 0; o < rows; o++)
+            {
+                const int i = r - 2 * o;
+                if (i >= 0 && i < size) sum[o] += pixels * splat(weights[i * size + j]);
+            }
+        }
+        before[r] = now;
+    }
+    UNROLL for (int o = 0; o < rows; o++) store_part(out + o * out_stride, sum[o], count);
+}
+
+static inline __attribute__((always_inline)) void strided(const int size, const int rows, const window *w, int64_t in_w,
+                                                          real bias, real *out, int64_t out_stride, int64_t count)
+{
+    pair before[5 + 2];
+    real weights[5 * 5]; /* copied, since out may be anywhere: so the compiler keeps them, if there is room */
+    int64_t column = w->left + size - 2, x = 0;
+    memcpy(weights, w->weights, (size_t)(size * size) * sizeof(real));
+    UNROLL for (int r = 0; r < size + 2 * (rows - 1); r++) before[r] = (pair){splat(0), splat(0)};
+    if (column > 0) {
+        UNROLL for (int r = 0; r < size + 2 * (rows - 1); r++)
+        {
+            before[r] = load_pair(w->row[r], column - 2 * LANES, in_w, 1);
+        }
+    }
+#define BLOCKS(WHILE, EDGE)                                                                                         \
+    for (; x < count && (WHILE); x += LANES, column += 2 * LANES) {                                                 \
+        strided_block(size, rows, w->row, weights, column, in_w, EDGE, splat(bias), before, out + x, out_stride,     \
+                      count - x);                                                                                   \
+    }
+    BLOCKS(column < 0, 1)
+    BLOCKS(column + 2 * LANES <= in_w, 0)
+    BLOCKS(1, 1)
+#undef BLOCKS
+}
+
+typedef void strided_filter(const window *w, int64_t in_w, real bias, real *out, int64_t out_stride, int64_t count);
+
+#define STRIDED(K, R)                                                                                               \
+    static void strided_##K##_##R(const window *w, int64_t in_w, real bias, real *out, int64_t out_stride,           \
+                                  int64_t count)                                                                    \
+    {                                                                                                               \
+        strided(K, R, w, in_w, bias, out, out_stride, count);                                                       \
+    }
+STRIDED(3, 1) STRIDED(3, 2) STRIDED(5, 1) STRIDED(5, 2)
+
+/* How a plan is computed: blocks of rows x vectors, and the rest in blocks of one row; or rows as wholes. */
 typedef struct {
     int rows, vectors;
     filter *full, *one;
+    strided_filter *full_rows, *one_row;
 } method;
 
 static method choose_method(const pc_depthwise *conv)
@@ -168,17 +254,15 @@ static method choose_method(const pc_depthwise *conv)
     const int64_t size = conv->kernel_h;
     const int square = size == conv->kernel_w && conv->dilation_h == 1 && conv->dilation_w == 1 &&
                        conv->stride_h == conv->stride_w;
-    if (square && size == 3) {
-        return conv->stride_w == 1 ? (method){4, 1, fixed_3_1_4, fixed_3_1_1} : (method){2, 1, fixed_3_2_2, fixed_3_2_1};
-    }
-    if (square && size == 5 && conv->stride_w == 2) return (method){2, 1, fixed_5_2_2, fixed_5_2_1};
-    if (square && size == 7 && conv->stride_w == 2) return (method){2, 1, fixed_7_2_2, fixed_7_2_1};
-    if (conv->stride_w == 2) return (method){1, 1, any_2_1_1, any_2_1_1};
+    if (square && size == 3 && conv->stride_w == 1) return (method){4, 1, fixed_3_1_4, fixed_3_1_1, 0, 0};
+    if (square && size == 3) return (method){2, 1, 0, 0, strided_3_2, strided_3_1};
+    if (square && size == 5 && conv->stride_w == 2) return (method){2, 1, 0, 0, strided_5_2, strided_5_1};
+    if (conv->stride_w == 2) return (method){1, 1, any_2_1_1, any_2_1_1, 0, 0};
     const int two = conv->out_w > LANES;
     if (conv->stride_h == 1 && conv->dilation_h == 1 && conv->kernel_h >= ROWS) {
-        return two ? (method){4, 2, any_1_4_2, any_1_1_2} : (method){4, 1, any_1_4_1, any_1_1_1};
+        return two ? (method){4, 2, any_1_4_2, any_1_1_2, 0, 0} : (method){4, 1, any_1_4_1, any_1_1_1, 0, 0};
     }
-    return two ? (method){1, 2, any_1_1_2, any_1_1_2} : (method){1, 1, any_1_1_1, any_1_1_1};
+    return two ? (method){1, 2, any_1_1_2, any_1_1_2, 0, 0} : (method){1, 1, any_1_1_1, any_1_1_1, 0, 0};
 }
 
 /* Blocks of columns of a plane that are masked: where each begins, and its masks. */
@@ -210,6 +294,13 @@ static void filter_rows(const pc_depthwise *conv, const method *how, const colum
             const int64_t at = top + r * conv->dilation_h;
             rows[r] = at >= 0 && at < conv->in_h ? x + at * row_stride : zeros;
         }
+        if (how->full_rows) {
+            w.left = -conv->pad_left;
+            strided_filter *whole = count == how->rows ? how->full_rows : how->one_row;
+            whole(&w, conv->in_w, bias, out + y * out_stride, out_stride, conv->out_w);
+            y += count;
+            continue;
+        }
         const lane_mask *masks = of->all;
         for (int64_t column = 0; column < conv->out_w; column += of->width) {
             w.left = column * conv->stride_w - conv->pad_left;
@@ -236,7 +327,7 @@ void PC_NAME(depthwise_task)(const void *parameters, const pc_conv_arrays *array
                   .masks = conv->kernel_w * how.vectors * conv->stride_w,
                   .all = scratch};
     lane_mask *masks = of.all;
-    for (int64_t column = 0; column < conv->out_w; column += width) {
+    for (int64_t column = 0; column < conv->out_w && !how.full_rows; column += width) {
         if (!needs_masks(conv, &of, column)) continue;
         find_masks(conv, column * conv->stride_w - conv->pad_left, how.vectors, masks);
         masks += of.masks;

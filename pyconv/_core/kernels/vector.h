@@ -88,6 +88,22 @@ static inline vec splat(real x)
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ivec){__VA_ARGS__})
 #endif
 
+/* Every other element of two vectors that follow one another, from the first on and from the second on. On AVX2 within
+ * halves first: the compiler takes three shuffles for what can be done in two. */
+#if defined(__AVX2__) && !defined(__AVX512F__) && PC_F64
+static inline vec even_of(vec a, vec b) { return _mm256_permute4x64_pd(_mm256_unpacklo_pd(a, b), 0xD8); }
+static inline vec odd_of(vec a, vec b) { return _mm256_permute4x64_pd(_mm256_unpackhi_pd(a, b), 0xD8); }
+#elif defined(__AVX2__) && !defined(__AVX512F__)
+static inline vec even_of(vec a, vec b)
+{
+    return (vec)_mm256_permute4x64_pd((__m256d)_mm256_shuffle_ps(a, b, 0x88), 0xD8);
+}
+static inline vec odd_of(vec a, vec b) { return (vec)_mm256_permute4x64_pd((__m256d)_mm256_shuffle_ps(a, b, 0xDD), 0xD8); }
+#else
+static inline vec even_of(vec a, vec b) { return SHUFFLE(a, b, EVENS); }
+static inline vec odd_of(vec a, vec b) { return SHUFFLE(a, b, ODDS); }
+#endif
+
 /* mask lanes are all ones or all zeros, as comparisons give them */
 static inline vec choose(ivec mask, vec yes, vec no) { return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask)); }
 
