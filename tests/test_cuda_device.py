@@ -9,7 +9,9 @@ from helpers import refused
 import pyconv
 import pyconv.functional as F
 from pyconv import registry, testing
-from pyconv.backends.cuda import kernel, unusable
+from pyconv.backends.cuda import CudaBackend, conv, kernel, unusable
+from pyconv.backends.cuda.activation import Epilogue
+from pyconv.backends.cuda.device import CupyRoom
 from pyconv.errors import BackendError, DeviceError
 
 pytestmark = pytest.mark.skipif(unusable() is not None, reason=str(unusable()))
@@ -184,8 +186,82 @@ def test_a_kernel_that_does_not_compile(cupy, monkeypatch, tmp_path):
     refused(DeviceError, words, room.launch, launch, np.zeros(1, "i4"))
 
 
+@pytest.fixture
+def hopper(monkeypatch):
+    """Two backends: by mma.sync, and by wgmma where every device has it."""
+    if CupyRoom(wgmma=True).tensor_cores() < 9:
+        pytest.skip("not every device has compute capability 9.0")
+    return CudaBackend(CupyRoom(wgmma=False)), CudaBackend(CupyRoom(wgmma=True))
+
+
+HALF = ["float16", "bfloat16"]
+LAYERS = [
+    ((2, 64, 17, 19), (256, 64, 3, 3), 1, 1),
+    ((2, 64, 16, 16), (128, 64, 1, 1), 0, 1),
+    ((1, 512, 7, 7), (512, 512, 3, 3), 1, 1),
+    ((2, 3, 33, 35), (64, 3, 7, 7), 3, 2),
+    ((3, 67, 9, 11), (129, 67, 3, 3), 1, 1),
+]
+
+
+@pytest.mark.parametrize(("shape", "kernel", "padding", "stride"), LAYERS, ids=str)
+@pytest.mark.parametrize(("dtype", "precision"), [("float32", "fp32"), ("float32", "tf32"), *((d, None) for d in HALF)])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_wgmma_and_mma_sync(cupy, hopper, shape, kernel, padding, stride, dtype, precision, layout):
+    """Whole numbers, whose sums are exact, to the same bits; others within each precision's bound."""
+    kind = pytest.importorskip("ml_dtypes").bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+    rng = np.random.default_rng(0)
+    for whole in (True, False):
+        arrays = [rng.integers(-3, 4, size) if whole else rng.standard_normal(size) for size in (shape, kernel)]
+        try:
+            x, weight = (cupy.asarray(array.astype("f4")).astype(kind) for array in arrays)
+        except (TypeError, ValueError) as error:
+            pytest.skip(f"CuPy takes no {dtype}: {error}")
+        if layout == "nhwc":
+            x = cupy.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+        steps = ((stride, stride), ((padding, padding), (padding, padding)), (1, 1), 1)
+        plan = F.conv.plan_call_conv2d(x, weight, None, steps, None, "auto", precision=precision).plan
+        names = [next(name for name, reason in each.implementations(plan) if reason is None) for each in hopper]
+        assert [name.partition("_")[0] for name in names] == ["tensor", "wgmma"]
+        first, second = (
+            cupy.asnumpy(each.run(plan, x, each.prepare(plan, weight)).astype("f4")).astype("f8") for each in hopper
+        )
+        again = hopper[1].run(plan, x, hopper[1].prepare(plan, weight))
+        np.testing.assert_array_equal(cupy.asnumpy(again.astype("f4")), second)
+        if whole and dtype == "float32":
+            np.testing.assert_array_equal(first, second)
+        wide = [cupy.asnumpy(array.astype("f4")).astype("f8") for array in (x, weight)]
+        exact, scale = (
+            F.conv2d(*pair, stride=stride, padding=padding, backend="reference")
+            for pair in (wide, [abs(array) for array in wide])
+        )
+        bound = {"fp32": 1e-6, "tf32": 2.0**-10}.get(precision, 2.0**-8 if dtype == "bfloat16" else 2.0**-10)
+        for result in (first, second):
+            assert (abs(result - exact) / scale).max() < bound
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_wgmma_with_what_is_not_finite_and_an_epilogue(cupy, hopper, precision):
+    """The exact pass; residual, activation and pooling, as mma.sync has them."""
+    x = np.random.default_rng(0).standard_normal((2, 32, 12, 12)).astype("f4")
+    x[0, 3, 4, 5], x[1, 7, 8, 9] = np.inf, np.nan
+    weight = np.random.default_rng(1).standard_normal((70, 32, 3, 3)).astype("f4")
+    steps = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    x = cupy.asarray(x)
+    plan = F.conv.plan_call_conv2d(x, weight, None, steps, None, "auto", precision=precision).plan
+    residual = cupy.asarray(np.random.default_rng(2).standard_normal(plan.out_shape).astype("f4"))
+    for epilogue, more in ((Epilogue("relu"), residual), (Epilogue("gelu", pooled=True), None)):
+        found = [
+            cupy.asnumpy(conv.run(each._room, plan, x, each.prepare(plan, weight), None, epilogue, more))
+            for each in hopper
+        ]
+        np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-4)
+        assert np.isfinite(found[0]).any()
+        assert not np.isfinite(found[0]).all()
+
+
 def test_info_shows_the_device(capsys):
     pyconv.show_config()
     said = capsys.readouterr().out
-    for word in ("cuda device:", "cuda driver:", "cupy:", "compute capability"):
+    for word in ("cuda device:", "cuda driver:", "cupy:", "cuda wgmma:", "compute capability"):
         assert word in said

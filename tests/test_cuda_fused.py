@@ -11,7 +11,7 @@ import pytest
 from helpers import known_by, normal, warm
 
 import pyconv
-from pyconv.backends.cuda import CudaBackend, conv, tensor
+from pyconv.backends.cuda import CudaBackend, conv, tensor, tensor_terms
 from pyconv.backends.cuda.tensor_tile import TILES, Cut
 from pyconv.functional.conv import plan_call_conv2d
 from pyconv.plan import conv_parameters, plan_elementwise, plan_fused, plan_max_pool2d, pool_parameters
@@ -47,7 +47,7 @@ FUNCTIONS = {"none": None, "relu": ("relu", ()), "hardtanh": ("hardtanh", (-0.5,
 @pytest.fixture(params=["tensor cores", "without"])
 def room(request, monkeypatch):
     stand_in_for_cuda(monkeypatch, ROOM)
-    monkeypatch.setattr(ROOM, "_tensor_cores", request.param == "tensor cores")
+    monkeypatch.setattr(ROOM, "_tensor_cores", 8 if request.param == "tensor cores" else 0)
     ROOM.launched.clear()
     return ROOM
 
@@ -116,7 +116,7 @@ def test_every_tile_of_tensor_cores(monkeypatch, tile, precision):
     cached = (tensor.packing, tensor.launch, conv._chosen)
 
     def chosen(plan):
-        return Cut(tile, 1, -(-tensor._in_padded(plan) * plan.kernel[0] * plan.kernel[1] // tensor._step(plan)))
+        return Cut(tile, 1, tensor_terms.steps(plan))
 
     monkeypatch.setattr(tensor, "cut", chosen)
     for function in cached:
@@ -171,7 +171,7 @@ def test_what_is_refused(room):
     x, weight = normal(1, 4, 8, 8), normal(4, 1, 3, 3)
     assert "depthwise" in backend.fuses(plan_of(x, weight, None, (1, 1, 1, 4)))
     deep = plan_of(normal(1, 512, 6, 6), normal(16, 512, 3, 3), None, (1, 1, 1, 1))
-    assert ("parts" in (backend.fuses(deep) or "")) == room.tensor_cores()
+    assert ("parts" in (backend.fuses(deep) or "")) == bool(room.tensor_cores())
     net = pyconv.Sequential(pyconv.Conv2d(3, 4, 3, rng=0), pyconv.ReLU(), pyconv.MaxPool2d(3, 2))
     x = room.array(normal(1, 3, 9, 9))
     net(x)

@@ -13,7 +13,7 @@ import pytest
 import pyconv
 import pyconv.functional as F
 from pyconv import testing
-from pyconv.backends.cuda import CudaBackend, conv, tensor
+from pyconv.backends.cuda import CudaBackend, conv, tensor, tensor_run, tensor_terms
 from pyconv.backends.cuda.tensor_tile import TILES, Cut
 from pyconv.functional.conv import plan_call_conv2d
 from pyconv.report import explanation
@@ -48,7 +48,7 @@ def room(monkeypatch):
 @pytest.fixture
 def cut(monkeypatch):
     """A function that has every plan take a tile, with its sum in so many parts."""
-    cached = (tensor.packing, tensor.launch, tensor._second_launch, conv._chosen)
+    cached = (tensor.packing, tensor.launch, tensor_run._second_launch, conv._chosen)
 
     def clear():
         for function in cached:
@@ -56,7 +56,7 @@ def cut(monkeypatch):
 
     def take(tile, parts=1):
         def chosen(plan):
-            steps = -(-tensor._in_padded(plan) * plan.kernel[0] * plan.kernel[1] // tensor._step(plan))
+            steps = tensor_terms.steps(plan)
             part_steps = -(-steps // parts)
             return Cut(tile, -(-steps // part_steps), part_steps)
 
@@ -233,20 +233,20 @@ def test_one_result_whatever_the_order_of_threads():
     np.testing.assert_array_equal(*results)
 
 
-def listed(plan, tensor_cores=True):
+def listed(plan, tensor_cores=8):
     return dict(conv.implementations(plan, tensor_cores))
 
 
 def test_order_and_refusals():
-    """Behind depthwise and in front of the others; every refusal in words."""
+    """Behind depthwise, and wgmma where it is asked for, and in front of the others; every refusal in words."""
     plan = plan_of(numbers(1, 64, 28, 28), numbers(64, 64, 3, 3), padding=1)
     assert [each.__name__.rpartition(".")[2] for each in conv.IMPLEMENTATIONS] == [
-        "depthwise", "tensor", "pointwise", "gemm",
+        "depthwise", "wgmma", "tensor", "pointwise", "gemm",
     ]  # fmt: skip
     assert tensor.refusal(plan) is None
     assert tensor.label(plan).startswith("tensor_3xtf32_64x64")
     assert tensor.label(replace(plan, precision="tf32")).startswith("tensor_tf32_")
-    assert "no tensor cores of compute capability 8.0" in listed(plan, False)[tensor.label(plan)]
+    assert "no tensor cores of compute capability 8.0" in listed(plan, 0)[tensor.label(plan)]
     for changed, words in (
         ({"dtype": "float64"}, "not float64"),
         ({"layout": "strided"}, "neither as NCHW nor as NHWC"),
@@ -261,7 +261,7 @@ def test_order_and_refusals():
 
 def test_a_device_without_tensor_cores(monkeypatch):
     """The SIMT kernels compute in its place, also where TF32 was asked for."""
-    room = StandIn(seed=1, tensor_cores=False)
+    room = StandIn(seed=1, tensor_cores=0)
     stand_in_for_cuda(monkeypatch, room)
     x, weight = numbers(1, 16, 6, 6), numbers(16, 16, 3, 3, seed=1)
     got = [F.conv2d(x, weight, precision=precision, backend="cuda") for precision in ("fp32", "tf32")]

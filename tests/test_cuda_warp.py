@@ -146,6 +146,98 @@ def test_a_warp_that_does_not_come_together_is_seen(monkeypatch, tmp_path, body)
         run(own_kernel(monkeypatch, tmp_path, body, "mma.cuh"), np.zeros(64, "f4"), 1)
 
 
+WGMMA = """
+    alignas(1024) __shared__ unsigned panel[64 * 32];
+    const unsigned *in = (const unsigned *)a.x;
+    for (int i = threadIdx.x; i < 64 * 32; i += 128)
+        panel[i / 32 * 32 + ((i / 4 %% 8 ^ i / 32 %% 8) * 4 + i %% 4)] = in[i];
+    __syncthreads();
+    unsigned w[4];
+    float c[8][4];
+    for (int i = 0; i < 4; i++) w[i] = in[2048 + threadIdx.x * 4 + i];
+    for (int i = 0; i < 32; i++) c[i / 4][i %% 4] = a.x[2560 + threadIdx.x * 32 + i];
+    %s
+    for (int i = 0; i < 32; i++) a.out[threadIdx.x * 32 + i] = c[i / 4][i %% 4];
+"""
+ALL = "begin_products(); {0}(c, w, words_of(columns_at(panel), 2), {1}); commit_products(); wait_for_products();"
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("wgmma_tf32", "f4"), ("wgmma_f16", "f2"), ("wgmma_bf16", "bfloat16")])
+@pytest.mark.parametrize("added", [True, False])
+def test_a_product_of_a_warpgroup(monkeypatch, tmp_path, name, dtype, added):
+    """Element by element where PTX's documentation has it: "Register Fragments for wgmma.mma_async.m64n64k8".
+
+    The third of the four parts of 128 bytes, which lie as the 128-byte swizzle has them.
+    """
+    kind = pytest.importorskip("ml_dtypes").bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+    rng, each = np.random.default_rng(0), 1 if dtype == "f4" else 2
+    columns, rows = (rng.integers(-8, 9, shape).astype(kind) for shape in ((64, 32 * each), (64, 8 * each)))
+    c = rng.integers(-8, 9, (64, 64)).astype("f4")
+    thread, register = np.arange(128)[:, None], np.arange(4)
+    row, column = thread // 32 * 16 + thread % 32 // 4, thread % 4
+    words = rows.view("u4")[row + register % 2 * 8, column + register // 2 * 4]
+    place = np.arange(32)
+    sums = (row + place % 4 // 2 * 8) * 64 + place // 4 * 8 + column * 2 + place % 2
+    parts = [columns.view("u4"), np.ascontiguousarray(words), c.ravel()[sums].view("u4")]
+    x = np.concatenate([part.ravel() for part in parts]).view("f4")
+    own = own_kernel(monkeypatch, tmp_path, WGMMA % ALL.format(name, int(added)), "mma.cuh", "wgmma.cuh")
+    got = run(own, x, 4096, threads=128, seed=5).reshape(128, 32)
+    part = slice(16 * each, 24 * each)
+    wanted = c * added + rows.astype("f4") @ columns.astype("f4")[:, part].T
+    np.testing.assert_array_equal(got, wanted.ravel()[sums])
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("begin_products(); {0}; commit_products();", None),  # NaN, since nothing waits
+        ("begin_products(); {0}; wait_for_products();", None),  # nor for what is not committed
+        ("{0}; commit_products(); wait_for_products();", "a product without begin_products"),
+        ("if (threadIdx.x < 64) {{ begin_products(); {0}; }}", "come to the same instruction"),
+    ],
+)
+def test_products_that_are_not_waited_for(monkeypatch, tmp_path, body, words):
+    body = WGMMA % body.format("wgmma_tf32(c, w, columns_at(panel), true)")
+    own, x = own_kernel(monkeypatch, tmp_path, body, "mma.cuh", "wgmma.cuh"), np.ones(2560 + 4096, "f4")
+    if words is None:
+        assert np.isnan(run(own, x, 4096, threads=128)).all()
+    else:
+        with pytest.raises(DeviceError, match=words):
+            run(own, x, 4096, threads=128)
+
+
+RING = """
+    alignas(16) __shared__ float held[64];
+    __shared__ Barrier barrier;
+    if (threadIdx.x == 0) { begin_barrier(&barrier, %d); publish_barriers(); }
+    __syncthreads();
+    if (threadIdx.x == 0) { arrive_expecting(&barrier, 128); copy_bulk(held, a.x, 128, &barrier); }
+    copy_async<4>(held + 32 + threadIdx.x, a.x + 32 + threadIdx.x, true);
+    arrive_after_copies(&barrier);
+    %s
+    a.out[threadIdx.x] = held[threadIdx.x];
+    a.out[32 + threadIdx.x] = held[32 + threadIdx.x];
+    %s
+"""
+
+
+def test_a_barrier_hears_of_copies(monkeypatch, tmp_path):
+    """Everything has landed when its phase has ended, and before that some is NaN; all arrivals are waited for."""
+    x, ended = np.arange(64, dtype="f4"), "while (!has_ended(&barrier, 0)) {}"
+    own = own_kernel(monkeypatch, tmp_path, RING % (33, ended, ""), "mma.cuh", "wgmma.cuh")
+    for seed in range(5):
+        np.testing.assert_array_equal(run(own, x, 64, seed=seed), x)
+    own = own_kernel(monkeypatch, tmp_path, RING % (33, "", ended), "mma.cuh", "wgmma.cuh")
+    assert np.isnan(run(own, x, 64)).any()
+    for count, after, words in (
+        (34, ended, "the end of a phase that does not come"),
+        (33, "", "while copies are on their way"),
+    ):
+        own = own_kernel(monkeypatch, tmp_path, RING % (count, after, ""), "mma.cuh", "wgmma.cuh")
+        with pytest.raises(DeviceError, match=words):
+            run(own, x, 64)
+
+
 def test_any_thread_of_the_block(monkeypatch, tmp_path):
     body = """    int first = __syncthreads_or(threadIdx.x == 40), second = __syncthreads_or(threadIdx.x > 64);
     a.out[threadIdx.x] = first * 2 + second;"""

@@ -25,6 +25,7 @@ from pyconv.backends.cuda.configurations import configurations
 from pyconv.backends.cuda.kernel import OPTIONS, Kernel
 
 ARCHITECTURES = ("sm_80", "sm_86", "sm_89", "sm_90")
+"""Those that every kernel is compiled for; some are for another one alone."""
 
 
 class Limit(NamedTuple):
@@ -44,6 +45,7 @@ class Limit(NamedTuple):
 # ptxas finds calls (pow, 64-bit divisions), it gives up some bytes for more threads, though no limit asks it to.
 LIMITS = {
     "conv_tensor": Limit(255, 99 * 1024, spills=8),  # of TF32's largest tile, which fetches every tap by itself
+    "conv_wgmma": Limit(168, 227 * 1024),  # of 384 threads on a multiprocessor
     "sum_parts": Limit(64, 0),
     "conv_gemm": Limit(168, 24 * 1024),
     "conv_gemm in float64": Limit(255, 24 * 1024),
@@ -169,16 +171,23 @@ def main(architectures: list[str]) -> int:
     if nvrtc() is None:
         print("cuda_check: there is no NVRTC here; pip install nvidia-cuda-nvrtc", file=sys.stderr)
         return 2
-    names = architectures or list(ARCHITECTURES)
     kernels = configurations()
-    jobs = [(kernel, name) for kernel in kernels for name in names]
+    special = sorted({kernel.architecture for kernel in kernels if kernel.architecture})
+    names = architectures or [*ARCHITECTURES, *special]
+    jobs = [
+        (kernel, name)
+        for kernel in kernels
+        for name in names
+        if name == kernel.architecture or (kernel.architecture is None and name not in special)
+    ]
+    kernels = list(dict.fromkeys(kernel for kernel, _ in jobs))
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         results = dict(zip(jobs, pool.map(check, jobs, chunksize=4), strict=True))
     print(
         f"{'kernel':15} {' '.join(name.rjust(5) for name in names)}  shared  spills  macros (registers by architecture)"
     )
     for kernel in kernels:
-        print(row(kernel, {name: results[kernel, name][0] for name in names}))
+        print(row(kernel, {name: results.get((kernel, name), (None,))[0] for name in names}))
     wrong = [f"{kernel} for {name}: {why}" for (kernel, name), (_, why) in results.items() if why]
     print(f"{len(kernels)} kernels for {', '.join(names)}: {len(wrong) or 'none'} of {len(jobs)} are wrong")
     print(*wrong, sep="\n", end="\n" if wrong else "")

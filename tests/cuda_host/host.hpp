@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -42,12 +43,12 @@ static void __syncthreads();
 static int __syncthreads_or(int predicate);
 
 // The twins of mma.cuh are in warp.hpp
-#define DYNAMIC_SHARED(name) alignas(128) __shared__ unsigned char name[SHARED_BYTES]
+#define DYNAMIC_SHARED(name) alignas(1024) __shared__ unsigned char name[SHARED_BYTES]
 static void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
 static void mma_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
 static void mma_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
 static void load_matrices(unsigned (&words)[4], const void *row);
-static float from_neighbour(float value);
+static float from_lane_apart(float value, int apart);
 static unsigned load_word(const unsigned *shared);
 static void copy_bytes(void *to, const void *from, int bytes, bool there);
 static void commit_copies();
@@ -62,6 +63,31 @@ template <int PENDING> static inline void wait_for_copies()
 {
     land_copies(PENDING);
 }
+
+template <int APART> static inline float from_lane(float value)
+{
+    return from_lane_apart(value, APART);
+}
+
+// The twins of wgmma.cuh are in warpgroup.hpp
+typedef unsigned long long Barrier, Columns;
+template <int COUNT> static inline void fewer_registers() {}
+template <int COUNT> static inline void more_registers() {}
+static void begin_barrier(Barrier *barrier, int arrivals);
+static void publish_barriers();
+static void arrive(Barrier *barrier);
+static void arrive_expecting(Barrier *barrier, int bytes);
+static void arrive_after_copies(Barrier *barrier);
+static bool has_ended(Barrier *barrier, int parity);
+static void copy_bulk(void *to, const void *from, int bytes, Barrier *barrier);
+static Columns columns_at(const void *panel);
+static Columns words_of(Columns columns, int part);
+static void begin_products();
+static void commit_products();
+static void wait_for_products();
+static void wgmma_tf32(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added);
+static void wgmma_f16(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added);
+static void wgmma_bf16(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added);
 
 static inline unsigned __umulhi(unsigned a, unsigned b)
 {

@@ -13,7 +13,7 @@ enum { STACK = 64 * 1024 };
 struct Fiber {
     ucontext_t context;
     char *stack;
-    enum State { READY, AT_BARRIER, AT_WARP, DONE } state;
+    enum State { READY, AT_BARRIER, AT_WARP, AT_PHASE, DONE } state;
 };
 
 std::vector<Fiber> fibers;
@@ -93,6 +93,7 @@ void wait_as(Fiber::State state)
 }  // namespace
 
 #include "warp.hpp"
+#include "warpgroup.hpp"
 
 namespace {
 
@@ -114,21 +115,36 @@ __attribute__((noinline)) void begin(Fiber &fiber)
     fiber.state = Fiber::READY;
 }
 
-// Has whole warps that wait together go on, after doing what they wait for; false if the lanes of one differ
+// Has whole warps, or warpgroups, that wait together go on, after doing what they wait for; false if the lanes of one
+// differ
 bool go_on_together(unsigned count)
 {
     for (unsigned first = 0; first + 32 <= count; first += 32) {
+        if (fibers[first].state != Fiber::AT_WARP)
+            continue;
+        unsigned size = is_product(lanes[first].asked.kind) ? 128 : 32;
+        if (first % size || first + size > count)
+            continue;
         bool all = true;
-        for (unsigned i = first; i < first + 32; i++)
+        for (unsigned i = first; i < first + size; i++)
             all = all && fibers[i].state == Fiber::AT_WARP;
         if (!all)
             continue;
-        if (!perform(&lanes[first]))
-            return false;
-        for (unsigned i = first; i < first + 32; i++)
+        for (unsigned warp = first; warp < first + size; warp += 32)
+            if (lanes[warp].asked.kind != lanes[first].asked.kind || !perform(&lanes[warp]))
+                return false;
+        for (unsigned i = first; i < first + size; i++)
             fibers[i].state = Fiber::READY;
     }
     return true;
+}
+
+// Has those go on whose phase has ended
+void go_on_after_phases()
+{
+    for (unsigned i = 0; i < fibers.size(); i++)
+        if (fibers[i].state == Fiber::AT_PHASE && phase_ended(lanes[i].barrier, lanes[i].parity))
+            fibers[i].state = Fiber::READY;
 }
 
 unsigned threads_in(Fiber::State state)
@@ -145,6 +161,7 @@ bool run_block(unsigned block, std::vector<unsigned> &order, char *message, size
     blockIdx = {block, 0, 0};
     poison();
     begin_lanes(count);
+    begin_phases();
     any_so_far = 0;
     for (Fiber &fiber : fibers)
         begin(fiber);
@@ -153,16 +170,25 @@ bool run_block(unsigned block, std::vector<unsigned> &order, char *message, size
         for (unsigned i : order)
             if (fibers[i].state == Fiber::READY)
                 resume(fibers[i], i);
-        bool alike = go_on_together(count);
+        bool returned = threads_in(Fiber::DONE) == count;
+        if (returned && !flights.empty())
+            complain("the block has returned while copies are on their way");
+        bool alike = go_on_together(count), landed = land_some(threads_in(Fiber::READY) == 0);
+        go_on_after_phases();
         if (*complaint) {
             std::snprintf(message, length, "block %u, %s", block, complaint);
             return false;
         }
-        if (alike && threads_in(Fiber::READY))
+        if (returned)
+            return true;
+        if (alike && (threads_in(Fiber::READY) || landed))
             continue;
         unsigned done = threads_in(Fiber::DONE), waiting = threads_in(Fiber::AT_BARRIER);
-        if (done == count)
-            return true;
+        if (unsigned stuck = threads_in(Fiber::AT_PHASE)) {
+            std::snprintf(message, length, "block %u: %u threads wait for the end of a phase that does not come", block,
+                          stuck);
+            return false;
+        }
         if (!alike || threads_in(Fiber::AT_WARP)) {
             std::snprintf(message, length, "block %u: not all threads of a warp come to the same instruction", block);
             return false;

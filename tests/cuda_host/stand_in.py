@@ -124,11 +124,11 @@ class StandIn:
         Build with AddressSanitizer, which must be preloaded, and take memory from malloc, which it watches.
     devices : int
         How many devices to play.
-    tensor_cores : bool
-        Whether they have those of compute capability 8.0.
+    tensor_cores : int
+        Which they have: of compute capability 8.0 or, to be used by wgmma, 9.0; or 0.
     """
 
-    def __init__(self, seed: int = 0, sanitize: bool = False, devices: int = 1, tensor_cores: bool = True) -> None:
+    def __init__(self, seed: int = 0, sanitize: bool = False, devices: int = 1, tensor_cores: int = 8) -> None:
         self._tensor_cores = tensor_cores
         self._random = np.random.default_rng(seed)
         self._sanitize = sanitize
@@ -149,7 +149,7 @@ class StandIn:
     def current_device(self) -> int:
         return self._current
 
-    def tensor_cores(self) -> bool:
+    def tensor_cores(self) -> int:
         self.check_process()
         return self._tensor_cores
 
@@ -296,7 +296,7 @@ def build(kernel, sanitize: bool = False) -> Path:
     source = f'#include "host.hpp"\n{kernel.source}#line 1 "{kernel.file}"\n#include "run.hpp"\n'
     command = [CXX, *_flags(sanitize), *kernel.options, f"-DENTRY={kernel.name}", "-x", "c++", "-"]
     hashed = hashlib.sha256(repr((command, source)).encode())
-    for header in ("host.hpp", "run.hpp", "warp.hpp"):
+    for header in ("host.hpp", "run.hpp", "warp.hpp", "warpgroup.hpp"):
         hashed.update((HERE / header).read_bytes())
     library = BUILD / f"{kernel.name}-{hashed.hexdigest()[:20]}.so"
     if not library.exists():

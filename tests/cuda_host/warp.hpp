@@ -5,7 +5,11 @@
 
 namespace {
 
-enum Kind { MMA_TF32, MMA_F16, MMA_BF16, LOAD_MATRICES, FROM_NEIGHBOUR };
+enum Kind {
+    MMA_TF32, MMA_F16, MMA_BF16, LOAD_MATRICES, FROM_LANE,
+    // of warpgroup.hpp
+    WGMMA_TF32, WGMMA_F16, WGMMA_BF16, BEGIN_PRODUCTS, COMMIT_PRODUCTS, WAIT_FOR_PRODUCTS
+};
 
 struct Together {
     Kind kind;
@@ -13,6 +17,9 @@ struct Together {
     const unsigned *a, *b;
     unsigned *words;
     const void *row;
+    int apart;
+    Columns columns;
+    bool added;
 };
 
 struct Pending {
@@ -33,6 +40,8 @@ struct Lane {
     std::vector<Pending> copies;
     unsigned groups;
     std::vector<Access> accesses;
+    const Barrier *barrier;  // whose phase it waits for
+    int parity;
 };
 
 std::vector<Lane> lanes;
@@ -57,13 +66,13 @@ void note_access(const void *place, unsigned bytes)
 // the numbers of a word: one of TF32, whose low bits the hardware ignores, or two of 16 bits, the lower half first
 int numbers_of(Kind kind, unsigned word, double (&numbers)[2])
 {
-    if (kind == MMA_TF32) {
+    if (kind == MMA_TF32 || kind == WGMMA_TF32) {
         numbers[0] = __int_as_float((int)(word & ~0x1fffu));
         return 1;
     }
     for (int i = 0; i < 2; i++) {
         unsigned short half = (unsigned short)(word >> (16 * i));
-        numbers[i] = kind == MMA_F16 ? float_of_half(half) : __int_as_float((int)((unsigned)half << 16));
+        numbers[i] = kind == MMA_F16 || kind == WGMMA_F16 ? float_of_half(half) : __int_as_float((int)((unsigned)half << 16));
     }
     return 2;
 }
@@ -75,36 +84,55 @@ float truncated(double value)
     return std::isfinite(nearest) && std::fabs((double)nearest) > std::fabs(value) ? std::nextafterf(nearest, 0) : nearest;
 }
 
+// What a warp holds of a product's rows: 16 of them, and `depth` numbers of each
+struct Rows16 {
+    double at[16][16];
+
+    Rows16(Kind kind, const unsigned (&words)[32][4], int each)
+    {
+        for (int lane = 0; lane < 32; lane++)
+            for (int i = 0; i < 4; i++) {
+                double numbers[2];
+                numbers_of(kind, words[lane][i], numbers);
+                for (int n = 0; n < each; n++)
+                    at[lane / 4 + i % 2 * 8][(lane % 4 + i / 2 * 4) * each + n] = numbers[n];
+            }
+    }
+};
+
+// c + a b for 16 rows and 8 columns, c[lane][i] as mma.cuh has them
+void add_product(float *(&c)[32], const Rows16 &a, const double (&b)[16][8], int depth, bool added = true)
+{
+    for (int lane = 0; lane < 32; lane++)
+        for (int i = 0; i < 4; i++) {
+            double sum = 0;
+            for (int k = 0; k < depth; k++)
+                sum += a.at[lane / 4 + i / 2 * 8][k] * b[k][lane % 4 * 2 + i % 2];
+            c[lane][i] = truncated((added ? (double)c[lane][i] : 0.0) + sum);
+        }
+}
+
 void multiply(Lane *warp, Kind kind)
 {
-    double a[16][16], b[16][8], sums[16][8];
+    double b[16][8];
+    unsigned words[32][4];
+    float *c[32];
     int depth = kind == MMA_TF32 ? 8 : 16, each = depth / 8;
     for (int lane = 0; lane < 32; lane++) {
-        int row = lane / 4, column = lane % 4;
         double numbers[2];
-        for (int i = 0; i < 4; i++) {
-            numbers_of(kind, warp[lane].asked.a[i], numbers);
-            for (int n = 0; n < each; n++)
-                a[row + i % 2 * 8][(column + i / 2 * 4) * each + n] = numbers[n];
-        }
+        std::memcpy(words[lane], warp[lane].asked.a, sizeof words[lane]);
+        c[lane] = warp[lane].asked.c;
         for (int i = 0; i < 2; i++) {
             numbers_of(kind, warp[lane].asked.b[i], numbers);
             for (int n = 0; n < each; n++)
-                b[(column + i * 4) * each + n][row] = numbers[n];
+                b[(lane % 4 + i * 4) * each + n][lane / 4] = numbers[n];
         }
     }
-    for (int m = 0; m < 16; m++)
-        for (int n = 0; n < 8; n++) {
-            sums[m][n] = 0;
-            for (int k = 0; k < depth; k++)
-                sums[m][n] += a[m][k] * b[k][n];
-        }
-    for (int lane = 0; lane < 32; lane++)
-        for (int i = 0; i < 4; i++) {
-            float &c = warp[lane].asked.c[i];
-            c = truncated((double)c + sums[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2]);
-        }
+    add_product(c, Rows16(kind, words, each), b, depth);
 }
+
+bool perform_products(Lane *warp, Kind kind);
+void land_flights_of(unsigned thread);
 
 bool perform(Lane *warp)
 {
@@ -112,11 +140,13 @@ bool perform(Lane *warp)
     for (int lane = 1; lane < 32; lane++)
         if (warp[lane].asked.kind != kind)
             return false;
-    if (kind == FROM_NEIGHBOUR) {
+    if (kind == FROM_LANE) {
         for (int lane = 0; lane < 32; lane++)
-            std::memcpy(warp[lane].asked.words, warp[lane ^ 1].asked.row, 4);
+            std::memcpy(warp[lane].asked.words, warp[lane ^ warp[lane].asked.apart].asked.row, 4);
         return true;
     }
+    if (kind >= WGMMA_TF32)
+        return perform_products(warp, kind);
     if (kind != LOAD_MATRICES) {
         multiply(warp, kind);
         return true;
@@ -173,29 +203,29 @@ void together(const Together &asked)
 
 static void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2])
 {
-    together({MMA_TF32, c, a, b, nullptr, nullptr});
+    together({MMA_TF32, c, a, b, nullptr, nullptr, 0, 0, true});
 }
 
 static void mma_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2])
 {
-    together({MMA_F16, c, a, b, nullptr, nullptr});
+    together({MMA_F16, c, a, b, nullptr, nullptr, 0, 0, true});
 }
 
 static void mma_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2])
 {
-    together({MMA_BF16, c, a, b, nullptr, nullptr});
+    together({MMA_BF16, c, a, b, nullptr, nullptr, 0, 0, true});
 }
 
 static void load_matrices(unsigned (&words)[4], const void *row)
 {
     note_access(row, 16);
-    together({LOAD_MATRICES, nullptr, nullptr, nullptr, words, row});
+    together({LOAD_MATRICES, nullptr, nullptr, nullptr, words, row, 0, 0, true});
 }
 
-static float from_neighbour(float value)
+static float from_lane_apart(float value, int apart)
 {
     unsigned word;
-    together({FROM_NEIGHBOUR, nullptr, nullptr, nullptr, &word, &value});
+    together({FROM_LANE, nullptr, nullptr, nullptr, &word, &value, apart, 0, true});
     return __int_as_float((int)word);
 }
 
@@ -222,6 +252,7 @@ static void commit_copies()
 
 static void land_copies(unsigned pending)
 {
+    land_flights_of(threadIdx.x);
     Lane &lane = lanes[threadIdx.x];
     std::vector<Pending> later;
     for (const Pending &copy : lane.copies) {

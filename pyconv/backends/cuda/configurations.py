@@ -19,6 +19,7 @@ from . import (
     tensor,
     unpool,
     weights,
+    wgmma,
 )
 from .kernel import Kernel
 
@@ -27,7 +28,7 @@ __all__ = ["configurations"]
 
 def configurations() -> list[Kernel]:
     """The kernels, each once, in a fixed order."""
-    convolutions = (tensor, gemm, pointwise, depthwise, phases, gather)
+    convolutions = (tensor, wgmma, gemm, pointwise, depthwise, phases, gather)
     poolings = (row_pool, channel_pool, max_pool, sum_pool, unpool)
     modules = (*convolutions, *poolings, fold, elementwise, channels, axis, weights)
     return list(dict.fromkeys(kernel for module in modules for kernel in module.kernels()))

@@ -1,8 +1,8 @@
 """Convolution: the ordered list of implementations. The first that does not refuse a plan runs it.
 
 An implementation is a module with ``label(plan)``, ``refusal(plan)``, ``packing(plan)``, ``launch(plan, epilogue)``
-and ``arguments(plan, x, addresses, epilogue)``; :mod:`tensor`, which may take two launches, has ``run`` in place of
-the last. Those that can pool what they compute have ``pooling_refusal(plan)``.
+and ``arguments(plan, x, addresses, epilogue)``; :mod:`tensor` and :mod:`wgmma`, which may take two launches, have
+``run`` in place of the last, and ``writes``. Those that can pool what they compute have ``pooling_refusal(plan)``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from ...plan import ConvPlan
-from . import depthwise, gemm, pointwise, tensor
+from . import depthwise, gemm, pointwise, tensor, wgmma
 from .activation import NONE, Epilogue
 from .dense import Addresses
 from .kept import Kept, keep
@@ -21,7 +21,14 @@ from .weights import pack
 
 __all__ = ["IMPLEMENTATIONS", "implementations", "pooling_refusal", "prepare", "prepare_key", "run"]
 
-IMPLEMENTATIONS = (depthwise, tensor, pointwise, gemm)
+IMPLEMENTATIONS = (depthwise, wgmma, tensor, pointwise, gemm)
+
+_MISSING = {
+    wgmma: "it is for devices of compute capability 9.0, where PYCONV_CUDA_WGMMA=on asks for it",
+    tensor: "a device has no tensor cores of compute capability 8.0 or above",
+}
+_NEEDED = {wgmma: 9, tensor: 8}
+"""The tensor cores that an implementation needs, and the words where they are not there."""
 
 
 def _algorithm(plan: ConvPlan) -> str | None:
@@ -30,17 +37,15 @@ def _algorithm(plan: ConvPlan) -> str | None:
     return None
 
 
-def _refusal(each: ModuleType, plan: ConvPlan, tensor_cores: bool) -> str | None:
-    if each is tensor and not tensor_cores:
-        return "a device has no tensor cores of compute capability 8.0 or above"
-    return each.refusal(plan)
+def _refusal(each: ModuleType, plan: ConvPlan, tensor_cores: int) -> str | None:
+    return _MISSING[each] if tensor_cores < _NEEDED.get(each, 0) else each.refusal(plan)
 
 
-def implementations(plan: ConvPlan, tensor_cores: bool, pooled: bool = False) -> list[tuple[str, str | None]]:
+def implementations(plan: ConvPlan, tensor_cores: int, pooled: bool = False) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing) of every implementation, in the order in which they are tried.
 
-    ``tensor_cores``: all devices have those of compute capability 8.0. Nothing else is asked of a device, so that
-    results are the same on all that have them. ``pooled``: they have to pool what they compute.
+    ``tensor_cores``: of which generation all devices have them and may use them, 0, 8 or 9. Nothing else is asked of a
+    device, so that results are the same on all that have them. ``pooled``: they have to pool what they compute.
     """
     found = []
     for each in IMPLEMENTATIONS:
@@ -55,24 +60,24 @@ def _unpooled(each: ModuleType, plan: ConvPlan) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def _chosen(plan: ConvPlan, tensor_cores: bool) -> ModuleType:
+def _chosen(plan: ConvPlan, tensor_cores: int) -> ModuleType:
     return next(each for each in IMPLEMENTATIONS if _refusal(each, plan, tensor_cores) is None)
 
 
-def _pooling(plan: ConvPlan, tensor_cores: bool) -> ModuleType:
+def _pooling(plan: ConvPlan, tensor_cores: int) -> ModuleType:
     """What convolves where the result is pooled: of those that take the same weights."""
     chosen = _chosen(plan, tensor_cores)
     return gemm if chosen is pointwise else chosen
 
 
-def pooling_refusal(plan: ConvPlan, tensor_cores: bool) -> str | None:
+def pooling_refusal(plan: ConvPlan, tensor_cores: int) -> str | None:
     """None if the convolution can write the maxima of 2x2 windows, else the reason why not."""
     chosen = _pooling(plan, tensor_cores)
     reason = _unpooled(chosen, plan)
     return reason and f"{chosen.label(plan)}: {reason}"
 
 
-def prepare_key(plan: ConvPlan, tensor_cores: bool) -> Hashable:
+def prepare_key(plan: ConvPlan, tensor_cores: int) -> Hashable:
     """Plans with equal keys share packed weights."""
     return _chosen(plan, tensor_cores).packing(plan), plan.dtype, plan.has_bias
 
@@ -95,7 +100,7 @@ def run(
     chosen = choose(plan, room.tensor_cores())
     weights = prepared.on(room.current_device())
     x = room.readable(x)
-    writable = room.writable(out) or (chosen is tensor and tensor.writes(room, plan, out))
+    writable = room.writable(out) or (hasattr(chosen, "writes") and chosen.writes(room, plan, out))
     if residual is not None:
         epilogue, residual = epilogue._replace(residual=True), room.readable(residual)
         writable = writable and residual.strides == out.strides
@@ -108,8 +113,8 @@ def run(
     at = Addresses(room.address(x), room.address(weights.weights), bias, room.address(result))
     if residual is not None:
         at = at._replace(residual=room.address(residual))
-    if chosen is tensor:
-        tensor.run(room, plan, x, at, result, epilogue)
+    if hasattr(chosen, "run"):
+        chosen.run(room, plan, x, at, result, epilogue)
     else:
         room.launch(chosen.launch(plan, epilogue), chosen.arguments(plan, x, at, epilogue))
     if out is None or result is out:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ... import environment
 from ...errors import BackendError, DeviceError
 from .kernel import OPTIONS, Kernel, Launch, by_value
 
-__all__ = ["CupyRoom", "Mark", "unusable"]
+__all__ = ["WGMMA", "CupyRoom", "Mark", "compiled", "unusable"]
+
+WGMMA = "PYCONV_CUDA_WGMMA"
+"""'on': Hopper's tensor cores by wgmma. Read when the backend is first used."""
 
 _INSTALL = "pip install 'pyconv-kernels[cuda13]' (for drivers of CUDA 13), or [cuda12]"
 _SHARED_WITHOUT_ASKING = 48 * 1024  # bytes of shared memory that any kernel may have
@@ -89,14 +94,21 @@ class CupyRoom:
     A graph that was captured uses the memory of the capture each time it runs, and nobody says when it is gone. What
     is allocated or waited for during a capture is therefore never freed: it is bounded by the captures, not by the
     runs.
+
+    Parameters
+    ----------
+    wgmma : bool, optional
+        Whether Hopper's tensor cores are used by wgmma where all devices have them; else what ``PYCONV_CUDA_WGMMA``
+        says: 'off' if it says nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wgmma: bool | None = None) -> None:
         import cupy
 
         self._cupy = cupy
         self._process = os.getpid()
-        self._tensor_cores: bool | None = None
+        self._wgmma = environment.choice(WGMMA, ("off", "on")) == "on" if wgmma is None else wgmma
+        self._tensor_cores: int | None = None
         self._compiled: dict[tuple[int, Kernel], Any] = {}
         self._held: dict[int, Any] = {}
 
@@ -238,32 +250,47 @@ class CupyRoom:
         function, grid, block = self._function(launch.kernel, launch.shared), (launch.grid,), (launch.block,)
         return lambda arguments: function(grid, block, (arguments,), shared_mem=launch.shared)
 
-    def tensor_cores(self) -> bool:
-        """Whether every device has tensor cores for TF32 and bfloat16, and asynchronous copies.
+    def tensor_cores(self) -> int:
+        """Which tensor cores every device has: 8 for TF32, bfloat16 and asynchronous copies, 0 without these.
 
-        One answer for the process: weights that are packed for one device may be moved to another.
+        9 for Hopper's, if they are to be used by wgmma. One answer for the process: weights that are packed for one
+        device may be moved to another.
         """
         if self._tensor_cores is None:
             self.check_process()
             runtime = self._cupy.cuda.runtime
-            majors = [runtime.getDeviceProperties(device)["major"] for device in range(runtime.getDeviceCount())]
-            self._tensor_cores = min(majors) >= 8
+            all_of = [runtime.getDeviceProperties(device) for device in range(runtime.getDeviceCount())]
+            found = {(each["major"], each["minor"]) for each in all_of}
+            hopper = found == {(9, 0)} and self._wgmma
+            self._tensor_cores = 9 if hopper else 8 if min(found) >= (8, 0) else 0
         return self._tensor_cores
 
     def _function(self, kernel: Kernel, shared: int) -> Any:
         key = (self.current_device(), kernel)
         found = self._compiled.get(key)
         if found is None:
-            options = (*OPTIONS, *kernel.options)
-            module = self._cupy.RawModule(code=kernel.source, options=options, backend="nvrtc")
             try:
-                found = module.get_function(kernel.name)
-                found.compile()
+                found = self._load(kernel)
                 if shared > _SHARED_WITHOUT_ASKING:
                     found.max_dynamic_shared_size_bytes = shared
             except self._cupy.cuda.compiler.CompileException as error:
                 raise DeviceError(f"the CUDA kernel {kernel} does not compile:\n{error}") from error
             self._compiled[key] = found
+        return found
+
+    def _load(self, kernel: Kernel) -> Any:
+        """What CuPy compiles for the current device or, if the kernel is for one architecture alone, NVRTC for that."""
+        options = (*OPTIONS, *kernel.options)
+        if kernel.architecture is None:
+            found = self._cupy.RawModule(code=kernel.source, options=options, backend="nvrtc").get_function(kernel.name)
+            found.compile()
+            return found
+        with tempfile.TemporaryDirectory(prefix="pyconv-") as folder:
+            path = os.path.join(folder, f"{kernel.name}.cubin")
+            with open(path, "wb") as file:
+                file.write(compiled(self._cupy, kernel, options))
+            found = self._cupy.RawModule(path=path).get_function(kernel.name)
+            found.compile()  # which reads the file
         return found
 
     def describe(self) -> dict[str, str]:
@@ -277,7 +304,24 @@ class CupyRoom:
             "cuda driver": f"CUDA {_version(runtime.driverGetVersion())}, "
             f"runtime {_version(runtime.runtimeGetVersion())}",
             "cupy": self._cupy.__version__,
+            "cuda wgmma": f"{'on' if self._wgmma else 'off'} ({WGMMA}), "
+            + ("used" if self.tensor_cores() >= 9 else "not used"),
         }
+
+
+def compiled(cupy: Any, kernel: Kernel, options: tuple[str, ...]) -> bytes:
+    """A cubin for the kernel's one architecture, by the NVRTC that CuPy has. It is not kept in CuPy's cache."""
+    nvrtc = cupy.cuda.nvrtc
+    program = nvrtc.createProgram(kernel.source, kernel.file, (), ())
+    own = (f"-arch={kernel.architecture}", "-ftz=true", "--device-as-default-execution-space")
+    try:
+        nvrtc.compileProgram(program, (*options, *own))
+        return bytes(nvrtc.getCUBIN(program))
+    except nvrtc.NVRTCError as error:
+        words = nvrtc.getProgramLog(program)
+        raise DeviceError(f"the CUDA kernel {kernel} does not compile:\n{words}") from error
+    finally:
+        nvrtc.destroyProgram(program)
 
 
 def _capturing(stream: Any) -> bool:

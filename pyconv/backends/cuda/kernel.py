@@ -43,16 +43,20 @@ class Kernel:
         Of the file ``kernels/<name>.cu`` and of the entry in it.
     defines : tuple of (str, str)
         Macros and their values.
+    architecture : str or None
+        The only one that it is for, as 'sm_90a', where CuPy would ask for the device's general one.
     """
 
     name: str
     defines: tuple[tuple[str, str], ...]
+    architecture: str | None = None
 
     @classmethod
-    def of(cls, name: str, dtype: str, arguments: np.dtype, **macros: Any) -> Kernel:
+    def of(cls, name: str, dtype: str, arguments: np.dtype, architecture: str | None = None, **macros: Any) -> Kernel:
         """The kernel for elements of ``dtype``, whose struct is ``arguments``."""
         common = {"DTYPE": _MACROS[dtype], "ARGUMENTS_BYTES": arguments.itemsize}
-        return cls(name, tuple((macro, str(value)) for macro, value in {**common, **macros}.items()))
+        defines = tuple((macro, str(value)) for macro, value in {**common, **macros}.items())
+        return cls(name, defines, architecture)
 
     @property
     def file(self) -> str:

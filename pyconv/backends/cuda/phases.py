@@ -37,18 +37,18 @@ class Phases(NamedTuple):
             part.on(device)
 
 
-def label(plan: TransposedPlan, tensor_cores: bool) -> str:
+def label(plan: TransposedPlan, tensor_cores: int) -> str:
     """The implementation's name, with those of its convolutions."""
     names = [_chosen(part, tensor_cores) for part in phase_parts(plan)]
     return f"phases({', '.join(dict.fromkeys(name for name in names if name))})"
 
 
-def _chosen(part: PhasePart, tensor_cores: bool) -> str | None:
+def _chosen(part: PhasePart, tensor_cores: int) -> str | None:
     return next((name for name, reason in conv.implementations(part.plan, tensor_cores) if reason is None), None)
 
 
 @lru_cache(maxsize=1024)
-def refusal(plan: TransposedPlan, tensor_cores: bool) -> str | None:
+def refusal(plan: TransposedPlan, tensor_cores: int) -> str | None:
     """None if it takes the plan, else the reason why not."""
     parts = phase_parts(plan)
     reached = sum(len(part.starts) * prod(part.plan.out_size) for part in parts)

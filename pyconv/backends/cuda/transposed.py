@@ -10,7 +10,7 @@ from . import gather, phases
 __all__ = ["implementations", "prepare", "run"]
 
 
-def implementations(plan: TransposedPlan, tensor_cores: bool) -> list[tuple[str, str | None]]:
+def implementations(plan: TransposedPlan, tensor_cores: int) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing) of every implementation, in the order in which they are tried.
 
     The first one is also left out for weights that are not finite, or may not be; see :func:`phases.prepare`.

@@ -41,6 +41,9 @@ class Packing:
         The second order, in the weights' dtype in place of the sums'.
     rounded : bool
         To TF32.
+    panels : int
+        1: rows of 128 bytes, [group][step][channel], in which wgmma finds them. 2: the same of the two parts of a
+        split weight, [group][step][part][channel]. 0: as above.
     """
 
     groups: int
@@ -53,16 +56,17 @@ class Packing:
     taps_outside: bool
     by_channel: bool = False
     rounded: bool = False
+    panels: int = 0
 
     @property
     def size(self) -> int:
         """Packed weights."""
-        return self.groups * self.rows * self.padded_channels
+        return self.groups * self.rows * self.padded_channels * max(1, self.panels)
 
 
 @lru_cache(maxsize=256)
 def _launch(packing: Packing, dtype: str) -> Launch:
-    kernel = _kernel(dtype, packing.taps_outside, packing.by_channel, packing.rounded)
+    kernel = _kernel(dtype, packing.taps_outside, packing.by_channel, packing.rounded, packing.panels)
     return Launch(kernel, -(-packing.size // _THREADS), _THREADS)
 
 
@@ -72,11 +76,19 @@ def kernels() -> Iterator[Kernel]:
         yield _kernel(dtype, taps_outside)
     for dtype in ("float32", *HALF_DTYPES):
         yield _kernel(dtype, True, by_channel=True)
-    yield _kernel("float32", True, by_channel=True, rounded=True)
+        yield _kernel(dtype, True, by_channel=True, panels=1)
+    for panels in (0, 1):
+        yield _kernel("float32", True, by_channel=True, rounded=True, panels=panels)
+    yield _kernel("float32", True, by_channel=True, panels=2)
 
 
-def _kernel(dtype: str, taps_outside: bool, by_channel: bool = False, rounded: bool = False) -> Kernel:
-    order = {"TAPS_OUTSIDE": int(taps_outside), "BY_CHANNEL": int(by_channel), "ROUNDED": int(rounded)}
+def _kernel(dtype: str, taps_outside: bool, by_channel: bool = False, rounded: bool = False, panels: int = 0) -> Kernel:
+    order: dict[str, Any] = {
+        "TAPS_OUTSIDE": int(taps_outside),
+        "BY_CHANNEL": int(by_channel),
+        "ROUNDED": int(rounded),
+        "PANELS": panels,
+    }
     return Kernel.of("pack", dtype, _ARGUMENTS, **order)
 
 

@@ -9,7 +9,7 @@
 // (PTX ISA, "Matrix Fragments for mma.m16n8k8", "... m16n8k16").
 
 #ifndef PYCONV_HOST
-#define DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 
 static __device__ __forceinline__ unsigned shared_address(const void *place)
 {
@@ -50,11 +50,11 @@ static __device__ __forceinline__ void load_matrices(unsigned (&words)[4], const
                  : "memory");
 }
 
-// `value` of the lane whose number differs in the last bit
-static __device__ __forceinline__ float from_neighbour(float value)
+// `value` of the lane whose number differs in the bits of APART
+template <int APART> static __device__ __forceinline__ float from_lane(float value)
 {
     float other;
-    asm volatile("shfl.sync.bfly.b32 %0, %1, 1, 0x1f, 0xffffffff;" : "=f"(other) : "f"(value));
+    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=f"(other) : "f"(value), "n"(APART));
     return other;
 }
 

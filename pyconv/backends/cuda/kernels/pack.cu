@@ -1,8 +1,13 @@
 // Weights in the order in which the convolutions read them: [group][k][channel], both filled up with zeros, in the type
 // that sums are kept in; with -DBY_CHANNEL=1 [group][channel][k], in their own type, with -DROUNDED=1 in TF32. k runs
 // over (tap, channel filled up to in_padded) with -DTAPS_OUTSIDE=1, else over (channel, tap).
+//
+// -DPANELS=1, with -DBY_CHANNEL=1: [group][step][channel][128 bytes of k], in which 16 bytes lie where wgmma wants them.
+// 2: [group][step][high, low][channel][128 bytes of k], the parts that split.cuh makes of a weight; of one that cannot be
+// split itself and NaN.
 
 #include "common.cuh"
+#include "split.cuh"
 #if ROUNDED
 #include "mma.cuh"
 #endif
@@ -32,7 +37,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) pack(const Arguments a)
     long long work = (long long)blockIdx.x * THREADS + threadIdx.x;
     if (work >= a.work)
         return;
-#if BY_CHANNEL
+#if PANELS
+    const int step = (int)(128 / sizeof(element)), chunk = step / 8;
+    long long row = work / step, panel = row / a.padded_channels, panels = a.rows / step * PANELS, group = panel / panels;
+    int channel = (int)(row - panel * a.padded_channels), at = (int)(work - row * step);
+    long long k = (panel - group * panels) / PANELS * step + (at / chunk ^ (channel & 7)) * chunk + at % chunk;
+#elif BY_CHANNEL
     long long place = work / a.rows, k = work - place * a.rows, group = place / a.padded_channels;
     int channel = (int)(place - group * a.padded_channels);
 #else
@@ -51,7 +61,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) pack(const Arguments a)
         value = a.weights[(group * a.channels + channel) * a.strides[0] + in_channel * a.strides[1]
                           + i * a.strides[2] + j * a.strides[3]];
     }
-#if ROUNDED
+#if PANELS == 2
+    unsigned high, low;
+    split((unsigned)__float_as_int(value), high, low);
+    float rest = __int_as_float((int)low);
+    a.out[work] = panel % 2 ? rest : rest == rest ? __int_as_float((int)high) : value;
+#elif ROUNDED
     unsigned bits = (unsigned)__float_as_int(value), rounded = tf32_of(value);
     bool overflows = (rounded & 0x7fffffffu) == 0x7f800000u;
     a.out[work] = __int_as_float((int)(overflows ? bits & ~0x1fffu : rounded));  // infinity stays infinity

@@ -1,4 +1,5 @@
-// How a tensor-core convolution's sums are written: with bias and activation, or as they are if they are parts.
+// Where a tensor-core convolution's sums go, with bias and activation, or as they are if they are parts; who computes
+// them has a write_tile of its own.
 //
 // In float32 a sum that is not finite is computed once more, exactly: the parts into which numbers are split may
 // overflow, or be NaN, where the numbers themselves are not.
@@ -28,7 +29,8 @@ struct Target {
             ((element *)to.out)[offset] = finished(sum, bias, RESIDUAL ? to.residual[offset] : 0, to.parameters);
     }
 
-    __device__ __forceinline__ void write_two(long long offset, float first, float second, float bias) const
+    __device__ __forceinline__ void write_two(long long offset, float first, float second, float bias,
+                                              float other_bias) const
     {
         struct alignas(8) Floats {
             float part[2];
@@ -44,7 +46,7 @@ struct Target {
         if (RESIDUAL)
             more = *(const Elements *)(to.residual + offset);
         *(Elements *)((element *)to.out + offset) = {
-            {finished(first, bias, more.part[0], to.parameters), finished(second, bias, more.part[1], to.parameters)}};
+            {finished(first, bias, more.part[0], to.parameters), finished(second, other_bias, more.part[1], to.parameters)}};
     }
 };
 
@@ -75,70 +77,6 @@ struct Spot {
     }
 };
 
-#if POOLED
-// A thread has two pixels of a window's row, its neighbour those of the other row
-static __device__ __forceinline__ void write_tile(const Target &target, int begin, long long first, const Corner &at,
-                                                  const float (&sum)[MMA_M][MMA_N][4])
-{
-    const Output &to = target.to;
-    Spot spot(to, first + at.pixel(0));
-#pragma unroll
-    for (int j = 0; j < MMA_N; j++, spot.move(to, 8)) {
-        bool writes = at.column % 2 == 0 && first + at.pixel(j) < to.pixels;
-#pragma unroll
-        for (int i = 0; i < MMA_M; i++)
-#pragma unroll
-            for (int half = 0; half < 2; half++) {
-                int channel = begin + at.channel(i, 2 * half);
-                float bias = target.bias(channel);
-                float upper = maximum(activated(sum[i][j][2 * half] + bias, to.parameters),
-                                      activated(sum[i][j][2 * half + 1] + bias, to.parameters));
-                float lower = from_neighbour(upper);
-                if (writes && channel < to.channels)
-                    ((element *)to.out)[target.channel_offset(channel) + spot.offset(to)] = maximum(upper, lower);
-            }
-    }
-}
-#else
-static __device__ __forceinline__ void write_tile(const Target &target, int begin, long long first, const Corner &at,
-                                                  const float (&sum)[MMA_M][MMA_N][4])
-{
-    const Output &to = target.to;
-    Spot spot(to, first + at.pixel(0));
-#pragma unroll
-    for (int j = 0; j < MMA_N; j++, spot.move(to, 8)) {
-        long long pixel = first + at.pixel(j);
-        if (pixel >= to.pixels)
-            continue;
-        long long one = spot.offset(to), other = 0;
-        bool both = pixel + 1 < to.pixels;
-        if (!to.pairs && both) {
-            Spot next = spot;
-            next.move(to, 1);
-            other = next.offset(to);
-        }
-#pragma unroll
-        for (int i = 0; i < MMA_M; i++)
-#pragma unroll
-            for (int half = 0; half < 2; half++) {
-                int channel = begin + at.channel(i, 2 * half);
-                if (channel >= to.channels)
-                    continue;
-                long long row = target.channel_offset(channel);
-                float bias = target.bias(channel);
-                if (to.pairs) {
-                    target.write_two(row + one, sum[i][j][2 * half], sum[i][j][2 * half + 1], bias);
-                    continue;
-                }
-                target.write(row + one, sum[i][j][2 * half], bias);
-                if (both)
-                    target.write(row + other, sum[i][j][2 * half + 1], bias);
-            }
-    }
-}
-
-#endif
-
 #if DTYPE == FLOAT32
 static_assert(SHARED_BYTES >= BLOCK_M * BLOCK_N * sizeof(float), "a tile fits where its stages were");
 
@@ -147,13 +85,13 @@ static __device__ __forceinline__ bool is_finite(float value)
     return magnitude_of(value) < INFINITE_BITS;
 }
 
-static __device__ __forceinline__ bool any_not_finite(const float (&sum)[MMA_M][MMA_N][4])
+template <int M, int N> static __device__ __forceinline__ bool any_not_finite(const float (&sum)[M][N][4])
 {
     bool found = false;
 #pragma unroll
-    for (int i = 0; i < MMA_M; i++)
+    for (int i = 0; i < M; i++)
 #pragma unroll
-        for (int j = 0; j < MMA_N; j++)
+        for (int j = 0; j < N; j++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 found = found || !is_finite(sum[i][j][e]);
@@ -161,38 +99,39 @@ static __device__ __forceinline__ bool any_not_finite(const float (&sum)[MMA_M][
 }
 
 // Puts the tile into shared memory, [channel][pixel]
-static __device__ __forceinline__ void keep_tile(float *kept, const Corner &at, const float (&sum)[MMA_M][MMA_N][4])
+template <int M, int N>
+static __device__ __forceinline__ void keep_tile(float *kept, const Corner &at, const float (&sum)[M][N][4])
 {
 #pragma unroll
-    for (int i = 0; i < MMA_M; i++)
+    for (int i = 0; i < M; i++)
 #pragma unroll
-        for (int j = 0; j < MMA_N; j++)
+        for (int j = 0; j < N; j++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
-                kept[at.channel(i, e) * BLOCK_N + at.pixel(j) + e % 2] = sum[i][j][e];
+                kept[at.channel(i, j, e) * BLOCK_N + at.pixel(i, j, e)] = sum[i][j][e];
 }
 
 // Writes a tile that was kept; those of its sums that are not finite are computed exactly. weights[m] are those of the
-// block's channel m.
+// block's channel m, `thread` is this one of those that write.
 template <class Channels>
 static __device__ void write_exactly(const Arguments &a, const Target &target, const float *kept,
-                                     const Channels &weights, int begin, long long first, int from, int to)
+                                     const Channels &weights, const Work &work, int thread, int threads)
 {
     enum { EACH = POOLED ? 4 : 1, AT_ONCE = BLOCK_N / EACH };
-    int n = threadIdx.x % AT_ONCE * EACH;
-    if (first + n >= a.output.pixels)
+    int n = thread % AT_ONCE * EACH, from = work.step * STEP, to = from + work.steps * STEP;
+    if (work.first + n >= a.output.pixels)
         return;
-    long long pixel = Spot(target.to, first + n).offset(target.to);
+    long long pixel = Spot(target.to, work.first + n).offset(target.to);
 #pragma unroll 1
-    for (int m = threadIdx.x / AT_ONCE; m < BLOCK_M && begin + m < a.output.channels; m += THREADS / AT_ONCE) {
-        long long offset = target.channel_offset(begin + m) + pixel;
-        float bias = target.bias(begin + m), best = 0;
+    for (int m = thread / AT_ONCE; m < BLOCK_M && work.begin + m < a.output.channels; m += threads / AT_ONCE) {
+        long long offset = target.channel_offset(work.begin + m) + pixel;
+        float bias = target.bias(work.begin + m), best = 0;
 #pragma unroll 1
         for (int i = 0; i < EACH; i++) {
             float sum = kept[m * BLOCK_N + n + i];
             if (!is_finite(sum)) {
                 Window window;
-                window.open(a, target.group, first + n + i);
+                window.open(a, work.group, work.first + n + i);
                 sum = exact_sum(a, window, weights[m], from, to);
             }
             if (POOLED)

@@ -1,10 +1,10 @@
-// How pixels come into shared memory: one Pixels for each -DFETCH. `issue` sends copies for a stage on their way, and
-// `settle` stores what was fetched into registers.
+// How pixels come into shared memory: one Pixels for each -DFETCH. `issue` sends copies for a stage on their way or, where
+// they are HELD in registers, loads; `settle` stores what is held. `stores`: all is stored, and no copy is on its way.
 
 #if FETCH == TAPS
 
 struct Pixels {
-    enum { AT_ONCE = THREADS / BLOCK_N, EACH = STEP / AT_ONCE };
+    enum { HELD = 0, AT_ONCE = FETCHERS / BLOCK_N, EACH = STEP / AT_ONCE };
     const Arguments &of;
     Window window;
     int begin, tap_row, tap_column;
@@ -41,12 +41,13 @@ struct Pixels {
     }
 
     __device__ __forceinline__ void settle(unsigned *) {}
+    __device__ __forceinline__ bool stores() const { return false; }
 };
 
 #elif FETCH == MIXED
 
 struct Pixels {
-    enum { AT_ONCE = THREADS / BLOCK_N, EACH = STEP / AT_ONCE };
+    enum { HELD = 0, AT_ONCE = FETCHERS / BLOCK_N, EACH = STEP / AT_ONCE };
     const Arguments &of;
     Window window;
     int begin;
@@ -58,7 +59,7 @@ struct Pixels {
 
     __device__ __forceinline__ void issue(unsigned *panel)
     {
-#pragma unroll
+#pragma unroll 8
         for (int i = 0; i < EACH; i++) {
             int row = threadIdx.x / BLOCK_N + i * AT_ONCE;
             Term term(of, begin + row);
@@ -70,12 +71,13 @@ struct Pixels {
     }
 
     __device__ __forceinline__ void settle(unsigned *) {}
+    __device__ __forceinline__ bool stores() const { return false; }
 };
 
 #elif FETCH == PLANES
 
 struct Pixels {
-    enum { ROW = BLOCK_N / 4, AT_ONCE = THREADS / ROW, EACH = STEP / AT_ONCE };
+    enum { HELD = 0, ROW = BLOCK_N / 4, AT_ONCE = FETCHERS / ROW, EACH = STEP / AT_ONCE };
     const Arguments &of;
     Window window;
     int begin;
@@ -104,12 +106,13 @@ struct Pixels {
     }
 
     __device__ __forceinline__ void settle(unsigned *) {}
+    __device__ __forceinline__ bool stores() const { return false; }
 };
 
 #elif FETCH == LAST
 
 struct Pixels {
-    enum { AT_ONCE = THREADS / CHUNKS, EACH = BLOCK_N / AT_ONCE };
+    enum { HELD = 0, AT_ONCE = FETCHERS / CHUNKS, EACH = BLOCK_N / AT_ONCE };
     const Arguments &of;
     Window windows[EACH];
     int begin;
@@ -146,6 +149,7 @@ struct Pixels {
     }
 
     __device__ __forceinline__ void settle(unsigned *) {}
+    __device__ __forceinline__ bool stores() const { return DTYPE != FLOAT32 && !of.aligned; }
 };
 
 #else
@@ -155,7 +159,7 @@ struct alignas(16) Chunk {
 };
 
 struct Pixels {
-    enum { AT_ONCE = THREADS / BLOCK_N, EACH = CHUNKS / AT_ONCE };
+    enum { HELD = 1, AT_ONCE = FETCHERS / BLOCK_N, EACH = CHUNKS / AT_ONCE };
     const Arguments &of;
     Window window;
     int begin;
@@ -190,6 +194,8 @@ struct Pixels {
         for (int i = 0; i < EACH; i++)
             *(Chunk *)(panel + chunk_place(threadIdx.x % BLOCK_N, threadIdx.x / BLOCK_N + i * AT_ONCE)) = held[i];
     }
+
+    __device__ __forceinline__ bool stores() const { return true; }
 };
 
 #endif

@@ -38,6 +38,27 @@ struct Arguments {
 };
 static_assert(sizeof(Arguments) == ARGUMENTS_BYTES, "the struct in Python is another one");
 
+// What a block of threads computes: neighbouring blocks take the same pixels and other channels, so that pixels are found
+// in the second-level cache
+struct Work {
+    int group, part;
+    int begin;        // channel of the group
+    long long first;  // pixel
+    int step, steps;  // of the sum
+
+    __device__ __forceinline__ Work(const Arguments &a)
+    {
+        int tile_m = blockIdx.x % a.output.tiles_m, rest = blockIdx.x / a.output.tiles_m;
+        part = rest % a.output.parts;
+        rest /= a.output.parts;
+        group = rest % a.output.groups;
+        begin = tile_m * BLOCK_M;
+        first = (long long)(rest / a.output.groups) * BLOCK_N;
+        step = part * a.part_steps;
+        steps = min(a.part_steps, a.steps - step);
+    }
+};
+
 // What an output pixel sees
 struct Window {
     enum { NOWHERE = -2147483647 - 1 };  // a top from which no row of the window is in the image

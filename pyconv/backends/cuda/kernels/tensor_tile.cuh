@@ -1,26 +1,42 @@
-// The tile of mma.sync: STAGES steps of the sum are in shared memory or on their way to it.
+// The tile of mma.sync: STAGES steps of the sum are in shared memory or on their way to it. Weights are on the product's
+// M, so that two neighbouring pixels are written at once.
 //
-// -DPRODUCTS=3, of float32: x = high + low, each with TF32's 11 bits, and x w = low high + high low + high high, whose
-// error is below 2**-21 |x w| (Ootomo and Yokota 2022: what tensor cores lose by truncating their sums
-// stays small since sums over more than 8 terms are added outside of them). 1: TF32, or 16 bits.
+// -DMMA_M, -DMMA_N: tiles of 16 channels and of 8 pixels that a warp computes; -DWARPS_M, -DWARPS_N: warps that
+// multiply.
+
+#define BLOCK_M (WARPS_M * 16 * MMA_M)
+#define BLOCK_N (WARPS_N * 8 * MMA_N)
+#define THREADS (WARPS_M * WARPS_N * 32)
+#define FETCHERS THREADS
 
 #include "tensor_block.cuh"
 
 static_assert(MMA_N % 4 == 0, "a warp's pixels are whole swizzles");
-static_assert(THREADS % BLOCK_N == 0, "every thread stays with one pixel when pixels are fetched one by one");
+
+// This thread's place in the block and in its warp
+struct Corner {
+    int m, n, row, column, lane;
+
+    __device__ __forceinline__ Corner()
+    {
+        int warp = threadIdx.x / 32;
+        lane = threadIdx.x % 32;
+        m = warp / WARPS_N * (16 * MMA_M);
+        n = warp % WARPS_N * (8 * MMA_N);
+        row = lane / 4;
+        column = lane % 4;
+    }
+
+    // of sum[i][j][e], by the fragment of mma
+    __device__ __forceinline__ int channel(int i, int, int e) const { return m + i * 16 + row + e / 2 * 8; }
+    __device__ __forceinline__ int pixel(int, int j, int e) const { return n + j * 8 + column * 2 + e % 2; }
+};
 
 struct alignas(128) Stage {
     unsigned weights[BLOCK_M * WORDS];
     unsigned pixels[BLOCK_N * WORDS];
 };
 static_assert(SHARED_BYTES == STAGES * sizeof(Stage), "the launch asks for another amount of shared memory");
-
-// Where a pixel lies in a row of the sum: four rows below each other have eight pixels each in different banks, and
-// four neighbours stay neighbours.
-static __device__ __forceinline__ int pixel_place(int row, int pixel)
-{
-    return row * BLOCK_N + (pixel ^ ((row & 3) * 8));
-}
 
 // Packed weights, [channel][element of the sum]
 struct Rows {
@@ -61,18 +77,6 @@ static __device__ __forceinline__ void multiply_words(float (&c)[4], const unsig
     mma_tf32(c, a, b);
 #endif
 }
-
-#if PRODUCTS == 3
-// High is x rounded to 11 bits, low the rest, exactly; of its 12 bits the tensor core drops one (T. J. Dekker, "A
-// floating-point technique for extending the available precision", 1971). NaN where x is not finite, or above 2**114.
-static __device__ __forceinline__ void split(unsigned word, unsigned &high, unsigned &low)
-{
-    float x = __int_as_float((int)word), scaled = __fmul_rn(x, 8193.0f);
-    float upper = __fsub_rn(scaled, __fsub_rn(scaled, x));
-    high = (unsigned)__float_as_int(upper);
-    low = (unsigned)__float_as_int(__fsub_rn(x, upper));
-}
-#endif
 
 // The pixels of 8 words of the sum, for every tile of the warp
 static __device__ __forceinline__ void read_pixels(const unsigned *panel, int part, const Corner &at,
