@@ -57,8 +57,8 @@ class Backend(Protocol):
     ``prepare_key(plan) -> Hashable``
         Plans with equal keys share one prepared weight. Without it each plan has its own.
     ``fuses(plan: FusedPlan) -> str | None``
-        None if it can run a convolution and what follows it as one, else the reason why not. Then ``run`` gets such
-        plans, with the weights that were prepared for ``plan.conv``; where ``plan.has_residual``, ``x`` is a pair
+        None if it can run a convolution and what follows it as one, else the reason why not. Then ``prepare`` and
+        ``run`` get such plans, and ``prepare_key``, if there is one; where ``plan.has_residual``, ``x`` is a pair
         (x, residual). Without it the parts are run one after the other, as they are where it gives a reason; but what
         has a residual, it is then never asked to run. ``out`` may be the residual itself.
     ``known_calls() -> object``

@@ -18,7 +18,6 @@ import pyconv
 import pyconv.functional as F
 from benchmarks import calls, data, machine, results, table
 from benchmarks.layer import (
-    CONVOLUTIONS,
     POOLS,
     Layer,
     activation,

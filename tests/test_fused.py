@@ -8,7 +8,7 @@ from helpers import DTYPES, bits, normal
 
 import pyconv
 from pyconv import registry
-from pyconv.backends.cpu import fused
+from pyconv.backends.cpu import few, fused
 from pyconv.errors import ShapeError
 from pyconv.functional.conv import plan_call_conv2d
 from pyconv.plan import (
@@ -117,6 +117,70 @@ def test_the_same_bits_for_any_number_of_threads(monkeypatch, name, threads, ban
             check(*plans(name, pool))
 
 
+IN_REGISTERS = [  # input, weight, (stride, padding, dilation, groups)
+    ((2, 1, 28, 28), (6, 1, 5, 5), (1, 2, 1, 1)),
+    ((3, 6, 14, 14), (16, 6, 5, 5), (1, 0, 1, 1)),
+    ((1, 3, 21, 67), (37, 3, 3, 3), (1, 1, 1, 1)),
+    ((2, 3, 9, 5), (5, 3, 2, 2), (1, 1, 1, 1)),
+    ((1, 4, 2, 3), (6, 2, 1, 2), (1, 0, 1, 2)),
+    ((1, 3, 41, 38), (20, 3, 7, 7), (2, 3, 1, 1)),
+    ((1, 2, 30, 31), (9, 2, 3, 3), (3, ((4, 0), (1, 5)), 2, 1)),
+]
+
+
+@pytest.fixture
+def registers(monkeypatch):
+    """Pool in registers whatever it costs, on so many threads."""
+
+    def use(threads):
+        for name in ("cycles", "_copying", "_finishing"):
+            monkeypatch.setattr(few, name, lambda *_: 0)
+        for other in (few.channels, few.depthwise, few.depthwise_channels, few.winograd):
+            monkeypatch.setattr(other, "refusal", lambda plan: "not here")
+        monkeypatch.setattr(few, "threads_for", lambda plan: threads)
+        few._pools.cache_clear()
+        few._pooled_tasks.cache_clear()
+
+    yield use
+    few._pools.cache_clear()
+    few._pooled_tasks.cache_clear()
+
+
+@pytest.mark.parametrize("special", [False, True])
+@pytest.mark.parametrize("activation", [None, ("relu", ())])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_pooled_in_registers(level, monkeypatch, registers, dtype, activation, special, threads):
+    registers(threads)
+    for shape, weight_shape, parameters in IN_REGISTERS:
+        monkeypatch.setitem(LAYERS, "one", (shape, weight_shape, parameters))
+        plan, x, weight, bias, _ = plans("one", "2x2", activation, dtype=dtype)
+        assert few.pools(plan) is None
+        if special:
+            x.flat[:: x.size // 5] = [np.nan, np.inf, -np.inf, -0.0, 1e30][: len(x.flat[:: x.size // 5])]
+            weight[0], bias[0] = 0, -0.0
+        check(plan, x, weight, bias, None)
+
+
+@pytest.mark.parametrize("pool", [name for name in POOLS if name != "2x2"])
+def test_other_windows_are_not_pooled_in_registers(registers, pool):
+    registers(1)
+    assert few.pools(plans("direct", pool, ("relu", ()))[0])
+
+
+def test_what_is_not_pooled_in_registers(registers):
+    registers(1)
+    assert few.pools(plans("direct", "2x2", ("relu", ()))[0]) is None
+    for plan in (
+        plans("direct", "2x2", ("relu6", ()))[0],
+        plans("direct", "2x2", ("relu", ()), residual=True)[0],
+        plans("1x1 in place", "2x2", ("relu", ()))[0],
+        plans("channels", "2x2", ("relu", ()))[0],
+        plans("winograd", "2x2", ("relu", ()), algorithm="winograd")[0],
+    ):
+        assert few.pools(plan)
+
+
 def test_weights_that_do_not_stay_in_the_cache_are_shared_out(monkeypatch, bands):
     from pyconv.backends.cpu import winograd
 
@@ -192,10 +256,12 @@ def halves():
 def test_a_residual_without_bands_is_added_afterwards(monkeypatch):
     monkeypatch.setattr(fused, "uncut", lambda plan: "as a convolution may one day be")
     cpu = registry.load("cpu")
-    for activation, pool in ((None, "none"), (("relu", ()), "2x2")):
+    for activation, pool in ((None, "none"), (("relu6", ()), "2x2")):
         plan, x, weight, bias, residual = plans("direct", pool, activation, residual=True)
         check(plan, x, weight, bias, residual)
-        assert all(name.endswith("+parts") for name, _ in cpu.implementations(plan))
+        (registers, _), *others = cpu.implementations(plan)
+        assert registers.endswith("+registers")
+        assert all(name.endswith("+parts") for name, _ in others)
         assert "one day" in cpu.fuses(plan_fused(plan.conv, None, plan.activation, plan.pool))
 
 

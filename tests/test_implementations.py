@@ -10,7 +10,7 @@ from helpers import assert_close, normal
 
 import pyconv
 import pyconv.functional as F
-from pyconv.backends.cpu import bands, channels, depthwise, depthwise_channels, direct, isa
+from pyconv.backends.cpu import bands, channels, depthwise, depthwise_channels, direct, few, isa
 from pyconv.backends.cpu.cut import ceil_div
 from pyconv.errors import ShapeError
 from pyconv.plan import conv_parameters, layout_of, plan_conv2d
@@ -72,6 +72,50 @@ def test_channels(level, dtype, layout):
         for parameters in _parameters(stride=(1, 2), padding=(0, 1, ((0, 1), (2, 0))), dilation=(1, 2)):
             tried += _checked(channels, x, weight, bias, parameters)
     assert tried > 200
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "strided"])
+def test_few(level, dtype, layout):
+    """Columns few and many, rows even and odd, lanes that are empty, any layout: the bits of direct sums."""
+    for out_channels, kernel, (height, width) in itertools.product(
+        (1, 7, 16, 37), ((1, 3), (3, 1), (3, 3), (3, 4)), ((1, 5), (4, 7), (9, 16), (7, 33), (20, 71))
+    ):
+        data = normal(2, height, width, 3, dtype=dtype, seed=out_channels)
+        x = np.moveaxis(data, -1, 1)
+        if layout != "nhwc":
+            x = np.ascontiguousarray(x)
+        if layout == "strided":
+            x = np.ascontiguousarray(x[..., ::-1])[..., ::-1]
+        weight, bias = normal(out_channels, 3, *kernel, dtype=dtype, seed=1), normal(out_channels, dtype=dtype)
+        for parameters in ({"padding": 2}, {"padding": ((3, 2), (2, 4)), "stride": 2, "dilation": 2}):
+            both = [_run(each, x, weight, bias, **parameters) for each in (few, direct)]
+            np.testing.assert_array_equal(*both)
+
+
+def test_few_on_every_width(level):
+    x, weight = normal(1, 2, 3, 45), normal(5, 2, 2, 2)
+    for width in range(2, 46):
+        both = [_run(each, x[..., :width], weight) for each in (few, direct)]
+        np.testing.assert_array_equal(*both)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+def test_few_in_tasks(level, monkeypatch, threads):
+    """Groups, bands of rows and of columns, output that lies in rows; the bits do not depend on the threads."""
+    monkeypatch.setattr(few, "threads_for", lambda plan: threads)
+    monkeypatch.setattr(bands, "WORKING_SET", 2**14)
+    few._tasks.cache_clear()
+    try:
+        for groups, (height, width) in itertools.product((1, 2), ((23, 41), (3, 3000))):
+            x, weight = normal(2, 4, height, width), normal(38, 4 // groups, 3, 3, seed=1)
+            plan = _plan(x, weight, padding=1, groups=groups)
+            wide = np.full((2, 38, height, width + 5), np.nan, np.float32)
+            few.run(plan, x, few.prepare(plan, weight, None), wide[..., :width])
+            np.testing.assert_array_equal(wide[..., :width], _run(direct, x, weight, padding=1, groups=groups))
+            assert np.isnan(wide[..., width:]).all()
+    finally:
+        few._tasks.cache_clear()
 
 
 @pytest.mark.parametrize("channels_in", [127, 128, 129, 300])

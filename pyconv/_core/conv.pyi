@@ -11,6 +11,9 @@ class ConvTasks(Tasks):
 class DirectTasks(ConvTasks):
     def __init__(self, isa: int, is_double: bool, threads: int, b: Any) -> None: ...
 
+class FewTasks(DirectTasks):
+    def __init__(self, isa: int, is_double: bool, threads: int, b: Any, pooled: int = 0) -> None: ...
+
 class ChannelsTasks(ConvTasks):
     def __init__(self, isa: int, is_double: bool, threads: int, plan: Any, cut: Any) -> None: ...
 

@@ -72,6 +72,14 @@ cdef class DirectTasks(ConvTasks):
         self.scratch_bytes = b.scratch * (8 if is_double else 4)
 
 
+cdef class FewTasks(DirectTasks):
+    """The same bands for tiles whose vectors run along output channels; see few.py."""
+
+    def __init__(self, int isa, bint is_double, int threads, b, int pooled=0):
+        super().__init__(isa, is_double, threads, b)
+        self.work, self.direct.pooled = self.table.few_task, pooled
+
+
 cdef class ChannelsTasks(ConvTasks):
     """Direct sums in vectors of output channels; ``cut`` has the sizes, see channels.py."""
 

@@ -36,6 +36,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t full_tile, last_tile
         int64_t full_tiles
         int64_t last_channels
+        int64_t pooled
 
     ctypedef struct pc_channels_tile:
         pass
@@ -146,6 +147,8 @@ cdef extern from "kernels/kernels.h" nogil:
         pc_conv_task direct_task
         int64_t block_vectors, block_pixels
         pc_conv_task channels_task
+        const int64_t *few_columns
+        pc_conv_task few_task
         pc_conv_task depthwise_task
         int64_t depthwise_pixels
         pc_conv_task depthwise_channels_task

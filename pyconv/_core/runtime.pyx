@@ -98,6 +98,12 @@ def block_pixels(int isa, bint is_double):
     return pc_kernels_of(isa, is_double).block_pixels
 
 
+def few_columns(int isa, bint is_double):
+    """Output columns of the widest tile for few input channels."""
+    check(isa)
+    return pc_kernels_of(isa, is_double).few_columns[0]
+
+
 def depthwise_pixels(int isa, bint is_double):
     """Output pixels of the largest tile of the depthwise convolution with vectors along channels."""
     check(isa)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from .. import registry
 from ..errors import ArgumentError
-from ..plan import FusedPlan, Plan, array_kind, check_out
+from ..plan import Plan, array_kind, check_out
 from ..verbose import report, verbose
 from .known import Known
 
@@ -49,8 +49,7 @@ def run(call: Call, input: Any, backend: Any, known: Known, parameters: tuple[An
     """
     chosen = registry.select(call.plan, call.kind, backend)
     _check_kinds(call, chosen)
-    weighted = call.plan.conv if isinstance(call.plan, FusedPlan) else call.plan
-    prepared = chosen.prepare(weighted, call.weight, call.bias)
+    prepared = chosen.prepare(call.plan, call.weight, call.bias)
     result = call.run(chosen, prepared)
     known.note(call, input, call.given, chosen, backend, prepared, result, parameters, own_weights=False)
     return result

@@ -118,8 +118,7 @@ class Group(Module):
         call, backend, _ = self.as_one(input, out)
         if call is None or backend is None:
             return run_chain(self.pieces(), input, out, known, seen)
-        one = call._replace(plan=call.plan.conv) if isinstance(call.plan, FusedPlan) else call
-        prepared = next(iter(self.parts().values()))._prepared(one, backend)
+        prepared = next(iter(self.parts().values()))._prepared(call, backend)
         result = call.run(backend, prepared)
         known.note(call, input, out, backend, self._argument, prepared, result, (), own_weights=True, watched=seen)
         return result

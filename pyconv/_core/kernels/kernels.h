@@ -47,6 +47,8 @@ typedef struct {
     int64_t full_tile, last_tile;  /* which of pc_kernels.tiles; both of one width */
     int64_t full_tiles;            /* of a group */
     int64_t last_channels;         /* real output channels in the last tile; 0 if there is none */
+    int64_t pooled;                /* few_task only; 1: the maxima of 2 x 2 pixels are written, 2: those of their relu; then
+                                      the output, of which rows and columns are counted as above, is half as high and wide */
 } pc_direct;
 
 /* Output pixels of a band that are computed together, because the same taps of theirs lie in the image. */
@@ -195,6 +197,8 @@ typedef struct {
     pc_conv_task direct_task;
     int64_t block_vectors, block_pixels; /* of the tile with vectors along output channels */
     pc_conv_task channels_task;
+    const int64_t *few_columns; /* of the widest tile for few input channels, which is two rows high */
+    pc_conv_task few_task;
     pc_conv_task depthwise_task;
     int64_t depthwise_pixels; /* of the largest tile with vectors along channels */
     pc_conv_task depthwise_channels_task;

@@ -6,6 +6,8 @@
 
 void PC_NAME(direct_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(channels_task)(const void *, const pc_conv_arrays *, int64_t, void *);
+extern const int64_t PC_NAME(few_columns);
+void PC_NAME(few_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(depthwise_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(depthwise_channels_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(separable_task)(const void *, const pc_conv_arrays *, int64_t, void *);
@@ -31,6 +33,8 @@ const pc_kernels PC_NAME(kernels) = {
     .block_vectors = BLOCK_VECTORS,
     .block_pixels = BLOCK_PIXELS,
     .channels_task = PC_NAME(channels_task),
+    .few_columns = &PC_NAME(few_columns),
+    .few_task = PC_NAME(few_task),
     .depthwise_task = PC_NAME(depthwise_task),
     .depthwise_pixels = DEPTHWISE_PIXELS,
     .depthwise_channels_task = PC_NAME(depthwise_channels_task),

@@ -80,13 +80,12 @@ class CpuBackend:
 
     def prepare_key(self, plan: Plan) -> Hashable:
         """Plans with equal keys share prepared weights."""
-        return self._module(plan).prepare_key(plan) if isinstance(plan, ConvPlan | TransposedPlan) else None
+        has_weights = isinstance(plan, ConvPlan | FusedPlan | TransposedPlan)
+        return self._module(plan).prepare_key(plan) if has_weights else None
 
     def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
         """Packed weights, slopes for prelu, scales and shifts of channels, indices for unpooling, or nothing."""
-        if isinstance(plan, FusedPlan):
-            plan = plan.conv
-        if isinstance(plan, ConvPlan | TransposedPlan) or plan.op == "batch_norm":
+        if isinstance(plan, ConvPlan | FusedPlan | TransposedPlan) or plan.op == "batch_norm":
             return self._module(plan).prepare(plan, weight, bias)
         return self._module(plan).prepare(plan, weight)
 

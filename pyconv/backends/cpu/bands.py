@@ -142,10 +142,11 @@ def _chunk(plan: ConvPlan, tiling: Tiling, itemsize: int, near: int) -> int:
     return channels * plan.kernel[0] * plan.kernel[1]
 
 
-def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int, near: int) -> Bands:
+def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int, near: int, step: int = 1) -> Bands:
     """Cut ``plan`` into tasks for this many threads; the result does not depend on how.
 
-    ``near``: bytes of pixels that stay near while the weights of all output channels pass by.
+    ``near``: bytes of pixels that stay near while the weights of all output channels pass by. Rows of a band are a
+    multiple of ``step``.
     """
     flat = is_flat(plan)
     row = plan.out_size[1] if flat else 0
@@ -189,7 +190,8 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int, near: int
 
     if stays and threads > 1:  # what one of them leaves, another may still take
         most = min(most, max(out_h // ceil_div(2 * threads, parts), 1))
-    choice = range(most, 0, -1) if stays else range(most, most // 2, -1)
+    most = max(most // step * step, step)
+    choice = range(most, 0, -step) if stays else range(most, most // 2, -step)
     rows = _quickest(out_h, choice, parts, threads if stays else 1, work)
     bands_h, bands_w = ceil_div(out_h, rows), ceil_div(out_w, cols)
     count = parts * bands_h

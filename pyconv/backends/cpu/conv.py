@@ -20,13 +20,13 @@ import numpy as np
 
 from ..._core import calls
 from ...plan import ConvPlan, Cost
-from . import channels, depthwise, depthwise_channels, direct, isa, separable, winograd
+from . import channels, depthwise, depthwise_channels, direct, few, isa, separable, winograd
 from .arrays import native
 from .measured import measured
 
 __all__ = ["chosen", "costs", "implementations", "prepare", "prepare_key", "prepare_with", "run", "work"]
 
-_IMPLEMENTATIONS = (depthwise_channels, depthwise, winograd, channels, direct)
+_IMPLEMENTATIONS = (depthwise_channels, depthwise, winograd, few, channels, direct)
 
 
 class Prepared(NamedTuple):

@@ -1,11 +1,15 @@
-"""Fused plans: a convolution cut into bands of rows, each of which is finished and pooled while it is in the cache.
+"""Fused plans: a convolution whose results are finished and pooled while they are near.
 
-Every kernel of the convolution can take part that computes some rows of an image with the bits of the whole image's:
-one whose module has ``pieces``. What is between the parts is a few rows in the scratch memory of a thread.
+That is in the registers, see few.py, or in the cache: the convolution is cut into bands of rows, each of which is
+activated and pooled before the next one.
+
+Every kernel of the convolution can take part in that which computes some rows of an image with the bits of the whole
+image's: one whose module has ``pieces``. What is between the parts is a few rows in the scratch memory of a thread.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
@@ -17,7 +21,7 @@ import numpy as np
 from ..._core import conv as conv_core
 from ..._core import fused
 from ...plan import ConvPlan, FusedPlan, Pair, span
-from . import conv, elementwise, isa, pool
+from . import conv, elementwise, few, isa, pool
 from .arrays import into, native
 from .cache import WORKING_SET
 from .cut import (
@@ -33,9 +37,20 @@ from .cut import (
     threads_for,
 )
 
-__all__ = ["Cut", "cut", "implementations", "of_convolution", "refusal", "run", "uncut", "work"]
+__all__ = [
+    "Cut",
+    "cut",
+    "implementations",
+    "of_convolution",
+    "prepare",
+    "prepare_key",
+    "refusal",
+    "run",
+    "uncut",
+    "work",
+]
 
-_BANDS, _PARTS = "+bands", "+parts"
+_REGISTERS, _BANDS, _PARTS = "+registers", "+bands", "+parts"
 """What follows the names of the convolution's implementations: how the rest is done."""
 
 _LARGEST_WINDOW = 3
@@ -80,7 +95,7 @@ class Cut(NamedTuple):
 
 def refusal(plan: FusedPlan) -> str | None:
     """None if the plan can be run, else the reason why not. With a residual, its parts are run if need be."""
-    return None if plan.has_residual else uncut(plan)
+    return None if plan.has_residual or few.pools(plan) is None else uncut(plan)
 
 
 def uncut(plan: FusedPlan) -> str | None:
@@ -104,14 +119,28 @@ def uncut(plan: FusedPlan) -> str | None:
 
 def implementations(plan: FusedPlan, weight: np.ndarray | None = None) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing): the convolution's own, followed by what is done with its bands."""
+    in_registers = few.pools(plan)
+    first = [(f"{few.label(plan.conv)}{_REGISTERS}", in_registers)]
     reason = refusal(plan)
     suffix = _BANDS if reason is not None or uncut(plan) is None else _PARTS
-    return [(f"{name}{suffix}", refused or reason) for name, refused in conv.implementations(plan.conv, weight)]
+    return first + [(f"{name}{suffix}", refused or reason) for name, refused in conv.implementations(plan.conv, weight)]
 
 
 def of_convolution(implementation: str) -> str:
     """The name of the convolution's own implementation."""
-    return implementation.removesuffix(_BANDS).removesuffix(_PARTS)
+    return implementation.removesuffix(_REGISTERS).removesuffix(_BANDS).removesuffix(_PARTS)
+
+
+def prepare_key(plan: FusedPlan) -> Hashable:
+    """Plans with equal keys share prepared weights, also with a convolution alone."""
+    return (few.__name__, few.prepare_key(plan.conv)) if few.pools(plan) is None else conv.prepare_key(plan.conv)
+
+
+def prepare(plan: FusedPlan, weight: np.ndarray, bias: np.ndarray | None) -> conv.Prepared:
+    """The convolution's weights."""
+    if few.pools(plan) is None:
+        return conv.Prepared(few, few.prepare(plan.conv, weight, bias))
+    return conv.prepare(plan.conv, weight, bias)
 
 
 def _window(plan: FusedPlan) -> Window:
@@ -190,8 +219,15 @@ def _tasks(plan: FusedPlan, implementation: ModuleType, level: int, tiling: Any,
     return fused.FusedTasks(level, is_double_plan(plan.conv), count, plan, cut(plan, pieces, count), pooling)
 
 
-def work(plan: FusedPlan, prepared: conv.Prepared) -> fused.FusedWork:
-    """What runs the plan; images whose results are not all finite are left to ``run``."""
+def work(plan: FusedPlan, prepared: conv.Prepared) -> fused.FusedWork | conv_core.ConvWork | None:
+    """What runs the plan, for calls that come again; None where its parts are run one after the other."""
+    if prepared.implementation is few and few.pools(plan) is None:
+        return few.pooled_work(plan, prepared.weights)
+    return _work(plan, prepared) if uncut(plan) is None else None
+
+
+def _work(plan: FusedPlan, prepared: conv.Prepared) -> fused.FusedWork:
+    """What runs the plan band by band; images whose results are not all finite are left to ``run``."""
     implementation, weights = prepared
     slowness = getattr(implementation, "SLOWNESS", 1)
     count, tiling = threads_for(plan.conv, slowness), getattr(weights, "tiling", None)
@@ -203,6 +239,8 @@ def run(plan: FusedPlan, x: Any, prepared: conv.Prepared, out: np.ndarray | None
     """Run the plan; ``x`` is a pair with the residual where it has one."""
     x, added = x if plan.has_residual else (x, None)
     x = native(x, plan.dtype)
+    if prepared.implementation is few and few.pools(plan) is None:
+        return few.run_pooled(plan, x, prepared.weights, out)
     if added is not None:
         added = np.ascontiguousarray(native(added, plan.dtype))
 
@@ -210,7 +248,7 @@ def run(plan: FusedPlan, x: Any, prepared: conv.Prepared, out: np.ndarray | None
         if uncut(plan) is not None:
             result[...] = _by_parts(plan, x, prepared, added)
             return
-        ready = work(plan, prepared)
+        ready = _work(plan, prepared)
         residual = added
         if ready.may_break and residual is not None and np.may_share_memory(result, residual):
             residual = residual.copy()  # it may be needed once more

@@ -17,7 +17,7 @@ def _work(plan: Plan, prepared: Any, x: np.ndarray, result: np.ndarray) -> calls
     if isinstance(plan, ConvPlan):
         return conv.work(plan, prepared)
     if isinstance(plan, FusedPlan):
-        return fused.work(plan, prepared) if fused.uncut(plan) is None else None
+        return fused.work(plan, prepared)
     if isinstance(plan, TransposedPlan):
         return transposed.work(plan, prepared)
     if isinstance(plan, FoldPlan):

@@ -70,7 +70,7 @@ class ReferenceBackend:
 
     def prepare(self, plan: Plan, weight: Any = None, bias: Any = None) -> Any:
         """Weights are used as they are."""
-        return weight, bias
+        return self.prepare(plan.conv, weight, bias) if isinstance(plan, FusedPlan) else (weight, bias)
 
     def run(self, plan: Plan, x: np.ndarray, prepared: Any = None, out: Any = None) -> Any:
         """Run the plan on ``x``."""

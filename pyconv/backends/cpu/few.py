@@ -1,0 +1,251 @@
+"""Direct convolution of few input channels, as of images and of small maps: vectors along output channels.
+
+Bands and packing are those of direct.py; a tile is two rows of some pixels, so that no lane computes what lies between
+two rows, and rows of few pixels cost no more than they are worth. A relu and a pooling of 2x2 that follow are done
+while a tile is in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..._core import conv, runtime
+from ...plan import ConvPlan, Cost, FusedPlan
+from . import channels, depthwise, depthwise_channels, direct, estimate, isa, winograd
+from .arrays import into_rows
+from .bands import LARGEST_BAND, Bands, bands, is_flat, packed_elements
+from .cache import WORKING_SET
+from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, threads_for
+from .tiles import Tiling
+
+__all__ = [
+    "cost",
+    "cycles",
+    "label",
+    "pieces",
+    "pooled_work",
+    "pools",
+    "prepare",
+    "prepare_key",
+    "refusal",
+    "run",
+    "run_pooled",
+    "work",
+]
+
+_MOST_TAPS = 512
+"""Products of an output: more pixels than those of so many taps would not stay in the first level of the cache."""
+
+_NEAR = 16 * 1024
+"""Bytes of weights that stay in the first level of the cache, beside pixels and sums."""
+
+_WAITING = 256
+"""Pixels whose sums wait together, unless two rows are more; see few.kernel.c."""
+
+
+def _tiling(plan: ConvPlan, level: int) -> Tiling:
+    """What bands.py and direct.pack need to know of the tile: here one vector of output channels."""
+    lanes = runtime.lanes(level, is_double_plan(plan))
+    tiles, rest = divmod(plan.out_channels // plan.groups, lanes)
+    return Tiling(
+        full=0,
+        channels=lanes,
+        pixels=lanes,
+        lanes=lanes,
+        cycles=0.0,
+        tiles=tiles,
+        last=0,
+        last_channels=lanes,
+        last_real=rest,
+    )
+
+
+def _bands(plan: ConvPlan, level: int, count: int, step: int = 1) -> Bands:
+    tiling = _tiling(plan, level)
+    cut = bands(plan, tiling, np.dtype(plan.dtype).itemsize, count, WORKING_SET, step)
+    return cut._replace(scratch=cut.band_size + max(_WAITING, 2 * cut.cols) * tiling.lanes)
+
+
+@lru_cache(maxsize=256)
+def _tasks(plan: ConvPlan, level: int, count: int) -> conv.FewTasks:
+    return conv.FewTasks(level, is_double_plan(plan), count, _bands(plan, level, count))
+
+
+def label(plan: ConvPlan) -> str:
+    """The implementation's name, with its tile."""
+    level, is_double = isa.current(), is_double_plan(plan)
+    return f"few_{2 * runtime.few_columns(level, is_double)}x{runtime.lanes(level, is_double)}_{isa.name()}"
+
+
+def refusal(plan: ConvPlan) -> str | None:
+    """None if it takes the plan, else the reason why not."""
+    if plan.algorithm not in ("auto", "direct", "measure"):
+        return f"algorithm={plan.algorithm!r} was asked for"
+    if reason := _cannot(plan):
+        return reason
+    if plan.algorithm != "measure":
+        level = isa.current()
+        own, other = cycles(plan, level), direct.cycles(plan, level) + _copying(plan, level)
+        if own > other:
+            return f"vectors along rows take fewer cycles: {other:,.0f}, along channels {own:,.0f}"
+    return None
+
+
+def _cannot(plan: ConvPlan) -> str | None:
+    if is_flat(plan):
+        return "a 1x1 kernel without stride reads the image as one row"
+    taps = plan.in_channels // plan.groups * plan.kernel[0] * plan.kernel[1]
+    if taps > _MOST_TAPS:
+        return f"an output is the sum of {taps:,} products; it is for {_MOST_TAPS} at most"
+    if _bands(plan, isa.current(), 1).scratch > LARGEST_BAND or direct.refusal(plan) is not None:
+        return "the input of a single row of output needs more memory than it may take"
+    return None
+
+
+def pools(plan: FusedPlan) -> str | None:
+    """None if tiles of the plan are to be pooled in registers, else the reason why not."""
+    return _pools(plan, isa.current())
+
+
+@lru_cache(maxsize=256)
+def _pools(plan: FusedPlan, level: int) -> str | None:
+    one, pooling = plan.conv, plan.pool
+    if plan.has_residual or pooling is None or (plan.activation is not None and plan.activation.op != "relu"):
+        return "only a pooling, after a relu or none, can follow in registers"
+    window = (pooling.op, pooling.kernel, pooling.stride, pooling.dilation, pooling.return_indices)
+    if window != ("max_pool2d", (2, 2), (2, 2), (1, 1), False) or max(map(max, pooling.padding)) > 0:
+        return "only maxima of 2x2 without padding are taken in registers"
+    if pooling.out_size != (one.out_size[0] // 2, one.out_size[1] // 2):
+        return "the last windows are not whole"
+    if one.algorithm not in ("auto", "direct"):
+        return f"algorithm={one.algorithm!r} was asked for"
+    if reason := _cannot(one):
+        return reason
+    if _bands(one, level, 1).cols < one.out_size[1]:
+        return "its bands are narrower than the image"
+    earlier = (depthwise_channels, depthwise, winograd)
+    others = earlier if refusal(one) is None else (*earlier, channels)
+    if any(other.refusal(one) is None for other in others):
+        return "the convolution by itself runs on sums in another order"
+    own, other = cycles(one, level, 4), min(cycles(one, level), direct.cycles(one, level) + _copying(one, level))
+    other += _finishing(one, level)
+    return None if own <= other else f"pooling in the cache takes fewer cycles: {other:,.0f}, in registers {own:,.0f}"
+
+
+def _finishing(plan: ConvPlan, level: int) -> float:
+    """Cycles of a relu and a pooling of rows in the cache: the core's 20 for each row, and 6 for a vector (measured)."""
+    vectors = ceil_div(plan.out_size[1], runtime.lanes(level, is_double_plan(plan)))
+    return estimate.pace(level) * plan.out_channels * plan.out_size[0] * (20 + 6 * vectors)
+
+
+def _copying(plan: ConvPlan, level: int) -> float:
+    """Cycles that direct.py takes besides, where its lines have places between two rows: its sums are copied by rows.
+
+    About fourteen of the core's for each row of a channel (measured).
+    """
+    return estimate.pace(level) * 14 * plan.out_channels * plan.out_size[0] if plan.kernel[1] > 1 else 0.0
+
+
+def cycles(plan: ConvPlan, level: int, pooled: int = 1) -> float:
+    """Cycles of an image on one core, estimated, in the cost models' (see estimate.py); of ``pooled`` pixels one is put
+    down.
+
+    Two multiply-adds a cycle, a fifth more where a tile's weights leave no room in the first level of the cache; sums
+    that would wait for each other; and in the core's own cycles one for the loop, 120 for each tile that begins and ends,
+    240 to turn a vector of channels of as many pixels into rows, 6 for a packed vector, or 2 for an element that is
+    gathered (measured).
+    """
+    pace = estimate.pace(level)
+    is_double = is_double_plan(plan)
+    lanes, columns = runtime.lanes(level, is_double), runtime.few_columns(level, is_double)
+    height, width = plan.out_size
+    per_in, blocks = plan.in_channels // plan.groups, ceil_div(plan.out_channels // plan.groups, lanes)
+    count = ceil_div(width, columns)
+    each = ceil_div(width, count)
+    tap = sum(max(columns, 4 * pace) + pace for columns in (*[each] * (count - 1), width - (count - 1) * each))
+    tiles = blocks * ceil_div(height, 2)
+    taps = per_in * plan.kernel[0] * plan.kernel[1]
+    products = tiles * tap * taps / (0.95 if 64 * taps <= _NEAR else 0.8)  # a vector is 64 bytes at most
+    turning = 240 * blocks * ceil_div(height * width, pooled * lanes)
+    packed = per_in * packed_elements(plan)
+    packing = 6 * packed / lanes if plan.stride[1] <= 2 and plan.layout != "nhwc" else 2 * packed
+    return plan.groups * (products + pace * (120 * tiles * count + turning + packing))
+
+
+def cost(plan: ConvPlan) -> Cost:
+    """What it expects to need."""
+    level = isa.current()
+    return estimate.cost(plan, _tasks(plan, level, threads_for(plan)), cycles(plan, level))
+
+
+def prepare_key(plan: ConvPlan) -> Hashable:
+    """Plans with equal keys share packed weights."""
+    return isa.current()
+
+
+def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> direct.Prepared:
+    """Put the weights into the order in which the tiles read them: [group][vector of channels][tap][channel]."""
+    level = isa.current()
+    return direct.pack(plan, weight, bias, level, _tiling(plan, level))
+
+
+def run(plan: ConvPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> np.ndarray:
+    """Run the plan with packed weights."""
+    tasks = _tasks(plan, prepared.isa, threads_for(plan))
+
+    def fill(result: np.ndarray) -> None:
+        conv.run(tasks, x, prepared.weights, prepared.bias, result)
+
+    return into_rows(out, plan.out_shape, plan.dtype, fill)
+
+
+def work(plan: ConvPlan, prepared: Any) -> conv.ConvWork:
+    """What runs the plan, for calls that come again."""
+    tasks = _tasks(plan, prepared.isa, threads_for(plan))
+    return conv.ConvWork(tasks, prepared.weights, prepared.bias, plan.flops < BRIEF_FLOPS)
+
+
+def pieces(plan: ConvPlan, level: int, tiling: Tiling) -> Pieces:
+    """How to compute the plan band by band."""
+    taps = plan.in_channels // plan.groups * plan.kernel[0] * plan.kernel[1]
+
+    def tasks(part: ConvPlan, shares: int) -> conv.FewTasks:
+        return conv.FewTasks(level, is_double_plan(plan), 1, _bands(part, level, 1)._replace(shares=shares))
+
+    return Pieces(
+        tasks,
+        blocks=range(0, plan.out_channels, tiling.channels) if plan.groups == 1 else [0],
+        rows=_bands(plan, level, 1).rows,
+        weights_stay=plan.groups * tiling.packed_channels * taps * np.dtype(plan.dtype).itemsize <= WORKING_SET,
+    )
+
+
+@lru_cache(maxsize=256)
+def _pooled_tasks(plan: FusedPlan, level: int, count: int) -> conv.FewTasks:
+    """Of the rows and columns that are in a window."""
+    assert plan.pool is not None
+    height, width = plan.pool.out_size
+    whole = replace(plan.conv, out_size=(2 * height, 2 * width))
+    cut = _bands(whole, level, count, step=2)
+    return conv.FewTasks(level, is_double_plan(plan.conv), count, cut, 2 if plan.activation is not None else 1)
+
+
+def run_pooled(plan: FusedPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> np.ndarray:
+    """Run a plan that ``pools`` accepts."""
+    tasks = _pooled_tasks(plan, prepared.isa, threads_for(plan.conv))
+
+    def fill(result: np.ndarray) -> None:
+        conv.run(tasks, x, prepared.weights, prepared.bias, result)
+
+    return into_rows(out, plan.out_shape, plan.dtype, fill)
+
+
+def pooled_work(plan: FusedPlan, prepared: Any) -> conv.ConvWork:
+    """What runs it, for calls that come again."""
+    tasks = _pooled_tasks(plan, prepared.isa, threads_for(plan.conv))
+    return conv.ConvWork(tasks, prepared.weights, prepared.bias, plan.flops < BRIEF_FLOPS)
