@@ -17,7 +17,18 @@ from .functional.call import Call
 from .nn import Module, Sequential
 from .nn.group import Group
 from .nn.lines import Lines
-from .plan import AxisPlan, Cost, ElementwisePlan, FusedPlan, Plan, check_flag, describe, traffic
+from .plan import (
+    AxisPlan,
+    Cost,
+    ElementwisePlan,
+    FusedPlan,
+    Plan,
+    PoolPlan,
+    check_flag,
+    describe,
+    empty_in_order,
+    traffic,
+)
 from .timing import best_seconds
 from .version import __version__
 
@@ -189,10 +200,13 @@ def _result(plan: Plan, input: Any, lines: bool = False) -> Any:
     if isinstance(plan, ElementwisePlan):  # of several layers' plans the last: then its input is not theirs
         same = plan.out_shape == input.shape
         return np.empty_like(input, subok=False) if same else np.empty(plan.out_shape, plan.dtype)
+    if isinstance(plan, PoolPlan):
+        result = empty_in_order(plan.out_shape, plan.dtype, plan.out_order)
+    else:
+        result = np.empty(plan.out_shape, plan.dtype)
     if lines:
-        return np.empty((*plan.out_shape[3 - input.ndim : 2], plan.out_shape[3]), plan.dtype)
-    unbatched = not isinstance(plan, AxisPlan) and input.ndim == 3
-    return np.empty(plan.out_shape[1:] if unbatched else plan.out_shape, plan.dtype)
+        return result[:, :, 0] if input.ndim == 3 else result[0, :, 0]
+    return result[0] if not isinstance(plan, AxisPlan) and input.ndim == 3 else result
 
 
 def function_call(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers import normal
 
+import pyconv
 import pyconv.functional as F
 from pyconv.backends.cuda import CudaBackend, channel_pool, max_pool, pool, row_pool, sum_pool
 
@@ -106,12 +107,38 @@ def test_what_is_read_and_written_in_vectors(room, monkeypatch):
         F.max_pool2d(x, 2)
         assert tuple(seen[-1]["whole"][0]) == wanted
     for x, wanted in (
-        (room.array(last(normal(1, 8, 6, 16))), (1, 0, 1)),
-        (room.array(last(normal(1, 8, 6, 14))), (1, 0, 0)),
-        (room.array(last(normal(1, 9, 6, 16))), (0, 0, 1)),
+        (room.array(last(normal(1, 8, 6, 16))), (1, 1, 0, 1)),
+        (room.array(last(normal(1, 8, 6, 14))), (1, 1, 0, 0)),
+        (room.array(last(normal(1, 9, 6, 16))), (0, 0, 0, 1)),
     ):
-        F.max_pool2d(x, 2)
-        assert tuple(seen[-1][name][0] for name in ("whole_in", "whole_channels", "whole_columns")) == wanted
+        F.max_pool2d(x, 2)  # channels-last too
+        assert tuple(seen[-1][name][0] for name in ("whole_in", "whole_channels", "whole_columns")) == (*wanted[:2], 0)
+        F.max_pool2d(x, 2, out=room.empty((1, x.shape[1], 3, x.shape[3] // 2), x.dtype))
+        found = tuple(seen[-1][name][0] for name in ("whole_in", "whole_channels", "whole_columns"))
+        assert found == (wanted[0], *wanted[2:])
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: F.max_pool2d(x, 2),
+    lambda x: F.max_pool2d(x, 3, 2, 1, return_indices=True),
+    lambda x: F.max_pool2d(x, 3, 1, 2, 2, return_indices=True),
+    lambda x: F.avg_pool2d(x, (8, 9)),
+    lambda x: F.lp_pool2d(x, 2, 3, padding=((2, 0), (1, 1))),
+    lambda x: F.adaptive_max_pool2d(x, (4, 3), True),
+    lambda x: F.max_pool1d(x[:, :, 0], 3, 2, ((2, 0),)),
+])  # fmt: skip
+def test_results_lie_as_the_input(room, call):
+    """Channels-last where it is, known calls too; a NumPy array's result as well."""
+    x = normal(2, 8, 9, 10)
+    wanted = call(x)
+    for given in (room.array(last(x)), last(x)):
+        for _ in range(4):
+            with pyconv.use_backend("cuda"):
+                results = call(given)
+            for got, plain in zip(*((r if isinstance(r, tuple) else (r,)) for r in (results, wanted)), strict=True):
+                host = getattr(got, "host", got)
+                assert np.moveaxis(host, 1, -1).flags.c_contiguous
+                np.testing.assert_allclose(host, plain, rtol=1e-6)
 
 
 def test_order_and_refusals():

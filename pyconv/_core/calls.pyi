@@ -24,6 +24,7 @@ class CallTable:
         bias: np.ndarray | None,
         result: np.ndarray,
         in_place: bool,
+        in_any_order: bool,
         compares: bool,
         parameters: tuple[Any, ...],
         variable: ContextVar[Any] | None,

@@ -345,13 +345,14 @@ cdef class CallTable:
                 return known.run(input, residual, out)
         return None
 
-    def add(self, Work work, input, x, weight, bias, result, bint in_place, bint compares, tuple parameters,
-            variable, value, tuple places):
+    def add(self, Work work, input, x, weight, bias, result, bint in_place, bint in_any_order, bint compares,
+            tuple parameters, variable, value, tuple places):
         """Know a call from now on, if it can be recognised.
 
         ``x`` is ``input`` as the work takes it, with an axis in front perhaps; both may be pairs with the array that
-        is added. With ``compares`` the weights are
-        compared with those of this call, bit by bit; else they are what the work was made from. ``variable`` and
+        is added. ``in_any_order``: the work heeds the strides of a result whose axes lie in another order. With
+        ``compares`` the weights are compared with those of this call, bit by bit; else they are what the work was made
+        from. ``variable`` and
         ``value`` are a ContextVar and what it has to hold. Each of ``places`` is a dict, a key, and the object that
         has to stay there; without one, the key has to stay absent.
         """
@@ -381,8 +382,8 @@ cdef class CallTable:
         if known.of_result.before < 0 or known.of_result.beyond != cnp.PyArray_NBYTES(result):
             return  # it has gaps, as an array that was given as out= may
         known.contiguous = cnp.PyArray_IS_C_CONTIGUOUS(result)
-        if not known.contiguous and not in_place:
-            return  # out= in another order of axes, which only what goes element by element can write as it lies
+        if not known.contiguous and not in_any_order:
+            return
         steps(x, known.x_strides, cnp.PyArray_NDIM(x))
         steps(result, known.out_strides, cnp.PyArray_NDIM(x))
         known.work, known.in_place, known.compares, known.parameters = work, in_place, compares, parameters

@@ -116,6 +116,7 @@ cdef extern from "kernels/kernels.h" nogil:
         void *out
         int64_t out_strides[4]
         int64_t *indices
+        int64_t index_strides[4]
 
     ctypedef void (*pc_pool_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *) noexcept nogil
 

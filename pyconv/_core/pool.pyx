@@ -25,8 +25,8 @@ cdef void fill_axis(pc_pool_axis *axis, plan, int place):
 cdef class PoolTasks:
     """A pooling cut into tasks, for one plan, instruction set and number of threads.
 
-    A task is ``rows`` output rows of ``block`` channels, or all rows of ``planes`` such blocks. ``line`` is how many
-    elements of scratch it needs. ``way`` is '' or one of 'flat' (a plane, which is pooled whole, is taken as one row),
+    A task is ``rows`` output rows of ``block`` channels, or all rows of ``planes`` such blocks; more than one channel
+    are neighbours in memory. ``line`` is how many elements of scratch it needs. ``way`` is '' or one of 'flat' (a plane, which is pooled whole, is taken as one row),
     'small' (rows are taken in registers) and 'running' (a running maximum, with as many lines as it needs).
     """
 
@@ -110,8 +110,8 @@ cdef int64_t *index_data(cnp.ndarray indices) except? NULL:
 def run(PoolTasks tasks, cnp.ndarray x, cnp.ndarray out, cnp.ndarray indices=None):
     """Run all tasks.
 
-    ``x`` has any strides; each row of ``out`` is contiguous, or its channels are neighbours in memory where the tasks'
-    are; ``indices`` are contiguous.
+    ``x`` has any strides; each row of ``out`` and of ``indices`` is contiguous. Where the tasks' channels are neighbours
+    in memory so are those of ``indices``, and those of ``out`` may be.
     """
     cdef pc_pool_arrays arrays
     if cnp.PyArray_SIZE(out) == 0:
@@ -124,7 +124,12 @@ def run(PoolTasks tasks, cnp.ndarray x, cnp.ndarray out, cnp.ndarray indices=Non
         raise ValueError("the rows of out must be contiguous")
     if tasks.with_indices != (indices is not None):
         raise ValueError("indices go with a plan that returns them")
-    arrays.indices = NULL if indices is None else index_data(indices)
+    arrays.indices = NULL
+    if indices is not None:
+        check_array(indices, cnp.NPY_INT64, arrays.index_strides)
+        arrays.indices = <int64_t *>cnp.PyArray_DATA(indices)
+        if arrays.index_strides[1 if tasks.pool.block > 1 else 3] != 1:
+            raise ValueError("indices must lie in memory as the tasks' values do")
     arrays.x, arrays.out = cnp.PyArray_DATA(x), cnp.PyArray_DATA(out)
     run_tasks(tasks, False, &arrays)
 

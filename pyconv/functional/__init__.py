@@ -9,14 +9,18 @@ from .conv1d import conv1d, conv_transpose1d
 from .fold import fold, unfold
 from .norm import batch_norm
 from .pool import avg_pool2d, lp_pool2d, max_pool2d, max_unpool2d
+from .pool1d import adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, lp_pool1d, max_pool1d, max_unpool1d
 from .transposed import conv_transpose2d
 
 _FROM_TABLE = [op for op, entry in ACTIVATIONS.items() if entry.layer]
 globals().update({op: getattr(activation, op) for op in _FROM_TABLE})
 
 __all__ = [
+    "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
     "adaptive_max_pool2d",
+    "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
     "conv1d",
@@ -27,8 +31,11 @@ __all__ = [
     "gelu",
     "glu",
     "log_softmax",
+    "lp_pool1d",
     "lp_pool2d",
+    "max_pool1d",
     "max_pool2d",
+    "max_unpool1d",
     "max_unpool2d",
     "prelu",
     "softmax",

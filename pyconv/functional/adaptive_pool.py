@@ -9,24 +9,15 @@ from .call import Call, planned_by, run
 from .known import Known
 from .pool import plan_call_pool2d
 
-__all__ = ["adaptive_avg_pool2d", "adaptive_max_pool2d", "plan_call_adaptive"]
+__all__ = ["adaptive_avg_pool2d", "adaptive_max_pool2d"]
 
 _known_avg = Known()
 _known_max = Known()
 
 
-def plan_call_adaptive(op: str, input: Any, size: tuple[int, int], indices: bool, out: Any) -> Call:
-    """Check and plan an adaptive pooling; ``size`` comes from :func:`pyconv.plan.adaptive_parameters`."""
-
-    def make(*of_input: Any) -> Any:
-        return plan_adaptive_pool2d(op, *of_input, size, indices)
-
-    return plan_call_pool2d(op, make, input, (), out)
-
-
 def _plan_avg(*, input: Any, output_size: Any, out: Any) -> Call:
     op = "adaptive_avg_pool2d"
-    return plan_call_adaptive(op, input, adaptive_parameters(op, output_size), False, out)
+    return plan_call_pool2d(op, plan_adaptive_pool2d, input, (adaptive_parameters(op, output_size), False), out)
 
 
 @planned_by(_plan_avg)
@@ -48,7 +39,7 @@ def adaptive_avg_pool2d(input: Any, output_size: Any, *, out: Any = None, backen
     -------
     array, shape (N, C, H_out, W_out), or without N as the input
         Row ``i`` is the mean of the input's rows from ``floor(i * H / H_out)`` up to ``ceil((i + 1) * H / H_out)``, and
-        so are the columns.
+        so are the columns. Channels-last in memory if the input is, else contiguous.
 
     Raises
     ------
@@ -74,8 +65,8 @@ def adaptive_avg_pool2d(input: Any, output_size: Any, *, out: Any = None, backen
 
 def _plan_max(*, input: Any, output_size: Any, return_indices: Any, out: Any) -> Call:
     op = "adaptive_max_pool2d"
-    indices = check_flag(op, "return_indices", return_indices)
-    return plan_call_adaptive(op, input, adaptive_parameters(op, output_size), indices, out)
+    parameters = (adaptive_parameters(op, output_size), check_flag(op, "return_indices", return_indices))
+    return plan_call_pool2d(op, plan_adaptive_pool2d, input, parameters, out)
 
 
 @planned_by(_plan_max)
@@ -100,7 +91,7 @@ def adaptive_max_pool2d(
     Returns
     -------
     array, shape (N, C, H_out, W_out), or without N as the input
-        Windows as in :func:`adaptive_avg_pool2d`.
+        Windows and order in memory as in :func:`adaptive_avg_pool2d`.
     indices : int64 array of the same shape, if ``return_indices``
         As :func:`max_pool2d` returns them.
 

@@ -22,7 +22,12 @@ def to_lines(op: str, input: Any, out: Any) -> tuple[Any, Any]:
 
 
 def from_lines(result: Any, input: Any, out: Any) -> Any:
-    """The result (N, C, 1, L) as the caller has it: ``out``, or without the height, and the batch if there was none."""
+    """The result (N, C, 1, L) as the caller has it: ``out``, or without the height, and the batch if there was none.
+
+    Of a pair of results ``out`` is the first one.
+    """
+    if isinstance(result, tuple):
+        return tuple(from_lines(part, input, target) for part, target in zip(result, (out, None), strict=True))
     if out is not None:
         return out
     return result[:, :, 0] if input.ndim == 3 else result[0, :, 0]

@@ -29,7 +29,7 @@ from ..plan import (
 from .call import Call, checked_out, planned_by, run
 from .known import Known
 
-__all__ = ["avg_pool2d", "lp_pool2d", "max_pool2d", "max_unpool2d", "plan_call_pool2d"]
+__all__ = ["avg_pool2d", "lp_pool2d", "max_pool2d", "max_unpool2d", "plan_call_pool2d", "plan_call_unpool2d"]
 
 _known = Known()
 _known_avg = Known()
@@ -37,11 +37,14 @@ _known_lp = Known()
 
 
 def plan_call_pool2d(op: str, make: Callable[..., Plan], input: Any, parameters: tuple[Any, ...], out: Any) -> Call:
-    """Check and plan a pooling by ``make``, one of plan's functions, with ``parameters`` as that wants them."""
+    """Check and plan a pooling by ``make``, one of plan's functions, with ``parameters`` as that wants them.
+
+    ``op`` is what it is called in messages.
+    """
     x = as_array(op, "input", input)
     kind, dtype = array_kind(x), dtype_name(op, "input", x)
     x = as_batch(op, x)
-    plan = make(tuple(x.shape), dtype, x.dtype.itemsize, layout_of(x), *parameters)
+    plan = make(tuple(x.shape), dtype, x.dtype.itemsize, layout_of(x), *parameters, op=op)
     batched = input.ndim == 4
     target = checked_out(op, out, kind, plan.out_shape, dtype, (x,), batched)
     return Call(plan, x, kind, out=target, squeeze=not batched, given=out)
@@ -92,6 +95,7 @@ def max_pool2d(
     -------
     array, shape (N, C, H_out, W_out), or without N as the input
         ``H_out = (H + top + bottom - dilation * (kernel height - 1) - 1) // stride + 1``, rounded up in ceil mode.
+        Channels-last in memory if the input is, as torch's; else contiguous. So are the indices.
     indices : int64 array of the same shape, if ``return_indices``
         ``y * W + x`` in the unpadded plane: the first of equal elements, the last NaN (as torch chooses).
 
@@ -166,7 +170,8 @@ def avg_pool2d(
     Returns
     -------
     array, shape (N, C, H_out, W_out), or without N as the input
-        ``H_out = (H + top + bottom - kernel height) // stride + 1``, rounded up in ceil mode.
+        ``H_out = (H + top + bottom - kernel height) // stride + 1``, rounded up in ceil mode. Channels-last in memory
+        if the input is, else contiguous.
 
     Raises
     ------
@@ -206,6 +211,7 @@ def lp_pool2d(
     stride: Any = None,
     ceil_mode: bool = False,
     *,
+    padding: Any = 0,
     out: Any = None,
     backend: str | None = None,
 ) -> Any:
@@ -223,8 +229,12 @@ def lp_pool2d(
     stride : int or (int, int), optional
         Step of the window; by default the kernel size.
     ceil_mode : bool, default False
-        Round the output size up. The sum of a window that reaches past the input counts as much as a whole one's: it
-        is multiplied by ``kernel height * kernel width`` over the number of its elements.
+        Round the output size up. The sum of a window that reaches past the padded input counts as much as a whole
+        one's: it is multiplied by ``kernel height * kernel width`` over the number of its elements, those in the
+        padding included.
+    padding : int, (int, int) or ((top, bottom), (left, right)), default 0
+        Around the input, in pixels, as in :func:`avg_pool2d`; torch has none. It adds nothing to a sum, whatever p is
+        (ONNX's LpPool).
     out : array, optional
         Written and returned; it must have the result's shape and dtype and share no memory with the input.
     backend : str, optional
@@ -233,8 +243,9 @@ def lp_pool2d(
     Returns
     -------
     array, shape (N, C, H_out, W_out), or without N as the input
-        ``H_out = (H - kernel height) // stride + 1``, rounded up in ceil mode. Powers and their sums may be kept in
-        the input's dtype: where they leave its range, so does the result.
+        ``H_out = (H + top + bottom - kernel height) // stride + 1``, rounded up in ceil mode. Channels-last in memory
+        if the input is, else contiguous. Powers and their sums may be kept in the input's dtype: where they leave its
+        range, so does the result.
 
     Raises
     ------
@@ -252,7 +263,7 @@ def lp_pool2d(
     >>> F.lp_pool2d(x, 2, 2, 1)
     array([[[[ 5.      , 13.601471]]]], dtype=float32)
     """
-    given = (norm_type, kernel_size, stride, ceil_mode, backend)
+    given = (norm_type, kernel_size, stride, ceil_mode, padding, backend)
     result = _known_lp.run(input, None, None, out, given)
     if result is not None:
         return result
@@ -261,19 +272,16 @@ def lp_pool2d(
     return run(call, input, backend, _known_lp, given)
 
 
-def _plan_unpool(
-    *, input: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any, out: Any
-) -> Call:
-    op = "max_unpool2d"
-    parameters = (*unpool_parameters(op, kernel_size, stride, padding), unpool_output(op, output_size))
+def plan_call_unpool2d(op: str, input: Any, indices: Any, parameters: tuple[Any, ...], out: Any) -> Call:
+    """Check and plan an unpooling with ``parameters`` as :func:`pyconv.plan.plan_max_unpool2d` wants them."""
     places = as_array(op, "indices", indices)
     x = as_array(op, "input", input)
     if array_kind(places) != array_kind(x):
         raise ArgumentError(f"{op}: indices must be a {array_kind(x)} array like the input")
     shape = tuple(places.shape) if x.ndim == 4 else (1, *places.shape)
 
-    def make(input_shape: tuple[int, ...], dtype: str, itemsize: int, layout: str, *parameters: Any) -> Plan:
-        plan = plan_max_unpool2d(input_shape, shape, dtype, itemsize, layout, *parameters)
+    def make(input_shape: tuple[int, ...], dtype: str, itemsize: int, layout: str, *parameters: Any, op: str) -> Plan:
+        plan = plan_max_unpool2d(input_shape, shape, dtype, itemsize, layout, *parameters, op=op)
         with registry.on_device_of(op, places):
             check_places(op, places, plan.out_size)
         return plan
@@ -282,6 +290,14 @@ def _plan_unpool(
     if call.out is not None:
         check_out(op, call.out, call.kind, call.plan.out_shape, call.plan.dtype, (places,), in_place=False)
     return call._replace(weight=places.reshape(call.x.shape))
+
+
+def _plan_unpool(
+    *, input: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any, out: Any
+) -> Call:
+    op = "max_unpool2d"
+    parameters = (*unpool_parameters(op, kernel_size, stride, padding), unpool_output(op, output_size))
+    return plan_call_unpool2d(op, input, indices, parameters, out)
 
 
 @planned_by(_plan_unpool)

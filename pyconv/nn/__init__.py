@@ -7,13 +7,17 @@ from .fold import Fold, Unfold
 from .module import Module
 from .norm import BatchNorm2d
 from .pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, LPPool2d, MaxPool2d, MaxUnpool2d
+from .pooling1d import AdaptiveAvgPool1d, AdaptiveMaxPool1d, AvgPool1d, LPPool1d, MaxPool1d, MaxUnpool1d
 from .transposed import ConvTranspose1d, ConvTranspose2d
 
 globals().update({name: getattr(activation, name) for name in activation.__all__})
 
 __all__ = [
+    "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
+    "AvgPool1d",
     "AvgPool2d",
     "BatchNorm2d",
     "Conv1d",
@@ -21,8 +25,11 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "Fold",
+    "LPPool1d",
     "LPPool2d",
+    "MaxPool1d",
     "MaxPool2d",
+    "MaxUnpool1d",
     "MaxUnpool2d",
     "Module",
     "Sequential",

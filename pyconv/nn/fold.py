@@ -8,7 +8,7 @@ from ..functional.call import Call
 from ..functional.fold import plan_call_fold, plan_call_unfold
 from ..plan import fold_parameters, pair
 from .module import Module
-from .pooling import as_given
+from .pool_base import as_given
 
 __all__ = ["Fold", "Unfold"]
 

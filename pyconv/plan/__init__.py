@@ -5,7 +5,18 @@ A plan is frozen and hashable: backends receive nothing but valid plans, compute
 
 from .activations import ACTIVATIONS, Activation, activation_parameters, number
 from .arguments import LIMIT, PADDING_FORMS, Pads, Pair, check_bytes, check_flag, index, pads, pair, span
-from .arrays import DTYPES, HALF_DTYPES, array_kind, as_array, as_batch, check_out, dtype_name, layout_of, same_dtype
+from .arrays import (
+    DTYPES,
+    HALF_DTYPES,
+    array_kind,
+    as_array,
+    as_batch,
+    check_out,
+    dtype_name,
+    empty_in_order,
+    layout_of,
+    same_dtype,
+)
 from .axis import AXIS_OPS, AxisPlan, axis_of, plan_axis
 from .channels import shown
 from .conv import (
@@ -26,17 +37,8 @@ from .elementwise import ElementwisePlan, plan_batch_norm, plan_elementwise, pla
 from .fold import FoldPlan, fold_parameters, plan_fold, plan_unfold
 from .fused import FusedPlan, plan_fused
 from .lines import as_lines, line_padding, single
-from .pool import (
-    PoolPlan,
-    adaptive_parameters,
-    avg_pool_parameters,
-    lp_pool_parameters,
-    plan_adaptive_pool2d,
-    plan_avg_pool2d,
-    plan_lp_pool2d,
-    plan_max_pool2d,
-    pool_parameters,
-)
+from .pool import PoolPlan, plan_adaptive_pool2d, plan_avg_pool2d, plan_lp_pool2d, plan_max_pool2d
+from .pool_arguments import adaptive_parameters, avg_pool_parameters, lp_pool_parameters, pool_parameters
 from .transposed import (
     PhasePart,
     TransposedPlan,
@@ -92,6 +94,7 @@ __all__ = [
     "conv_parameters",
     "describe",
     "dtype_name",
+    "empty_in_order",
     "fold_parameters",
     "index",
     "layout_of",

@@ -17,6 +17,7 @@ __all__ = [
     "as_batch",
     "check_out",
     "dtype_name",
+    "empty_in_order",
     "layout_of",
     "same_dtype",
 ]
@@ -112,6 +113,12 @@ def layout_of(array: Any) -> str:
         if length > 1 and stride != dense:
             return "strided"
     return "nhwc"
+
+
+def empty_in_order(shape: tuple[int, ...], dtype: Any, order: tuple[int, ...]) -> np.ndarray:
+    """A new NumPy array whose axes lie in memory in this ``order``, the slowest first."""
+    memory = np.empty([shape[axis] for axis in order], dtype)
+    return memory.transpose(sorted(range(len(order)), key=order.__getitem__))
 
 
 def check_out(

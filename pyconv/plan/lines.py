@@ -38,10 +38,10 @@ def line_padding(op: str, value: Any) -> Pads | str:
     return (0, 0), (amount, amount)
 
 
-def as_lines(op: str, array: Any) -> Any:
+def as_lines(op: str, array: Any, name: str = "input") -> Any:
     """``array`` (N, C, L) or (C, L) as images (N, C, 1, L), a view; a single one gets a batch of one."""
     if array.ndim not in (2, 3):
         raise ShapeError(
-            f"{op}: input must be (N, C, L) or (C, L), got {array.ndim} dimensions: shape {tuple(array.shape)}"
+            f"{op}: {name} must be (N, C, L) or (C, L), got {array.ndim} dimensions: shape {tuple(array.shape)}"
         )
     return array[..., None, :] if array.ndim == 3 else array[None, :, None, :]

@@ -8,9 +8,10 @@ from math import prod
 from typing import Any
 
 from ..errors import DTypeError, ShapeError
-from .arguments import Pair, check_bytes, check_size, index, pads
+from .arguments import Pads, Pair, check_bytes, check_size, index
+from .channels import axis_names, shown
 from .hashing import HashedOnce
-from .pool import pool_steps
+from .pool_arguments import pool_pads, pool_steps
 
 __all__ = ["UnpoolPlan", "check_places", "plan_max_unpool2d", "unpool_output", "unpool_parameters"]
 
@@ -34,20 +35,20 @@ class UnpoolPlan(HashedOnce):
         return (self.batch, self.channels, *self.out_size)
 
 
-def unpool_parameters(op: str, kernel_size: Any, stride: Any, padding: Any) -> tuple[Pair, Pair, tuple[Pair, Pair]]:
+def unpool_parameters(op: str, kernel_size: Any, stride: Any, padding: Any) -> tuple[Pair, Pair, Pads]:
     """Kernel, stride and padding of the max pooling that is undone."""
-    kernel, steps = pool_steps(op, kernel_size, stride)
-    if isinstance(padding, str):
-        raise ShapeError(f"{op}: padding={padding!r} is for convolutions; give the padding as numbers")
-    amounts = pads(op, padding)
-    assert not isinstance(amounts, str)
-    return kernel, steps, amounts
+    return *pool_steps(op, kernel_size, stride), pool_pads(op, padding)
 
 
 def unpool_output(op: str, output_size: Any) -> Pair | None:
-    """(height, width) of an ``output_size``: two numbers, or a whole shape that ends in them."""
+    """(height, width) of an ``output_size``: two numbers, or a whole shape that ends in them; (1, length) of lines."""
     if output_size is None:
         return None
+    if op.endswith("1d"):
+        sizes = output_size if isinstance(output_size, tuple | list) else (output_size,)
+        if not 1 <= len(sizes) <= 3:
+            raise ShapeError(f"{op}: output_size must be a length, or a shape that ends in it, got {output_size!r}")
+        return 1, index(op, "output_size", sizes[-1], 1)
     if not isinstance(output_size, tuple | list) or not 2 <= len(output_size) <= 4:
         raise ShapeError(
             f"{op}: output_size must be (height, width), or a shape that ends in them, got {output_size!r}"
@@ -65,25 +66,26 @@ def plan_max_unpool2d(
     layout: str,
     kernel: Pair,
     stride: Pair,
-    padding: tuple[Pair, Pair],
+    padding: Pads,
     output_size: Pair | None,
+    op: str = "max_unpool2d",
 ) -> UnpoolPlan:
-    """Check the shapes of a max unpooling and work out its output.
+    """Check the shapes of a max unpooling and work out its output; ``op`` is what it is called in messages.
 
     Formula: torch.nn.MaxUnpool2d's documentation; ``output_size`` may differ from it by less than the stride.
     """
-    op = "max_unpool2d"
+    shape = shown(op, input_shape)
     if 0 in input_shape[1:]:
-        raise ShapeError(f"{op}: input has a dimension of size zero: shape {input_shape} (only the batch may be zero)")
+        raise ShapeError(f"{op}: input has a dimension of size zero: shape {shape} (only the batch may be zero)")
     if indices_shape != input_shape:
-        raise ShapeError(f"{op}: indices must have the input's shape {input_shape}, got {indices_shape}")
-    check_size(op, "the input", input_shape, itemsize)
+        raise ShapeError(f"{op}: indices must have the input's shape {shape}, got {shown(op, indices_shape)}")
+    check_size(op, "the input", shape, itemsize)
     batch, channels, *in_size = input_shape
     sizes = [
         (size - 1) * step - sum(pad) + length
         for size, step, pad, length in zip(in_size, stride, padding, kernel, strict=True)
     ]
-    for axis, name in enumerate(("height", "width")):
+    for axis, name in enumerate(axis_names(op)):
         formula = (
             f"(input - 1) * stride - padding + kernel = ({in_size[axis]} - 1) * {stride[axis]} - {sum(padding[axis])} "
             f"+ {kernel[axis]} = {sizes[axis]}"
@@ -96,7 +98,7 @@ def plan_max_unpool2d(
         if output_size is None and sizes[axis] < 1:
             raise ShapeError(f"{op}: nothing is left of the {name}: {formula}; use less padding or give output_size")
     out_size = output_size or (sizes[0], sizes[1])
-    check_bytes(op, (batch, channels, *out_size), itemsize, advice="use a smaller output_size or stride")
+    check_bytes(op, shown(op, (batch, channels, *out_size)), itemsize, advice="use a smaller output_size or stride")
     return UnpoolPlan(dtype, layout, batch, channels, (in_size[0], in_size[1]), out_size)
 
 
@@ -108,8 +110,10 @@ def check_places(op: str, indices: Any, out_size: Pair) -> None:
         return
     lowest, highest = int(indices.min()), int(indices.max())
     if lowest < 0 or highest >= prod(out_size):
+        formula = f"height * width - 1 = {out_size[0]} * {out_size[1]} - 1"
+        if op.endswith("1d"):
+            formula = f"length - 1 = {out_size[1]} - 1"
         raise ShapeError(
-            f"{op}: indices must lie between 0 and height * width - 1 = {out_size[0]} * {out_size[1]} - 1 = "
-            f"{prod(out_size) - 1}, got {lowest if lowest < 0 else highest}; pass the size of the pooling's input as "
-            "output_size"
+            f"{op}: indices must lie between 0 and {formula} = {prod(out_size) - 1}, got "
+            f"{lowest if lowest < 0 else highest}; pass the size of the pooling's input as output_size"
         )

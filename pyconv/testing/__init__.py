@@ -28,7 +28,7 @@ What is compared how:
 - ``batch_norm``: ``|error| <= 2 * eps * (|x * scale| + |shift|)``.
 - ``avg_pool2d``, ``adaptive_avg_pool2d``, ``lp_pool2d``: as ``conv2d``, ``n`` being the elements of a window.
 - ``max_pool2d``, ``adaptive_max_pool2d``, ``max_unpool2d``: equal. Indices too, except in windows that have no element
-  in the plane, where any valid index will do.
+  in the plane, where any valid index will do. Poolings of lines: as those of images.
 - activations: equal, or within the units in the last place that :data:`pyconv.plan.ACTIVATIONS` and
   ``pyconv/testing/bounds.py`` list, beside the error of the reference's own arithmetic; ``tanh`` keeps the sign of
   zero.

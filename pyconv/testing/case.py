@@ -45,7 +45,7 @@ class Case:
     values, weight_values : str
         What the arrays hold: a key of ``VALUES``.
     layout, weight_layout : str
-        How they lie in memory: a key of ``LAYOUTS``; bias and the indices of ``max_unpool2d`` as weight.
+        How they lie in memory: a key of ``LAYOUTS``; bias and the indices of an unpooling as weight.
     out : str
         '' for no ``out=``, 'contiguous', 'strided', or 'input' or 'residual' (in place).
     residual_shape : tuple of int
@@ -53,7 +53,7 @@ class Case:
     residual_layout : str
         How it lies in memory.
     places : int
-        Elements of an output plane, which the indices of ``max_unpool2d`` point at.
+        Elements of an output plane or line, which the indices of a max unpooling point at.
     channels : int
         How many running means and variances ``batch_norm`` gets.
     """
@@ -98,5 +98,5 @@ class Case:
             arrays["running_mean"] = LAYOUTS[self.weight_layout](statistics[0])
             arrays["running_var"] = LAYOUTS[self.weight_layout](np.square(statistics[1]))
         if self.places:
-            arrays["indices"] = LAYOUTS[self.weight_layout](places(rng, self.shape, self.places))
+            arrays["indices"] = LAYOUTS[self.weight_layout](places(rng, self.shape, self.places, int(self.op[-2])))
         return {**arrays, **self.parameters}

@@ -10,6 +10,7 @@ from .activation_cases import activation_cases
 from .case import Case, Shape
 from .data import LAYOUTS
 from .family_cases import family_cases
+from .line_pool_cases import line_pool_cases
 from .norm_cases import norm_cases
 from .pool_cases import pool_cases
 
@@ -153,6 +154,7 @@ def cases() -> list[Case]:
     for dtype in DTYPES:
         found += _conv(dtype)
         found += pool_cases(dtype)
+        found += line_pool_cases(dtype)
         found += activation_cases(dtype)
         found += norm_cases(dtype)
         found += family_cases(dtype)

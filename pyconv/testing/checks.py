@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +19,13 @@ __all__ = ["ConformanceError", "Report", "check", "check_backend"]
 _SENTINEL = -12345.0  # around an out= array; no case computes it
 _HALF_UNITS = {"float16": (2**-10, 2**-24), "bfloat16": (2**-7, 2**-133)}  # eps, smallest subnormal number
 _TF32 = 2**-11  # what rounding to TF32 changes of a number, at most
-_KEEPS_ORDER = {*ACTIVATIONS, *AXIS_OPS, "prelu", "batch_norm"}
-"""What may give its result the input's order of axes."""
+_ELEMENTWISE = {*ACTIVATIONS, *AXIS_OPS, "prelu", "batch_norm"}
 
-_SUMS = {"avg_pool2d", "lp_pool2d", "adaptive_avg_pool2d"}
+_SUMS = {f"{name}{axes}d" for name in ("avg_pool", "lp_pool", "adaptive_avg_pool") for axes in (1, 2)}
+_MAXIMA = {f"{name}{axes}d" for name in ("max_pool", "adaptive_max_pool") for axes in (1, 2)}
+
+_KEEPS_ORDER = _ELEMENTWISE | _SUMS | _MAXIMA
+"""What may give its result the input's order of axes."""
 
 
 class ConformanceError(AssertionError):
@@ -103,7 +107,7 @@ def check(case: Case, backend: str) -> str | None:
         _check_norm(case, got, wanted, plain)
     elif case.op in _SUMS:
         _check_sums(case, got, wanted, plain)
-    elif case.op in _KEEPS_ORDER and not is_exact(case.op):
+    elif case.op in _ELEMENTWISE and not is_exact(case.op):
         _check_ulps(case, got, wanted, plain["input"])
     else:
         _check_equal(case, "value", got, wanted)
@@ -160,7 +164,6 @@ def _check_kind(case: Case, got: Any, wanted: Any, arguments: dict[str, Any], ou
             if array is not out:
                 raise ConformanceError(f"{case}: returned another array than out=")
             continue
-        # activations may keep the input's order of axes
         ordered = array.transpose(np.argsort(array.strides)[::-1]) if case.op in _KEEPS_ORDER else array
         if not ordered.flags.c_contiguous or not array.flags.writeable:
             raise ConformanceError(f"{case}: {what} must be contiguous and writable, its strides are {array.strides}")
@@ -268,8 +271,8 @@ def _check_indices(case: Case, got: np.ndarray, wanted: np.ndarray, plain: dict[
     """Equal; only valid where a window has no element in the plane, so that there is nothing to point at."""
     ones = {**plain, "input": np.ones_like(plain["input"]), "return_indices": False}
     held = getattr(functional, case.op)(**ones, backend="reference") == 1
-    height, width = plain["input"].shape[-2:]
-    _reject(case, "index", np.where(held, got != wanted, (got < 0) | (got >= height * width)), got, wanted)
+    plane = prod(plain["input"].shape[-1 if case.op.endswith("1d") else -2 :])
+    _reject(case, "index", np.where(held, got != wanted, (got < 0) | (got >= plane)), got, wanted)
 
 
 def check_backend(backend: str) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -72,11 +73,14 @@ def _positive(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype)
     return rng.uniform(0.1, 2, shape).astype(dtype)
 
 
-def places(rng: np.random.Generator, shape: tuple[int, ...], count: int) -> np.ndarray:
-    """Indices into planes of ``count`` elements for an array of ``shape``, no two the same within a plane."""
-    size = shape[-2] * shape[-1]
-    found = np.empty((*shape[:-2], size), np.int64)
-    for plane in np.ndindex(*shape[:-2]):
+def places(rng: np.random.Generator, shape: tuple[int, ...], count: int, axes: int = 2) -> np.ndarray:
+    """Indices into planes of ``count`` elements for an array of ``shape``, no two the same within a plane.
+
+    A plane is the last ``axes``.
+    """
+    size = math.prod(shape[-axes:])
+    found = np.empty((*shape[:-axes], size), np.int64)
+    for plane in np.ndindex(*shape[:-axes]):
         found[plane] = rng.permutation(count)[:size]
     return found.reshape(shape)
 

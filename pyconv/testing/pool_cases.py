@@ -81,6 +81,9 @@ _LP_SHAPES: dict[str, tuple[Shape, dict[str, Any]]] = {
     "3x3_stride2_ceil": ((1, 19, 8, 10), {"kernel_size": 3, "stride": 2, "ceil_mode": True}),
     "whole_plane": ((2, 3, 6, 7), {"kernel_size": (6, 7)}),
     "large_plane": ((1, 3, 9, 11), {"kernel_size": (9, 11)}),
+    "padding": ((2, 3, 7, 8), {"kernel_size": (3, 2), "stride": 2, "padding": 1}),
+    "asymmetric": ((1, 5, 7, 21), {"kernel_size": 3, "stride": 1, "padding": ((2, 0), (1, 2))}),
+    "asymmetric_ceil": ((1, 3, 7, 8), {"kernel_size": 3, "stride": 2, "padding": ((1, 0), (2, 2)), "ceil_mode": True}),
     "batch0": ((0, 3, 6, 7), {"kernel_size": 2}),
     "unbatched": ((3, 6, 7), {"kernel_size": 2}),
 }
@@ -183,6 +186,7 @@ def _lp(dtype: str) -> Iterator[Case]:
             yield case(f"{norm}-{shape}", shape, norm, values="positive")
     for layout in LAYOUTS:
         yield case(f"2-{layout}", "3x3_stride2_ceil", 2, layout=layout)
+        yield case(f"2-{layout}-asymmetric_ceil", "asymmetric_ceil", 2, layout=layout)
         yield case(f"1.5-{layout}", "3x3_stride2_ceil", 1.5, layout=layout, values="positive")
     for out in ("contiguous", "strided"):
         yield case(f"2-out_{out}", "3x3_stride2_ceil", 2, out=out)

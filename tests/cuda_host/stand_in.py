@@ -175,11 +175,14 @@ class StandIn:
 
     def download(self, array: Array, out: np.ndarray | None) -> np.ndarray:
         if out is None:
-            return array.host.copy(order="C")
+            return array.host.copy(order="K")
         np.copyto(out, array.host)
         return out
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype, order: tuple[int, ...] | None = None) -> Array:
+        if order is not None:
+            made = self.empty(tuple(shape[axis] for axis in order), dtype)
+            return made.transpose(sorted(range(len(order)), key=order.__getitem__))
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         if self._sanitize:
             host = np.empty(shape, dtype)

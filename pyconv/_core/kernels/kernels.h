@@ -133,10 +133,10 @@ typedef struct {
     int64_t channels;
     pc_pool_axis h, w;
     int64_t rows, per_plane;     /* output rows of a task; tasks of a plane */
-    int64_t block, blocks;       /* channels of a task: 1, or a vector of them; blocks of an image */
+    int64_t block, blocks;       /* channels of a task: 1, or some that are neighbours in memory; blocks of an image */
     int64_t planes, units;       /* planes, or blocks, of a task, which is more than 1 if per_plane is 1; and in all */
-    int64_t line;                /* elements of scratch: a row of input with its padding and slack, or the results of a
-                                    row of a block; 0: window by window, no scratch */
+    int64_t line;                /* elements of scratch: a row of input with its padding and slack (with indices two), or the
+                                    results of a row of a vector of channels; 0: window by window, no scratch */
     int64_t flat;                /* each plane is one window; the planes lie one after the other */
     int64_t small;               /* windows of a few columns in steps of 1 or 2, which are taken in registers */
     int64_t running;             /* a running maximum, which takes as many lines as the window is high, and three */
@@ -150,7 +150,8 @@ typedef struct {
     int64_t x_strides[4];
     void *out;
     int64_t out_strides[4];
-    int64_t *indices; /* contiguous; NULL: there are none */
+    int64_t *indices; /* NULL: there are none */
+    int64_t index_strides[4];
 } pc_pool_arrays;
 
 typedef void (*pc_pool_task)(const pc_pool *pool, const pc_pool_arrays *arrays, int64_t task, void *scratch);

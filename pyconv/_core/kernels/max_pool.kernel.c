@@ -1,14 +1,14 @@
 /* Max pooling. Maxima of a piece are taken as if there were no NaN, which is looked for on the way; where there is one, they
  * are taken again.
  */
-#include "pool_rows.h"
+#include "pool_channels.h"
 
 /* Output rows by the running maximum of van Herk (Pattern Recognition Letters 13, 1992) and of Gil and Werman (IEEE
  * Transactions on Pattern Analysis and Machine Intelligence 15, 1993): the input rows are cut into blocks as high as the
  * window, so that a window is the end of one block and the beginning of the next. That is three maxima for each row,
  * however high the window. For steps of 1 and no gaps. */
 INLINE void running_rows(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p, real *line,
-                         mask *seen)
+                         vec *seen)
 {
     const int64_t height = pool->h.kernel, pitch = pool->line, width = pool->w.in;
     real *middle = line + pool->w.before, *ends = line + pitch, *begun = ends + height * pitch, *row = begun + pitch;
@@ -37,21 +37,30 @@ INLINE void running_rows(int kind, const pc_pool *pool, const pc_pool_arrays *ar
 #undef ROW
 }
 
-INLINE void rows_of(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p, real *line, mask *seen)
+INLINE void rows_of(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p, real *line, vec *seen)
 {
+    if (pool->small && narrow(pool, p)) {
+        narrow_rows(kind, pool, arrays, p, share_of(1), seen);
+        return;
+    }
     for (int64_t oy = p->first_row; oy < p->end_row; oy++) {
         const window rows = window_at(&pool->h, oy);
         real *out = p->out + oy * arrays->out_strides[2];
-        if (pool->block > 1) {
-            for (int64_t ox = 0; ox < pool->w.out; ox++)
-                store(line + ox * LANES, channels_window(kind, pool, p, rows, window_at(&pool->w, ox), seen));
-            put_channels(arrays, p, line, pool->w.out, out);
-        } else if (pool->small && p->column_stride == 1) {
-            small_row(kind, pool, p, rows, 1, out, seen);
+        if (pool->small && p->column_stride == 1) {
+            small_row(kind, pool, p, rows, share_of(1), out, seen);
         } else {
             separable_row(kind, pool, p, rows, line, out, seen);
         }
     }
+}
+
+INLINE void channels_of(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p, real *line, vec *seen)
+{
+    vec sums[CHANNEL_VECTORS];
+    UNROLL for (int v = 0; v < CHANNEL_VECTORS; v++) sums[v] = splat(0);
+    for (int64_t oy = p->first_row; oy < p->end_row; oy++)
+        channels_row(kind, pool, arrays, p, oy, undivided, line, sums);
+    UNROLL for (int v = 0; v < CHANNEL_VECTORS; v++) look(kind, sums[v], seen);
 }
 
 static void all_windows(const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p)
@@ -67,19 +76,22 @@ static void all_windows(const pc_pool *pool, const pc_pool_arrays *arrays, const
 void PC_NAME(max_pool_task)(const pc_pool *pool, const pc_pool_arrays *arrays, int64_t task, void *scratch)
 {
     if (pool->flat) {
-        whole_planes(MAXIMUM, pool, arrays, task, 1);
+        whole_planes(MAXIMUM, pool, arrays, task, share_of(1));
         return;
     }
     for (piece p = first_piece(pool, arrays, task); p.left; next_piece(pool, arrays, &p)) {
-        mask seen = {0}, again = {0};
+        vec seen = splat(0), again = seen;
         if (!pool->line) {
             all_windows(pool, arrays, &p);
         } else if (pool->running) {
             running_rows(NUMBERS, pool, arrays, &p, scratch, &seen);
-            if (any(seen)) running_rows(MAXIMUM, pool, arrays, &p, scratch, &again);
+            if (saw_nan(seen)) running_rows(MAXIMUM, pool, arrays, &p, scratch, &again);
+        } else if (pool->block > 1) {
+            channels_of(NUMBERS, pool, arrays, &p, scratch, &seen);
+            if (saw_nan(seen)) channels_of(MAXIMUM, pool, arrays, &p, scratch, &again);
         } else {
             rows_of(NUMBERS, pool, arrays, &p, scratch, &seen);
-            if (any(seen)) rows_of(MAXIMUM, pool, arrays, &p, scratch, &again);
+            if (saw_nan(seen)) rows_of(MAXIMUM, pool, arrays, &p, scratch, &again);
         }
     }
 }

@@ -53,7 +53,7 @@ static inline void place_piece(const pc_pool *pool, const pc_pool_arrays *arrays
     p->x = (const real *)arrays->x + p->image * arrays->x_strides[0] + p->channel * arrays->x_strides[1];
     p->out = (real *)arrays->out + p->image * arrays->out_strides[0] + p->channel * arrays->out_strides[1];
     p->indices = arrays->indices;
-    if (p->indices) p->indices += (p->image * pool->channels + p->channel) * pool->h.out * pool->w.out;
+    if (p->indices) p->indices += p->image * arrays->index_strides[0] + p->channel * arrays->index_strides[1];
     p->channels = least(pool->block, pool->channels - p->channel);
 }
 
@@ -76,7 +76,8 @@ static inline void next_piece(const pc_pool *pool, const pc_pool_arrays *arrays,
     if (--p->left) place_piece(pool, arrays, p);
 }
 
-/* NUMBERS: maxima of elements that are no NaN, which is quicker; what is merged so is looked at for NaN once. */
+/* NUMBERS: maxima of elements that are no NaN, which is quicker. What is merged so is added up besides, which hands NaN
+ * on and takes the processor no time, since other units add than compare. */
 enum { MAXIMUM, NUMBERS, SUM, SQUARES };
 
 INLINE real start_of(int kind) { return kind == MAXIMUM || kind == NUMBERS ? -INFINITY : 0; }
@@ -94,11 +95,15 @@ INLINE real merge_1(int kind, real a, real x)
     return kind == MAXIMUM ? (x > a || x != x ? x : a) : kind == SUM ? a + x : a + x * x;
 }
 
-/* Note in seen whether x is NaN somewhere, where the kind does not hand NaN on. */
-INLINE void look(int kind, vec x, mask *seen)
+/* Note x in seen, a sum that becomes NaN with the first NaN, where the kind does not hand NaN on. Infinities of both signs
+ * make it NaN too: then it was looked at in vain. */
+INLINE void look(int kind, vec x, vec *seen)
 {
-    if (kind == NUMBERS) *seen |= unordered(x, x);
+    if (kind == NUMBERS) *seen += x;
 }
+
+/* Whether there may have been a NaN. */
+INLINE int saw_nan(vec seen) { return any(unordered(seen, seen)); }
 
 INLINE void look_1(int kind, real x, int *seen)
 {

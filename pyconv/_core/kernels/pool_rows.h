@@ -1,4 +1,4 @@
-/* One row of pooled pixels, in three ways: in registers, by way of a line of scratch, and window by window.
+/* One row of pooled pixels of a plane, in three ways: in registers, by way of a line of scratch, and window by window.
  *
  * kind says what is merged and is a constant to the compiler, and so are widths and strides where they matter. */
 #ifndef PYCONV_POOL_ROWS_H
@@ -7,26 +7,26 @@
 #include "pool.h"
 
 /* x, x + step, ... merged, of count rows, of which there is at least one. */
-INLINE vec merged_down(int kind, const real *x, int64_t step, int64_t count, int whole, lane_mask lanes, mask *seen)
+INLINE vec merged_down(int kind, const real *x, int64_t step, int64_t count, int whole, lane_mask lanes, vec *seen)
 {
     const vec start = splat(start_of(kind));
-#define ROW(j) (whole ? load(x + (j)*step) : load_lanes_or(x + (j)*step, lanes, start))
+#define ROW(j) (whole ? load_once(x + (j)*step) : load_lanes_or(x + (j)*step, lanes, start))
     vec all = ROW(0);
     if (kind == SQUARES) all *= all;
     int64_t j = 1;
-    if (kind == NUMBERS) { /* two at a time, since one comparison tells whether either is NaN */
+    if (kind == NUMBERS) { /* two at a time, which wait for nothing but each other */
+        vec sum = all;
         for (; j + 2 <= count; j += 2) {
             const vec a = ROW(j), b = ROW(j + 1);
-            *seen |= unordered(a, b);
+            sum += a + b;
             all = merge(kind, all, merge(kind, a, b));
         }
-        const vec first = ROW(0);
         if (j < count) {
-            const vec found = ROW(j);
-            *seen |= unordered(first, found);
-            return merge(kind, all, found);
+            const vec last = ROW(j);
+            sum += last;
+            all = merge(kind, all, last);
         }
-        *seen |= unordered(first, first);
+        look(kind, sum, seen);
         return all;
     }
     for (; j < count; j++) all = merge(kind, all, ROW(j));
@@ -35,12 +35,12 @@ INLINE vec merged_down(int kind, const real *x, int64_t step, int64_t count, int
 }
 
 /* The columns at .. at + LANES of rows of the input, merged down; those outside of the plane are nothing. */
-INLINE vec column_of(int kind, const pc_pool *pool, const piece *p, const real *x, int64_t count, int64_t at, mask *seen)
+INLINE vec column_of(int kind, const pc_pool *pool, const piece *p, const real *x, int64_t count, int64_t at, vec *seen)
 {
     const int64_t step = pool->h.dilation * p->row_stride;
-    if (at + LANES <= 0 || at >= pool->w.in || !count) return splat(start_of(kind));
-    if (at >= 0 && at + LANES <= pool->w.in)
+    if (at >= 0 && at + LANES <= pool->w.in && count)
         return merged_down(kind, x + at, step, count, 1, lanes_between(0, LANES), seen);
+    if (at + LANES <= 0 || at >= pool->w.in || !count) return splat(start_of(kind));
     return merged_down(kind, x + at, step, count, 0, lanes_between(-at, pool->w.in - at), seen);
 }
 
@@ -57,40 +57,51 @@ INLINE vec shifted(vec a, vec b, int k)
     }
 }
 
-/* a / divisor, rounded once; by its reciprocal where the remainder can be had exactly. */
-INLINE vec divided(vec a, vec divisor, vec reciprocal)
+/* What sums are divided by. */
+typedef struct {
+    real divisor, reciprocal;
+    int exact; /* a power of two: the product with its reciprocal is the quotient */
+} share;
+
+static inline share share_of(real divisor)
 {
+    integer bits;
+    memcpy(&bits, &divisor, sizeof bits);
+    return (share){divisor, 1 / divisor, (bits & (SMALLEST_NORMAL_BITS - 1)) == 0};
+}
+
+/* a / divisor, rounded once; by its reciprocal where the remainder can be had exactly. */
+INLINE vec divided(vec a, share by)
+{
+    const vec reciprocal = splat(by.reciprocal), divisor = splat(by.divisor);
+    if (by.exact) return a * reciprocal;
 #if defined(__FMA__)
     const vec q = a * reciprocal, rest = a - q * divisor;
     return pick(unordered(rest, rest), q, q + rest * reciprocal); /* of infinities there is no remainder */
 #else
-    (void)reciprocal;
     return a / divisor;
 #endif
 }
 
-INLINE void put(int kind, real *out, int64_t count, vec all, vec divisor, vec reciprocal)
-{
-    store_part(out, kind == SUM ? divided(all, divisor, reciprocal) : all, count);
-}
+/* What was merged, as the kind has it: sums are divided. */
+INLINE vec finished(int kind, vec all, share by) { return kind == SUM ? divided(all, by) : all; }
 
 /* A row in registers: windows of width elements gap apart in steps of 1, or of width 2 or 3 in steps of 2; sums are
  * divided. A window reaches into the next vector, and no further. Every element of the input is read once for each row. */
-INLINE void register_row(int kind, int width, int gap, int step, const pc_pool *pool, const piece *p, window rows,
-                         real divisor, real *out, mask *seen)
+INLINE void register_row(int kind, int height, int width, int gap, int step, const pc_pool *pool, const piece *p,
+                         window rows, share by, real *out, vec *seen)
 {
-    const int64_t before = pool->w.before, count = pool->w.out;
+    const int64_t before = pool->w.before, count = pool->w.out, taps = height ? height : rows.taps;
     const real *x = p->x + rows.first * p->row_stride;
     const int last = then(kind);
-    const vec by = splat(divisor), reciprocal = splat(1 / divisor);
-#define COLUMN(at) column_of(kind, pool, p, x, rows.taps, (at)-before, seen)
+#define COLUMN(at) column_of(kind, pool, p, x, taps, (at)-before, seen)
     if (step == 1) {
         vec here = COLUMN(0);
         for (int64_t i = 0; i < count; i += LANES) {
             const vec next = COLUMN(i + LANES);
             vec all = here;
             UNROLL for (int k = 1; k < width; k++) all = merge(last, all, shifted(here, next, k * gap));
-            put(last, out + i, count - i, all, by, reciprocal);
+            store_part(out + i, finished(last, all, by), count - i);
             here = next;
         }
         return;
@@ -103,15 +114,21 @@ INLINE void register_row(int kind, int width, int gap, int step, const pc_pool *
             left = COLUMN(2 * (i + LANES)), right = COLUMN(2 * (i + LANES) + LANES);
             if (width == 3) all = merge(last, all, shifted(even, SHUFFLE(left, right, EVENS), 1));
         }
-        put(last, out + i, count - i, all, by, reciprocal);
+        store_part(out + i, finished(last, all, by), count - i);
     }
 #undef COLUMN
 }
 
 /* The same, with the width, gap and step that the pooling has. */
-INLINE void small_row(int kind, const pc_pool *pool, const piece *p, window rows, real divisor, real *out, mask *seen)
+INLINE void small_row(int kind, const pc_pool *pool, const piece *p, window rows, share by, real *out, vec *seen)
 {
-#define OF(width, gap, step) register_row(kind, width, gap, step, pool, p, rows, divisor, out, seen)
+#define ROWS(height, width, gap, step) register_row(kind, height, width, gap, step, pool, p, rows, by, out, seen)
+#define OF(width, gap, step)                                        \
+    do {                                                            \
+        if (rows.taps == 2) ROWS(2, width, gap, step);              \
+        else if (rows.taps == 3) ROWS(3, width, gap, step);         \
+        else ROWS(0, width, gap, step);                             \
+    } while (0)
     const int64_t width = pool->w.kernel;
     if (pool->w.stride == 2) {
         if (width == 2) OF(2, 1, 2);
@@ -128,11 +145,36 @@ INLINE void small_row(int kind, const pc_pool *pool, const piece *p, window rows
         OF(7, 1, 1);
     }
 #undef OF
+#undef ROWS
+}
+
+/* Windows of two columns in steps of 2, of two rows that all lie in the plane, whose rows fit into a vector: two output
+ * rows at a time, each of which is half a vector. */
+INLINE int narrow(const pc_pool *pool, const piece *p)
+{
+    return pool->w.in <= LANES && pool->w.kernel == 2 && pool->w.stride == 2 && pool->w.before == 0 && pool->w.dilation == 1
+           && pool->h.kernel == 2 && pool->h.before == 0 && p->column_stride == 1
+           && (pool->h.out - 1) * pool->h.stride + pool->h.dilation < pool->h.in;
+}
+
+INLINE void narrow_rows(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p, share by, vec *seen)
+{
+    const int64_t step = pool->h.dilation * p->row_stride, pitch = arrays->out_strides[2], width = pool->w.out;
+    const lane_mask lanes = lanes_between(0, pool->w.in);
+    for (int64_t oy = p->first_row; oy < p->end_row; oy += 2) {
+        const real *x = p->x + oy * pool->h.stride * p->row_stride;
+        const real *next = oy + 1 < p->end_row ? x + pool->h.stride * p->row_stride : x;
+        real *out = p->out + oy * pitch;
+        const vec one = merged_down(kind, x, step, 2, 0, lanes, seen), two = merged_down(kind, next, step, 2, 0, lanes, seen);
+        const vec all = merge(then(kind), SHUFFLE(one, two, EVENS), SHUFFLE(one, two, ODDS)), both = finished(then(kind), all, by);
+        store_part(out, both, width);
+        if (oy + 1 < p->end_row) store_part(out + pitch, SHUFFLE(both, both, FROM_HALF), width);
+    }
 }
 
 /* line[i] = x[i], x[i + step], ... merged, over count rows; up to a vector more of line is overwritten */
 INLINE void down(int kind, const real *x, int64_t step, int64_t count, int64_t column_stride, int64_t width, real *line,
-                 mask *seen)
+                 vec *seen)
 {
     if (!count) {
         for (int64_t i = 0; i < width; i += LANES) store(line + i, splat(start_of(kind)));
@@ -229,13 +271,19 @@ INLINE void clear_right(int kind, const pc_pool *pool, real *line)
 }
 
 /* One output row of one plane, by way of the line. */
-INLINE void separable_row(int kind, const pc_pool *pool, const piece *p, window rows, real *line, real *out, mask *seen)
+INLINE void separable_row(int kind, const pc_pool *pool, const piece *p, window rows, real *line, real *out, vec *seen)
 {
     clear_left(kind, pool, line);
     down(kind, p->x + rows.first * p->row_stride, pool->h.dilation * p->row_stride, rows.taps, p->column_stride,
          pool->w.in, line + pool->w.before, seen);
     clear_right(kind, pool, line);
     along(then(kind), &pool->w, line, pool->line, out);
+}
+
+/* The square roots of sums, in place. */
+static inline void root_row(int64_t count, real *out)
+{
+    for (int64_t i = 0; i < count; i++) out[i] = PC_F64 ? sqrt(out[i]) : sqrtf(out[i]);
 }
 
 /* One output pixel of one plane. */
@@ -254,52 +302,10 @@ INLINE real one_window(int kind, const pc_pool *pool, const piece *p, window row
     return all;
 }
 
-/* One output pixel of a vector of channels, which are neighbours in memory. */
-INLINE vec channels_window(int kind, const pc_pool *pool, const piece *p, window rows, window columns, mask *seen)
-{
-    const lane_mask lanes = lanes_between(0, p->channels);
-    const int64_t step = pool->w.dilation * p->column_stride;
-    vec all = splat(start_of(kind));
-    for (int64_t i = 0; i < rows.taps; i++) {
-        const real *from = p->x + (rows.first + i * pool->h.dilation) * p->row_stride + columns.first * p->column_stride;
-        for (int64_t k = 0; k < columns.taps; k++, from += step) {
-            const vec found = p->channels == LANES ? load(from) : load_lanes(from, lanes);
-            look(kind, found, seen);
-            all = merge(kind, all, found);
-        }
-    }
-    return all;
-}
-
-/* A row of pixels of a vector of channels, row[pixel * LANES + channel], to where it belongs: channels side by side, or
- * each channel's pixels. The row is filled up to a multiple of LANES pixels. */
-static inline void put_channels(const pc_pool_arrays *arrays, const piece *p, real *row, int64_t width, real *out)
-{
-    const int64_t plane = arrays->out_strides[1];
-    if (plane == 1) {
-        for (int64_t i = 0; i < width; i++) store_part(out + i * arrays->out_strides[3], load(row + i * LANES), p->channels);
-        return;
-    }
-    for (int64_t i = 0; i < width; i += LANES) {
-        vec square[LANES];
-        UNROLL for (int64_t k = 0; k < LANES; k++) square[k] = load(row + (i + k) * LANES);
-        turn_square(square);
-        if (p->channels == LANES && i + LANES <= width) {
-            UNROLL for (int64_t k = 0; k < LANES; k++) store(out + k * plane + i, square[k]);
-        } else {
-            UNROLL for (int64_t k = 0; k < LANES; k++)
-            {
-                if (k < p->channels) store_part(out + k * plane + i, square[k], width - i);
-            }
-        }
-    }
-}
-
 /* Planes that are pooled whole and lie one after the other: a vector of them at a time. */
-INLINE void whole_planes(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, int64_t task, real divisor)
+INLINE void whole_planes(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, int64_t task, share by)
 {
     const int64_t size = pool->w.in, end = least((task + 1) * pool->planes, pool->units), *to = arrays->out_strides;
-    const vec by = splat(divisor), reciprocal = splat(1 / divisor);
     for (int64_t unit = task * pool->planes; unit < end; unit += LANES) {
         vec square[LANES];
         UNROLL for (int64_t k = 0; k < LANES; k++)
@@ -310,7 +316,7 @@ INLINE void whole_planes(int kind, const pc_pool *pool, const pc_pool_arrays *ar
         turn_square(square);
         vec all = square[0];
         UNROLL for (int64_t k = 1; k < LANES; k++) all = merge(then(kind), all, square[k]);
-        if (then(kind) == SUM) all = divided(all, by, reciprocal);
+        all = finished(then(kind), all, by);
         real *out = arrays->out;
         if (to[1] == 1 && to[0] == pool->channels) {
             store_part(out + unit, all, end - unit);

@@ -21,6 +21,7 @@
 typedef __mmask8 mask;
 static inline mask below(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
 static inline mask below_bits(ivec a, ivec b) { return _mm512_cmplt_epi64_mask((__m512i)a, (__m512i)b); }
+static inline mask equal(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
 static inline mask unordered(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_UNORD_Q); }
 static inline vec pick(mask m, vec yes, vec no) { return _mm512_mask_blend_pd(m, no, yes); }
 static inline int any(mask m) { return m != 0; }
@@ -28,6 +29,7 @@ static inline int any(mask m) { return m != 0; }
 typedef __mmask16 mask;
 static inline mask below(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 static inline mask below_bits(ivec a, ivec b) { return _mm512_cmplt_epi32_mask((__m512i)a, (__m512i)b); }
+static inline mask equal(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 static inline mask unordered(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
 static inline vec pick(mask m, vec yes, vec no) { return _mm512_mask_blend_ps(m, no, yes); }
 static inline int any(mask m) { return m != 0; }
@@ -35,6 +37,7 @@ static inline int any(mask m) { return m != 0; }
 typedef ivec mask;
 static inline mask below(vec a, vec b) { return a < b; }
 static inline mask below_bits(ivec a, ivec b) { return a < b; }
+static inline mask equal(vec a, vec b) { return a == b; }
 static inline mask unordered(vec a, vec b) { return (a != a) | (b != b); }
 static inline vec pick(mask m, vec yes, vec no) { return choose(m, yes, no); }
 static inline int any(mask m)

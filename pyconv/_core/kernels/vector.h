@@ -36,6 +36,9 @@ typedef real loose_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(
 static inline vec load(const real *p) { return *(const loose_vec *)p; }
 static inline void store(real *p, vec v) { *(loose_vec *)p = v; }
 
+/* The same for what is used twice: else GCC makes memory an operand of both, and so reads it twice. */
+static inline vec load_once(const real *p) { return *(const volatile loose_vec *)p; }
+
 /* Written out, because "x + zero vector" is an addition to the compiler, and a loop is not always a broadcast. */
 static inline vec splat(real x)
 {
@@ -81,6 +84,16 @@ static inline vec splat(real x)
 #define ZIP_LOW 0, 2
 #define ZIP_HIGH 1, 3
 #define FROM(k) k, k + 1
+#endif
+/* the second half, and the first */
+#if VECTOR_BYTES == 64 && !PC_F64
+#define FROM_HALF 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7
+#elif VECTOR_BYTES == 64 || (VECTOR_BYTES == 32 && !PC_F64)
+#define FROM_HALF 4, 5, 6, 7, 0, 1, 2, 3
+#elif VECTOR_BYTES == 32 || !PC_F64
+#define FROM_HALF 2, 3, 0, 1
+#else
+#define FROM_HALF 1, 0
 #endif
 #ifdef __clang__
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["in_memory_order", "into", "into_rows", "native"]
+from ...plan import empty_in_order
+
+__all__ = ["in_memory_order", "into", "into_order", "into_rows", "native"]
 
 
 def native(x: np.ndarray, dtype: str) -> np.ndarray:
@@ -45,3 +47,18 @@ def into_rows(
         fill(out)
         return out
     return into(out, shape, dtype, fill)
+
+
+def into_order(
+    out: np.ndarray | None, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], fill: Callable[[np.ndarray], None]
+) -> np.ndarray:
+    """As ``into_rows``, for a new array whose axes lie in this ``order``: its last one, too, may be the contiguous one."""
+    if out is not None and out.flags.aligned and out.itemsize in (out.strides[-1], out.strides[order[-1]]):
+        fill(out)
+        return out
+    result = empty_in_order(shape, dtype, order)
+    fill(result)
+    if out is None:
+        return result
+    np.copyto(out, result)
+    return out

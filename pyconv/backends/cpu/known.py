@@ -24,7 +24,9 @@ def _work(plan: Plan, prepared: Any, x: np.ndarray, result: np.ndarray) -> calls
         return None
     if isinstance(plan, ElementwisePlan) and plan.op == "batch_norm":
         return norm.work(plan, prepared, x, result)
-    return pool.work(plan) if isinstance(plan, PoolPlan | UnpoolPlan) else elementwise.work(plan, prepared, x, result)
+    if isinstance(plan, PoolPlan | UnpoolPlan):
+        return pool.work(plan, result)
+    return elementwise.work(plan, prepared, x, result)
 
 
 class KnownCalls(calls.CallTable):
@@ -52,6 +54,7 @@ class KnownCalls(calls.CallTable):
             return
         work.bind_threads(*limits)
         in_place = isinstance(plan, ElementwisePlan) or (isinstance(plan, AxisPlan) and plan.op != "glu")
+        in_any_order = in_place or isinstance(plan, PoolPlan)
         compares = weight is not None and not own_weights
         places = (*settings.places, *mine)
         self.add(
@@ -62,6 +65,7 @@ class KnownCalls(calls.CallTable):
             bias,
             result,
             in_place,
+            in_any_order,
             compares,
             parameters,
             settings.variable,

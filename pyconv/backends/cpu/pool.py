@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..._core import pool, runtime
-from ...plan import PoolPlan, UnpoolPlan, plan_max_pool2d, span
+from ...plan import PoolPlan, UnpoolPlan, empty_in_order, plan_max_pool2d, span
 from . import isa, wake
-from .arrays import into, into_rows, native
+from .arrays import into, into_order, native
 
 __all__ = ["by_rows", "implementations", "prepare", "rows_tasks", "run", "work"]
 
@@ -34,6 +34,12 @@ RUNNING_ELEMENTS = 262_144
 
 _SMALL = {(2, 1, 1), (3, 1, 1), (5, 1, 1), (7, 1, 1), (3, 2, 1), (2, 1, 2), (3, 1, 2)}
 """Width, dilation and step of the windows that are taken in registers."""
+
+CHANNEL_VECTORS = 4
+"""Vectors of channels that are taken side by side."""
+
+LARGEST_SMALL = 9
+"""Elements of a window whose places are found one after the other: of larger ones, columns first."""
 
 _VALUES_ONLY = "it finds values, not where they lie"
 
@@ -83,6 +89,8 @@ def _registers(plan: PoolPlan) -> str | None:
     if plan.return_indices:
         if plan.stride[1] > 2:
             return f"steps of {plan.stride[1]} columns are not 1 or 2"
+        if plan.kernel[0] * plan.kernel[1] > LARGEST_SMALL:
+            return f"windows of more than {LARGEST_SMALL} elements are taken down, and then along"
         if _mostly_padding(plan):
             return "a row is mostly padding"  # which its windows go through
         return _too_many_places(plan)
@@ -119,8 +127,8 @@ def _running(plan: PoolPlan) -> str | None:
 
 
 def _separable(plan: PoolPlan) -> str | None:
-    if plan.return_indices:
-        return _VALUES_ONLY
+    if plan.return_indices and (reason := _too_many_places(plan)):
+        return reason
     if _mostly_padding(plan):
         line = _line(plan, 16)
         return f"the windows of a row span {line:,} places around {plan.in_size[1]:,} columns: mostly padding"
@@ -151,21 +159,21 @@ def _tasks(plan: PoolPlan, level: int, count: int) -> pool.PoolTasks:
     chosen = next(name for name, refusal in _REFUSALS.items() if refusal(plan) is None)
     block, line = 1, 0
     if chosen == "channels":
-        block, line = lanes, lanes * -(-plan.out_size[1] // lanes) * lanes * (2 if plan.return_indices else 1)
+        block, line = plan.channels, lanes * -(-plan.out_size[1] // lanes) * lanes
     elif chosen == "registers" and plan.return_indices:
         line = plan.out_size[1] + lanes
     elif chosen in ("registers", "running", "separable"):
-        line = _line(plan, lanes)
-    read = plan.in_size[1] * -(-plan.in_size[0] // plan.out_size[0]) * block  # for a row of output
+        line = _line(plan, lanes) * (2 if plan.return_indices else 1)
+    read = plan.in_size[1] * -(-plan.in_size[0] // plan.out_size[0])  # for a row of output of one channel
+    if chosen == "channels" and read * block > 2 * TASK_ELEMENTS:  # all channels of a pixel lie together
+        group = CHANNEL_VECTORS * lanes
+        block = min(block, max(TASK_ELEMENTS // (read * group), 1) * group)
+    read *= block
     rows = TASK_ELEMENTS // read
     if chosen == "running":  # a task begins with as many rows as the window is high
         rows = max(rows, RUNNING_BLOCKS * plan.kernel[0])
     rows = max(1, min(plan.out_size[0], rows))
     planes = max(1, TASK_ELEMENTS // (read * rows)) if rows == plan.out_size[0] else 1
-    if chosen == "channels":  # all channels of some rows, which lie together
-        blocks = -(-plan.channels // block)
-        rows = max(1, min(plan.out_size[0], 2 * TASK_ELEMENTS // (read * blocks)))
-        planes = max(blocks, planes) if rows == plan.out_size[0] else blocks
     way = {"whole": "flat", "registers": "small", "running": "running"}.get(chosen, "")
     return pool.PoolTasks(level, is_double, count, plan, rows, block, planes, line, way)
 
@@ -219,9 +227,9 @@ def run(plan: PoolPlan | UnpoolPlan, x: np.ndarray, prepared: Any, out: np.ndarr
     if _by_powers(plan):
         with np.errstate(all="ignore"):
             x = x**plan.norm
-    tasks = _tasks(plan, isa.current(), _threads(plan))
-    indices = np.empty(plan.out_shape, np.int64) if plan.return_indices else None
-    out = into_rows(out, plan.out_shape, plan.dtype, lambda result: pool.run(tasks, x, result, indices))
+    tasks, order = _tasks(plan, isa.current(), _threads(plan)), plan.out_order
+    indices = empty_in_order(plan.out_shape, np.int64, order) if plan.return_indices else None
+    out = into_order(out, plan.out_shape, plan.dtype, order, lambda result: pool.run(tasks, x, result, indices))
     if _by_powers(plan):
         with np.errstate(all="ignore"):
             np.power(out, 1.0 / plan.norm, out=out)
@@ -232,9 +240,15 @@ def _unpool_threads(plan: UnpoolPlan) -> int:
     return wake.threads_for(prod(plan.out_shape) * _seconds_per_element(plan.dtype, isa.current()))
 
 
-def work(plan: PoolPlan | UnpoolPlan) -> pool.PoolWork | None:
-    """What runs the plan, for calls that come again; not with indices, which are a second result or argument."""
+def work(plan: PoolPlan | UnpoolPlan, result: np.ndarray) -> pool.PoolWork | None:
+    """What runs the plan, for calls that come again and give what lies in memory as ``result``.
+
+    Not with indices, which are a second result or argument; nor for an ``out`` that lies as no new result would.
+    """
     if isinstance(plan, UnpoolPlan) or plan.return_indices or _by_powers(plan):
+        return None
+    missing = 4 - result.ndim  # axes: the batch of a single image
+    if not result.transpose([axis - missing for axis in plan.out_order[missing:]]).flags.c_contiguous:
         return None
     brief = prod(plan.out_shape) * plan.kernel[0] * plan.kernel[1] < BRIEF_ELEMENTS
     return pool.PoolWork(_tasks(plan, isa.current(), _threads(plan)), brief)

@@ -20,8 +20,8 @@ from .sum_pool import LARGE
 __all__ = ["arguments", "kernels", "label", "launch", "refusal"]
 
 _ARGUMENTS = struct(
-    x="u8", out="u8", indices="u8", x_strides=("i8", 4), out_strides=("i8", 4), work="i8", channels="i4",
-    in_size=("i4", 2), out_size=("i4", 2), kernel=("i4", 2), stride=("i4", 2), dilation=("i4", 2),
+    x="u8", out="u8", indices="u8", x_strides=("i8", 4), out_strides=("i8", 4), index_strides=("i8", 4),
+    work="i8", channels="i4", in_size=("i4", 2), out_size=("i4", 2), kernel=("i4", 2), stride=("i4", 2), dilation=("i4", 2),
     padding=("i4", (2, 2)), count_include_pad="i4", divisor="i4", whole_in="i4", whole_channels="i4",
     whole_columns="i4",
 )  # fmt: skip
@@ -78,11 +78,12 @@ def _kernel(dtype: str, pool: str | None) -> Kernel:
     return Kernel.of("channel_pool", dtype, _ARGUMENTS, POOL=pool)
 
 
-def arguments(plan: PoolPlan, x: Any, out: Any, at: tuple[int, int, int]) -> np.ndarray:
+def arguments(plan: PoolPlan, x: Any, out: Any, indices: Any, at: tuple[int, int, int]) -> np.ndarray:
     """The kernel's struct."""
     packed, wide, to = np.zeros(1, _ARGUMENTS), VECTOR[plan.dtype], strides_of(out)
     packed["x"], packed["out"], packed["indices"] = at
     packed["x_strides"], packed["out_strides"] = strides_of(x), to
+    packed["index_strides"] = 0 if indices is None else strides_of(indices)
     packed["work"], packed["channels"] = _work(plan), plan.channels
     packed["in_size"], packed["out_size"] = plan.in_size, plan.out_size
     packed["kernel"], packed["stride"], packed["dilation"] = plan.kernel, plan.stride, plan.dilation

@@ -145,15 +145,21 @@ class CupyRoom:
 
     def download(self, array: Any, out: np.ndarray | None) -> np.ndarray:
         """A device array as a NumPy array, ``out`` if it is given; waits for the device."""
-        result = self._cupy.asnumpy(array)
+        if array.ndim == 4 and not array.flags.c_contiguous:  # channels-last stays so
+            result = self._cupy.asnumpy(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+        else:
+            result = self._cupy.asnumpy(array)
         if out is None:
             return result
         np.copyto(out, result)
         return out
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-        """New memory from CuPy's pool, in C order."""
-        return self._hold(self._cupy.empty(shape, dtype))
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype, order: tuple[int, ...] | None = None) -> Any:
+        """New memory from CuPy's pool, in C order, or with the axes in this ``order``, the slowest first."""
+        if order is None:
+            return self._hold(self._cupy.empty(shape, dtype))
+        made = self._hold(self._cupy.empty(tuple(shape[axis] for axis in order), dtype))
+        return made.transpose(sorted(range(len(order)), key=order.__getitem__))
 
     def zeros(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         """The same, filled with zeros."""

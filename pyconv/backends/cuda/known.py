@@ -36,6 +36,7 @@ class _Recorder:
         self.launches: list[tuple[Launch, np.ndarray]] = []
         self.made: list[Any] = []
         self.like_input: list[bool] = []
+        self.orders: list[tuple[int, ...] | None] = []
         for name in (
             "check_process",
             "current_device",
@@ -56,15 +57,16 @@ class _Recorder:
             raise _Unrepeatable("readable")
         return array
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-        return self._keep(self._room.empty(shape, dtype), False)
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype, order: tuple[int, ...] | None = None) -> Any:
+        return self._keep(self._room.empty(shape, dtype, order), False, order)
 
     def empty_like(self, array: Any) -> Any:
         return self._keep(self._room.empty_like(array), True)
 
-    def _keep(self, array: Any, like_input: bool) -> Any:
+    def _keep(self, array: Any, like_input: bool, order: tuple[int, ...] | None = None) -> Any:
         self.made.append(array)
         self.like_input.append(like_input)
+        self.orders.append(order)
         return array
 
     def launch(self, launch: Launch, arguments: np.ndarray) -> None:
@@ -80,10 +82,11 @@ class _Step(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """A call's steps. Array 0 is the input, the others are made: a shape and dtype, or None for "as the input"."""
+    """A call's steps. Array 0 is the input, the others are made: a shape, a dtype and an order of axes, or None for "as
+    the input"."""
 
     steps: tuple[_Step, ...]
-    made: tuple[tuple[tuple[int, ...], np.dtype] | None, ...]
+    made: tuple[tuple[tuple[int, ...], np.dtype, tuple[int, ...] | None] | None, ...]
     result: int  # number of the array that is returned
     strides: tuple[int, ...]  # of the result
     shape: tuple[int, ...]
@@ -261,11 +264,15 @@ class KnownCalls:
             steps.append(_Step(room.launcher(launch), packed, tuple(places)))
         squeezed = x.ndim - input.ndim
         shapes = [array.shape[squeezed:] if array is made else array.shape for array in recorder.made]
+        orders = [
+            tuple(axis - squeezed for axis in order[squeezed:]) if order is not None and array is made else order
+            for order, array in zip(recorder.orders, recorder.made, strict=True)
+        ]
         return _Call(
             steps=tuple(steps),
             made=tuple(
-                None if like else (tuple(shape), array.dtype)
-                for like, shape, array in zip(recorder.like_input, shapes, recorder.made, strict=True)
+                None if like else (tuple(shape), array.dtype, order)
+                for like, shape, array, order in zip(recorder.like_input, shapes, recorder.made, orders, strict=True)
             ),
             result=result,
             strides=tuple(made.strides[squeezed:]),

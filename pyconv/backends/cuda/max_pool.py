@@ -17,7 +17,7 @@ from .plans import fitting_index, strides_of
 __all__ = ["OPERATIONS", "arguments", "kernels", "label", "launch", "refusal"]
 
 _ARGUMENTS = struct(
-    x="u8", out="u8", indices="u8", x_strides=("i8", 4), work="i8",
+    x="u8", out="u8", indices="u8", x_strides=("i8", 4), out_strides=("i8", 4), index_strides=("i8", 4), work="i8",
     channels="i4", in_size=("i4", 2), out_size=("i4", 2), kernel=("i4", 2), stride=("i4", 2), dilation=("i4", 2),
     start=("i4", 2), adaptive="i4",
 )  # fmt: skip
@@ -53,10 +53,11 @@ def _kernel(dtype: str, indices: bool, index: str) -> Kernel:
     return Kernel.of("max_pool", dtype, _ARGUMENTS, INDEX=index, POOL="PLACES" if indices else "MAXIMA")
 
 
-def arguments(plan: PoolPlan, x: Any, out: Any, at: tuple[int, int, int]) -> np.ndarray:
+def arguments(plan: PoolPlan, x: Any, out: Any, indices: Any, at: tuple[int, int, int]) -> np.ndarray:
     """The kernel's struct."""
     packed = np.zeros(1, _ARGUMENTS)
     packed["x"], packed["out"], packed["indices"] = at
+    packed["out_strides"], packed["index_strides"] = strides_of(out), 0 if indices is None else strides_of(indices)
     packed["x_strides"], packed["work"], packed["channels"] = strides_of(x), prod(plan.out_shape), plan.channels
     packed["in_size"], packed["out_size"] = plan.in_size, plan.out_size
     packed["kernel"], packed["stride"], packed["dilation"] = plan.kernel, plan.stride, plan.dilation

@@ -1,7 +1,7 @@
 """Pooling by windows: the ordered list of implementations. The first that does not refuse a plan runs it.
 
 An implementation is a module with ``label(plan)``, ``refusal(plan)``, ``launch(plan)`` and
-``arguments(plan, x, out, addresses)``.
+``arguments(plan, x, out, indices, addresses)``. All but the first write a result that lies in any order.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ def run(room: Any, plan: PoolPlan, x: Any, prepared: Any, out: Any) -> Any:
     """Pool ``x``, which lies on the current device; (values, indices) if the plan asks for indices."""
     chosen = _chosen(plan)
     x = room.readable(x)
-    writable = room.writable(out) or (chosen is channel_pool and out is not None and room.readable(out) is out)
-    result = out if writable else room.empty(plan.out_shape, x.dtype)
-    indices = room.empty(plan.out_shape, np.dtype(np.int64)) if plan.return_indices else None
+    order = plan.out_order if plan.layout == "nhwc" else None
+    writable = room.writable(out) or (chosen is not row_pool and out is not None and room.readable(out) is out)
+    result = out if writable else room.empty(plan.out_shape, x.dtype, order)
+    indices = room.empty(plan.out_shape, np.dtype(np.int64), order) if plan.return_indices else None
     at = Addresses(room.address(x), room.address(result), 0 if indices is None else room.address(indices))
-    room.launch(chosen.launch(plan), chosen.arguments(plan, x, result, at))
+    room.launch(chosen.launch(plan), chosen.arguments(plan, x, result, indices, at))
     if out is not None and result is not out:
         room.assign(out, result)
         result = out

@@ -112,7 +112,7 @@ def _kernel(dtype: str, pool: str | None, shape: Shape) -> Kernel:
     )  # fmt: skip
 
 
-def arguments(plan: PoolPlan, x: Any, out: Any, at: tuple[int, int, int]) -> np.ndarray:
+def arguments(plan: PoolPlan, x: Any, out: Any, indices: Any, at: tuple[int, int, int]) -> np.ndarray:
     """The kernel's struct."""
     packed = np.zeros(1, _ARGUMENTS)
     packed["x"], packed["out"], packed["indices"] = at

@@ -17,7 +17,7 @@ from .plans import INT_LIMIT, fitting_index, strides_of
 __all__ = ["LARGE", "OPERATIONS", "arguments", "kernels", "label", "launch", "refusal"]
 
 _ARGUMENTS = struct(
-    x="u8", out="u8", x_strides=("i8", 4), work="i8", norm="f8", area="f8",
+    x="u8", out="u8", x_strides=("i8", 4), out_strides=("i8", 4), work="i8", norm="f8", area="f8",
     channels="i4", in_size=("i4", 2), out_size=("i4", 2), kernel=("i4", 2), stride=("i4", 2), padding=("i4", (2, 2)),
     adaptive="i4", count_include_pad="i4", divisor="i4",
 )  # fmt: skip
@@ -67,10 +67,11 @@ def _kernel(dtype: str, along: int, norm: bool, index: str) -> Kernel:
     return Kernel.of("sum_pool", dtype, _ARGUMENTS, INDEX=index, ALONG=along, NORM=int(norm))
 
 
-def arguments(plan: PoolPlan, x: Any, out: Any, at: tuple[int, int, int]) -> np.ndarray:
+def arguments(plan: PoolPlan, x: Any, out: Any, indices: Any, at: tuple[int, int, int]) -> np.ndarray:
     """The kernel's struct."""
     packed = np.zeros(1, _ARGUMENTS)
     packed["x"], packed["out"], _ = at
+    packed["out_strides"] = strides_of(out)
     packed["x_strides"], packed["work"], packed["channels"] = strides_of(x), prod(plan.out_shape), plan.channels
     packed["norm"], packed["area"] = plan.norm, plan.area
     packed["in_size"], packed["out_size"] = plan.in_size, plan.out_size

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...plan import PoolPlan, UnpoolPlan
+from ...plan import PoolPlan, UnpoolPlan, empty_in_order
 from .windows import windows
 
 __all__ = ["max_unpool2d", "pool2d"]
@@ -15,13 +15,17 @@ __all__ = ["max_unpool2d", "pool2d"]
 def pool2d(plan: PoolPlan, x: np.ndarray, out: Any) -> Any:
     """Maxima, with their places if the plan asks for them, averages, or L-p norms."""
     if out is None:
-        out = np.empty(plan.out_shape, plan.dtype)
+        out = empty_in_order(plan.out_shape, plan.dtype, plan.out_order)
     if plan.adaptive:
         return _adaptive(plan, x.astype(plan.dtype), out)
     if plan.op == "max_pool2d":
         view = windows(plan, x.astype(plan.dtype), -np.inf)
         out[...] = view.max(axis=(4, 5))  # np.max hands NaN on
-        return (out, _indices(plan, view)) if plan.return_indices else out
+        if not plan.return_indices:
+            return out
+        indices = empty_in_order(plan.out_shape, np.int64, plan.out_order)
+        indices[...] = _indices(plan, view)
+        return out, indices
     with np.errstate(all="ignore"):  # what is too large for float32 is inf, as on every backend
         terms = x.astype(np.float64) ** plan.norm if plan.norm else x.astype(np.float64)
         averages = windows(plan, terms, 0.0).sum(axis=(4, 5)) / _divisors(plan)
@@ -45,7 +49,7 @@ def _divisors(plan: PoolPlan) -> Any:
 
 def _adaptive(plan: PoolPlan, x: np.ndarray, out: np.ndarray) -> Any:
     """Window by window, since they differ in size."""
-    indices = np.empty(plan.out_shape, np.int64)
+    indices = empty_in_order(plan.out_shape, np.int64, plan.out_order)
     rows, columns = (_edges(size, count) for size, count in zip(plan.in_size, plan.out_size, strict=True))
     for i, (top, bottom) in enumerate(rows):
         for k, (left, right) in enumerate(columns):

@@ -12,9 +12,10 @@
 struct Arguments {
     const element *x;
     element *out;
-    long long *indices;                                     // of PLACES, in C order
+    long long *indices;                                     // of PLACES
     long long x_image, x_channel, x_row, x_column;          // strides, in elements
     long long out_image, out_channel, out_row, out_column;
+    long long index_image, index_channel, index_row, index_column;
     long long work;                                         // warps that have something to do
     int channels;
     int in_height, in_width;
@@ -112,9 +113,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) channel_pool(const Argumen
             results[o].part[c] = narrow(best[c] / share(a, row, column + o));
 #elif POOL == PLACES
             results[o].part[c] = best[c].value;
-            long long plane = image * a.channels + channel + c;
             if (c < channels)
-                a.indices[(plane * a.out_height + row) * a.out_width + column + o] = max(best[c].place, 0);
+                a.indices[image * a.index_image + (channel + c) * a.index_channel + row * a.index_row
+                          + (column + o) * a.index_column] = max(best[c].place, 0);
 #else
             results[o].part[c] = best[c];
 #endif

@@ -11,6 +11,7 @@ struct Arguments {
     element *out;
     long long *indices;
     long long x_image, x_channel, x_row, x_column;  // strides of x, in elements
+    Strides out_strides, index_strides;
     long long work;                                 // outputs
     int channels;
     int in_height, in_width;
@@ -56,7 +57,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) max_pool(const Argument
             }
         }
     }
-    a.out[work] = value;
+    a.out[at.in(a.out_strides)] = value;
     if (POOL == PLACES)
-        a.indices[work] = index < 0 ? 0 : index;
+        a.indices[at.in(a.index_strides)] = index < 0 ? 0 : index;
 }

@@ -2,6 +2,11 @@
 
 #include "common.cuh"
 
+// How an array lies, in elements
+struct Strides {
+    long long image, channel, row, column;
+};
+
 template <int HIGH, int WIDE> struct Place {
     int row, column, channel;
     INDEX plane, image;  // plane: of all images together
@@ -15,5 +20,10 @@ template <int HIGH, int WIDE> struct Place {
         row = (int)(rows - plane * down) * HIGH;
         image = plane / channels;
         channel = (int)(plane - image * channels);
+    }
+
+    __device__ __forceinline__ long long in(const Strides &strides) const
+    {
+        return image * strides.image + channel * strides.channel + row * strides.row + column * strides.column;
     }
 };

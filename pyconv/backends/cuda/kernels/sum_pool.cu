@@ -18,6 +18,7 @@ struct Arguments {
     const element *x;
     element *out;
     long long x_image, x_channel, x_row, x_column;  // strides of x, in elements
+    Strides out_strides;
     long long work;                                 // outputs
     double norm, area;                              // p, and the elements of a whole window
     int channels;
@@ -118,5 +119,5 @@ extern "C" __global__ void __launch_bounds__(THREADS) sum_pool(const Arguments a
     double power = average * a.area;
     average = a.norm == 2 ? sqrt(power) : pow(power, 1 / a.norm);
 #endif
-    a.out[work] = narrow((accumulator)average);
+    a.out[at.in(a.out_strides)] = narrow((accumulator)average);
 }
