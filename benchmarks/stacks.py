@@ -27,12 +27,22 @@ TOLERANCE = {"float32": 5e-5}
 """Largest error, of the largest output: rounding of several layers; bfloat16 errs by 1e-2."""
 
 
+class Pool(NamedTuple):
+    """A max pooling."""
+
+    kernel: int = 2
+    stride: int = 2
+    padding: int = 0
+
+
 class Stage(NamedTuple):
-    """A convolution of stride 1, a relu, and a pooling of 2x2."""
+    """A convolution, a relu, and a max pooling."""
 
     out_channels: int
     kernel: int
     padding: int
+    stride: int = 1
+    pool: Pool = Pool()
 
 
 @dataclass(frozen=True)
@@ -66,15 +76,17 @@ class Stack:
         """Of the stage at ``place``."""
         if place == 0:
             return self.shape
-        batch, channels, height, width = self.convolved(place - 1)
-        return batch, channels, height // 2, width // 2
+        batch, channels, *size = self.convolved(place - 1)
+        kernel, stride, padding = self.stages[place - 1].pool
+        height, width = ((length + 2 * padding - kernel) // stride + 1 for length in size)
+        return batch, channels, height, width
 
     def convolved(self, place: int) -> tuple[int, int, int, int]:
         """Of the convolution's output there."""
-        batch, _, height, width = self.input_shape(place)
+        batch, _, *size = self.input_shape(place)
         stage = self.stages[place]
-        rest = 2 * stage.padding - stage.kernel + 1
-        return batch, stage.out_channels, height + rest, width + rest
+        height, width = ((length + 2 * stage.padding - stage.kernel) // stage.stride + 1 for length in size)
+        return batch, stage.out_channels, height, width
 
     @property
     def out_shape(self) -> tuple[int, int, int, int]:
@@ -111,11 +123,16 @@ def _group(channels: int, out_channels: int, size: int) -> Stack:
     return Stack(title, (1, channels, size, size), (Stage(out_channels, 3, 1),))
 
 
+def _stem(channels: int, out_channels: int, size: int) -> Stack:
+    title = f"conv 7x7 s2 {channels}->{out_channels}, relu, pool 3x3 s2"
+    return Stack(title, (1, channels, size, size), (Stage(out_channels, 7, 3, 2, Pool(3, 2, 1)),))
+
+
 LISTS = {
     "streams": [_lenet(1, 1000), _lenet(32, 992), _vgg(1, 4), _vgg(32, 32)],
     "groups": [
         _group(3, 64, 224), _group(64, 64, 224), _group(64, 128, 112), _group(128, 256, 56), _group(256, 512, 28),
-        _group(512, 512, 14),
+        _group(512, 512, 14), _stem(3, 64, 224),
     ],
 }  # fmt: skip
 """A stream of whole batches: of LeNet-like ones 1000 images, or the 992 that are batches of 32."""
@@ -174,8 +191,8 @@ def expected(stack: Stack, part: _Images) -> Expected:
     x = part.of(images(stack)[-1]).astype(np.float64)
     for stage, (weight, bias) in zip(stack.stages, weights(stack), strict=True):
         wide = weight.astype(np.float64), bias.astype(np.float64)
-        x = F.conv2d(x, *wide, padding=stage.padding, backend="reference")
-        x = F.max_pool2d(F.relu(x, backend="reference"), 2, backend="reference")
+        x = F.conv2d(x, *wide, stage.stride, stage.padding, backend="reference")
+        x = F.max_pool2d(F.relu(x, backend="reference"), *stage.pool, backend="reference")
     return Expected(x, np.full_like(x, np.abs(x).max()))
 
 

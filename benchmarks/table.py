@@ -91,6 +91,8 @@ def _total(rows: list[dict[str, Any]], name: str) -> float | None:
 
 def _rows(report: dict[str, Any], rows: list[dict[str, Any]], peers: list[str]) -> str:
     head = ["layer", "×", "pyconv µs", "rate", "of ceiling", "best peer", "µs", "ratio", *peers, "implementation"]
+    saves = any("saved_bytes" in row["layer"] for row in rows)  # of stacks: by running each group as one
+    head += ["MB saved"] * saves
     lines = []
     for row in rows:
         best = best_peer(row)
@@ -108,6 +110,7 @@ def _rows(report: dict[str, Any], rows: list[dict[str, Any]], peers: list[str]) 
                 _number(ratio(row)) + mark,
                 *(_time(micros(row, peer)) for peer in peers),
                 row["implementation"] or "–",
+                *([f"{row['layer']['saved_bytes'] / 1e6:.3g}"] if saves else []),
             ]
         )
     return _table(head, lines)

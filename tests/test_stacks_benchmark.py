@@ -10,6 +10,7 @@ from benchmarks.peers.stacks import Pyconv, PyconvLayers
 from benchmarks.results import best_peer
 
 SMALL = stacks.Stack("small", (2, 3, 13, 12), (stacks.Stage(5, 3, 1), stacks.Stage(4, 2, 0)), 6)
+STEM = stacks.Stack("stem", (2, 3, 23, 22), (stacks.Stage(5, 7, 3, 2, stacks.Pool(3, 2, 1)),), 4)
 
 
 def test_the_lists_are_what_they_say():
@@ -25,17 +26,19 @@ def test_shapes_and_bytes():
     assert [SMALL.convolved(0), SMALL.convolved(1), SMALL.out_shape] == [(2, 5, 13, 12), (2, 4, 5, 5), (2, 4, 2, 2)]
     assert SMALL.saved_bytes == 16 * (2 * 5 * 13 * 12 + 2 * 4 * 5 * 5)
     assert SMALL.flops == 2 * 3 * (2 * 5 * 13 * 12 * 27 + 2 * 4 * 25 * 20)
+    assert [STEM.convolved(0), STEM.out_shape] == [(2, 5, 12, 11), (2, 5, 6, 6)]
     assert SMALL.bytes == 4 * (135 + 80 + 3 * (2 * 3 * 13 * 12 + 2 * 4 * 4))
 
 
+@pytest.mark.parametrize("stack", [SMALL, STEM], ids=["small", "stem"])
 @pytest.mark.parametrize("peer", [Pyconv, PyconvLayers])
-def test_pyconv_is_right_on_it(peer):
-    part = stacks.region(SMALL)
-    right = stacks.expected(SMALL, part)
-    for way in peer(1).build(SMALL):
+def test_pyconv_is_right_on_it(peer, stack):
+    part = stacks.region(stack)
+    right = stacks.expected(stack, part)
+    for way in peer(1).build(stack):
         for _ in range(4):
             assert stacks.error(right, part.of(way.result(way.call()))) < stacks.TOLERANCE["float32"]
-    wrong = part.of(np.zeros(SMALL.out_shape, np.float32))
+    wrong = part.of(np.zeros(stack.out_shape, np.float32))
     assert stacks.error(right, wrong) > 0.1
 
 

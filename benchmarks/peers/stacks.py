@@ -41,9 +41,10 @@ class Pyconv(Peer):
     def build(self, stack: Stack) -> list[Way]:
         pyconv, layers = self._pyconv, []
         for stage, (weight, bias) in zip(stack.stages, weights(stack), strict=True):
-            conv = pyconv.Conv2d(weight.shape[1], stage.out_channels, stage.kernel, padding=stage.padding, rng=0)
+            window = (stage.kernel, stage.stride, stage.padding)
+            conv = pyconv.Conv2d(weight.shape[1], stage.out_channels, *window, rng=0)
             conv.weight, conv.bias = weight, bias
-            layers += [conv, pyconv.ReLU(), pyconv.MaxPool2d(2)]
+            layers += [conv, pyconv.ReLU(), pyconv.MaxPool2d(*stage.pool)]
         net, batches = pyconv.Sequential(*layers, fuse=self.fuse), images(stack)
         steps = pyconv.report.explanation(net, batches[0]).steps
         self._implementation = " ".join(dict.fromkeys(str(step.implementation) for step in steps))
@@ -91,10 +92,11 @@ class Torch(Peer):
         torch = self._torch
         layers: list[Any] = []
         for stage, (weight, bias) in zip(stack.stages, weights(stack), strict=True):
-            conv = torch.nn.Conv2d(weight.shape[1], stage.out_channels, stage.kernel, padding=stage.padding)
+            window = (stage.kernel, stage.stride, stage.padding)
+            conv = torch.nn.Conv2d(weight.shape[1], stage.out_channels, *window)
             conv.weight = torch.nn.Parameter(torch.from_numpy(weight))
             conv.bias = torch.nn.Parameter(torch.from_numpy(bias))
-            layers += [conv, torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
+            layers += [conv, torch.nn.ReLU(), torch.nn.MaxPool2d(*stage.pool)]
         net = torch.nn.Sequential(*layers).eval()
         batches = [torch.from_numpy(x) for x in images(stack)]
         if self.channels_last:
@@ -121,11 +123,14 @@ def _onnx(stack: Stack) -> bytes:
         names = [f"w{place}", f"b{place}"]
         constants += [numpy_helper.from_array(array, name) for name, array in zip(names, parameters, strict=True)]
         end = "y" if place == len(stack.stages) - 1 else f"p{place}"
-        kernel, pads = [stage.kernel] * 2, [stage.padding] * 4
+        window, pool = (
+            {"kernel_shape": [each.kernel] * 2, "strides": [each.stride] * 2, "pads": [each.padding] * 4}
+            for each in (stage, stage.pool)
+        )
         nodes += [
-            helper.make_node("Conv", [last, *names], [f"c{place}"], kernel_shape=kernel, pads=pads),
+            helper.make_node("Conv", [last, *names], [f"c{place}"], **window),
             helper.make_node("Relu", [f"c{place}"], [f"r{place}"]),
-            helper.make_node("MaxPool", [f"r{place}"], [end], kernel_shape=[2, 2], strides=[2, 2]),
+            helper.make_node("MaxPool", [f"r{place}"], [end], **pool),
         ]
         last = end
     graph = helper.make_graph(
@@ -219,9 +224,10 @@ class Ncnn(Peer):
         lines, last, content = ["Input x 0 1 x"], "x", b""
         for place, (stage, (weight, bias)) in enumerate(zip(stack.stages, weights(stack), strict=True)):
             end = "y" if place == len(stack.stages) - 1 else f"p{place}"
-            size = f"1={stage.kernel} 4={stage.padding} 5=1 6={weight.size} 9=1"  # 9=1: relu
+            size = f"1={stage.kernel} 3={stage.stride} 4={stage.padding} 5=1 6={weight.size} 9=1"  # 9=1: relu
+            pool = f"1={stage.pool.kernel} 2={stage.pool.stride} 3={stage.pool.padding} 5=1"
             lines.append(f"Convolution c{place} 1 1 {last} c{place} 0={stage.out_channels} {size}")
-            lines.append(f"Pooling p{place} 1 1 c{place} {end} 0=0 1=2 2=2 5=1")
+            lines.append(f"Pooling p{place} 1 1 c{place} {end} 0=0 {pool}")
             content += b"\0\0\0\0" + weight.tobytes() + bias.tobytes()
             last = end
         text = f"{_MAGIC}\n{len(lines)} {len(lines)}\n" + "\n".join(lines) + "\n"
