@@ -105,7 +105,62 @@ def test_max_unpool2d(backend, shape, size, step, border):
         np.testing.assert_array_equal(F.max_unpool2d(values.numpy(), places.numpy(), *call, backend=backend), wanted)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(2, 3, 19), (5, 70)], ids=str)
+def test_lines(backend, shape, dtype):
+    x = normal(*shape, dtype=dtype)
+    x[..., 4] = np.nan
+    tensor = torch.from_numpy(x)
+    windows = itertools.product((2, 5), (None, 1, 3), (0, 1), (False, True))
+    for size, step, padding, ceil_mode in windows:
+        for gap in (1, 2):
+            call = (size, step, padding, gap, ceil_mode, True)
+            wanted, places = TF.max_pool1d(tensor, *call)
+            got, indices = F.max_pool1d(x, *call, backend=backend)
+            np.testing.assert_array_equal(got, wanted.numpy())
+            np.testing.assert_array_equal(indices, places.numpy())
+        for counted in (False, True):
+            call = (size, step, padding, ceil_mode, counted)
+            close(F.avg_pool1d(x, *call, backend=backend), TF.avg_pool1d(tensor, *call))
+        call = (2, size, step, ceil_mode)
+        close(F.lp_pool1d(x, *call, backend=backend), TF.lp_pool1d(tensor, *call))
+    for size in (1, 4, shape[-1], shape[-1] + 5):
+        close(F.adaptive_avg_pool1d(x, size, backend=backend), TF.adaptive_avg_pool1d(tensor, size))
+        wanted, places = TF.adaptive_max_pool1d(tensor, size, return_indices=True)
+        got, indices = F.adaptive_max_pool1d(x, size, True, backend=backend)
+        np.testing.assert_array_equal(got, wanted.numpy())
+        np.testing.assert_array_equal(indices, places.numpy())
+    values, places = TF.max_pool1d(torch.nan_to_num(tensor), 2, return_indices=True)
+    for output_size in (None, [shape[-1]]):
+        wanted = TF.max_unpool1d(values, places, 2, output_size=output_size)
+        got = F.max_unpool1d(values.numpy(), places.numpy(), 2, output_size=output_size, backend=backend)
+        np.testing.assert_array_equal(got, wanted.numpy())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("window", [(2,), (3, 2, 1), (5, 1, 2), (3, 1, 1, 2)], ids=str)
+def test_channels_last(backend, window, dtype):
+    """The same order in memory as torch's result, and the same choice among equal elements and NaN."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-2, 3, (2, 11, 12, 21)).astype(dtype)
+    x[rng.random(x.shape) < 0.02] = np.nan
+    tensor = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
+    results = TF.max_pool2d(tensor, *window, return_indices=True)
+    for got, wanted in zip(F.max_pool2d(tensor.numpy(), *window, return_indices=True, backend=backend), results):
+        assert got.strides == wanted.numpy().strides
+        np.testing.assert_array_equal(got, wanted.numpy())
+    got, wanted = F.avg_pool2d(tensor.numpy(), 3, 2, backend=backend), TF.avg_pool2d(tensor, 3, 2)
+    assert got.strides == wanted.numpy().strides
+    close(got, wanted)
+
+
 LAYERS = [
+    ("MaxPool1d", (3, 2, 1)),
+    ("AvgPool1d", (3, 2, 1)),
+    ("LPPool1d", (2, 3)),
+    ("AdaptiveAvgPool1d", (4,)),
+    ("AdaptiveMaxPool1d", (4,)),
+    ("MaxUnpool1d", (2,)),
     ("AvgPool2d", (3,)),
     ("AvgPool2d", ((3, 2), 1, (1, 0), True, False, 3)),
     ("LPPool2d", (2, 3)),
@@ -122,8 +177,8 @@ LAYERS = [
 def test_layers(backend, name, arguments):
     ours, theirs = getattr(pyconv, name)(*arguments, backend=backend), getattr(torch.nn, name)(*arguments)
     assert repr(ours) == repr(theirs)
-    x = np.abs(normal(2, 3, 8, 9))
-    if name == "MaxUnpool2d":
+    x = np.abs(normal(2, 3, 8, 9) if name.endswith("2d") else normal(2, 3, 72))
+    if name.startswith("MaxUnpool"):
         places = np.random.default_rng(0).permuted(np.tile(np.arange(72), (6, 1)), axis=1).reshape(x.shape)
         np.testing.assert_array_equal(ours(x, places), theirs(torch.from_numpy(x), torch.from_numpy(places)).numpy())
     else:
