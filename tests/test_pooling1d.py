@@ -13,7 +13,11 @@ from pyconv.errors import ArgumentError, DTypeError, OutputError, ShapeError
 BACKENDS = [name for name in USABLE if name != "cuda"]
 X = normal(2, 5, 23)
 CALLS = {
-    "max": (F.max_pool1d, F.max_pool2d, {"kernel_size": 3, "stride": 2, "padding": 1, "dilation": 2, "ceil_mode": True}),
+    "max": (
+        F.max_pool1d,
+        F.max_pool2d,
+        {"kernel_size": 3, "stride": 2, "padding": 1, "dilation": 2, "ceil_mode": True},
+    ),
     "max explicit": (F.max_pool1d, F.max_pool2d, {"kernel_size": 4, "stride": 3, "padding": ((3, 1),)}),
     "places": (F.max_pool1d, F.max_pool2d, {"kernel_size": 3, "stride": 1, "padding": 1, "return_indices": True}),
     "avg": (F.avg_pool1d, F.avg_pool2d, {"kernel_size": 4, "stride": 3, "padding": 2, "count_include_pad": False}),
@@ -133,7 +137,8 @@ def test_unpooling_layer():
     assert layer(values, places, out=out) is out
     assert bits(out) == bits(layer(values, places))
     refused(ArgumentError, ["MaxUnpool1d", "functional.max_unpool1d"], pyconv.explain, layer, X)
-    refused(ShapeError, ["max_unpool1d", "length - 1 = 10 - 1"], F.max_unpool1d, values[..., :5], places[..., :5] + 20, 2)
+    few, beyond = values[..., :5], places[..., :5] + 20
+    refused(ShapeError, ["max_unpool1d", "length - 1 = 10 - 1"], F.max_unpool1d, few, beyond, 2)
     refused(ShapeError, ["MaxUnpool1d(", "differ by less than the stride"], layer, values, places, 40)
     refused(ShapeError, ["max_unpool1d", "a length, or a shape"], layer, values, places, (1, 2, 3, 4))
 
@@ -238,7 +243,8 @@ def test_known_and_general_results_lie_alike(backend):
                     result = call(given, out=out)
                     assert (result[0] if isinstance(result, tuple) else result) is out
                     assert out.strides == strides
-                    np.testing.assert_allclose(out, plain[0] if isinstance(plain, tuple) else plain, rtol=1e-6, atol=1e-6)
+                    first = plain[0] if isinstance(plain, tuple) else plain
+                    np.testing.assert_allclose(out, first, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -146,7 +146,8 @@ def test_channels_last(backend, window, dtype):
     x[rng.random(x.shape) < 0.02] = np.nan
     tensor = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
     results = TF.max_pool2d(tensor, *window, return_indices=True)
-    for got, wanted in zip(F.max_pool2d(tensor.numpy(), *window, return_indices=True, backend=backend), results):
+    ours = F.max_pool2d(tensor.numpy(), *window, return_indices=True, backend=backend)
+    for got, wanted in zip(ours, results, strict=True):
         assert got.strides == wanted.numpy().strides
         np.testing.assert_array_equal(got, wanted.numpy())
     got, wanted = F.avg_pool2d(tensor.numpy(), 3, 2, backend=backend), TF.avg_pool2d(tensor, 3, 2)

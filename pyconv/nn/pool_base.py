@@ -220,9 +220,7 @@ class MaxUnpool(Module):
             raise
 
     def plan_call(self, input: Any, out: Any = None) -> Call:
-        raise ArgumentError(
-            f"{self._name} takes the indices beside the input; use functional.{self._op} here"
-        )
+        raise ArgumentError(f"{self._name} takes the indices beside the input; use functional.{self._op} here")
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"

@@ -108,7 +108,8 @@ INLINE void places_row(int kind, int step, int width, const pc_pool *pool, const
         const int64_t start = ox * step - pool->w.before;
         vec best = splat(-INFINITY);
         ivec place = (ivec)load((const real *)(first + ox));
-        if (start >= 0 && start + reach <= in) windows_places(kind, step, width, 1, pool, p, rows, start, &best, &place, seen);
+        const int whole = start >= 0 && start + reach <= in;
+        if (whole) windows_places(kind, step, width, 1, pool, p, rows, start, &best, &place, seen);
         else windows_places(kind, step, width, 0, pool, p, rows, start, &best, &place, seen);
         store_part(out + ox, best, pool->w.out - ox);
         put_places(indices + ox, place + lanes + same_place(rows.first * in + start), pool->w.out - ox);
@@ -148,9 +149,9 @@ static void places_down(const pc_pool *pool, const piece *p, window rows, real *
         ivec place = lanes_apart(1) + same_place(rows.first * in + i), at = place;
         look(NUMBERS, best, seen);
         for (int64_t j = 1; j < rows.taps; j++) {
+            const real *row = x + j * pool->h.dilation * p->row_stride;
             at += same_place(pool->h.dilation * in);
-            improve(NUMBERS, &best, &place, load_lanes_or(x + j * pool->h.dilation * p->row_stride + i, lanes, splat(-INFINITY)),
-                    at, seen);
+            improve(NUMBERS, &best, &place, load_lanes_or(row + i, lanes, splat(-INFINITY)), at, seen);
         }
         store(line + before + i, best);
         store((real *)(places + before + i), (vec)place);

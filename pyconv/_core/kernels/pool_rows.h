@@ -165,8 +165,10 @@ INLINE void narrow_rows(int kind, const pc_pool *pool, const pc_pool_arrays *arr
         const real *x = p->x + oy * pool->h.stride * p->row_stride;
         const real *next = oy + 1 < p->end_row ? x + pool->h.stride * p->row_stride : x;
         real *out = p->out + oy * pitch;
-        const vec one = merged_down(kind, x, step, 2, 0, lanes, seen), two = merged_down(kind, next, step, 2, 0, lanes, seen);
-        const vec all = merge(then(kind), SHUFFLE(one, two, EVENS), SHUFFLE(one, two, ODDS)), both = finished(then(kind), all, by);
+        const vec one = merged_down(kind, x, step, 2, 0, lanes, seen);
+        const vec two = merged_down(kind, next, step, 2, 0, lanes, seen);
+        const vec all = merge(then(kind), SHUFFLE(one, two, EVENS), SHUFFLE(one, two, ODDS));
+        const vec both = finished(then(kind), all, by);
         store_part(out, both, width);
         if (oy + 1 < p->end_row) store_part(out + pitch, SHUFFLE(both, both, FROM_HALF), width);
     }

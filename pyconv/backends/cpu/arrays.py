@@ -50,9 +50,13 @@ def into_rows(
 
 
 def into_order(
-    out: np.ndarray | None, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], fill: Callable[[np.ndarray], None]
+    out: np.ndarray | None,
+    shape: tuple[int, ...],
+    dtype: str,
+    order: tuple[int, ...],
+    fill: Callable[[np.ndarray], None],
 ) -> np.ndarray:
-    """As ``into_rows``, for a new array whose axes lie in this ``order``: its last one, too, may be the contiguous one."""
+    """As ``into_rows``, for new arrays with this ``order`` of axes; its last one may be contiguous in ``out`` too."""
     if out is not None and out.flags.aligned and out.itemsize in (out.strides[-1], out.strides[order[-1]]):
         fill(out)
         return out

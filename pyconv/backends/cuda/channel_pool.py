@@ -21,9 +21,9 @@ __all__ = ["arguments", "kernels", "label", "launch", "refusal"]
 
 _ARGUMENTS = struct(
     x="u8", out="u8", indices="u8", x_strides=("i8", 4), out_strides=("i8", 4), index_strides=("i8", 4),
-    work="i8", channels="i4", in_size=("i4", 2), out_size=("i4", 2), kernel=("i4", 2), stride=("i4", 2), dilation=("i4", 2),
-    padding=("i4", (2, 2)), count_include_pad="i4", divisor="i4", whole_in="i4", whole_channels="i4",
-    whole_columns="i4",
+    work="i8", channels="i4", in_size=("i4", 2), out_size=("i4", 2), kernel=("i4", 2), stride=("i4", 2),
+    dilation=("i4", 2), padding=("i4", (2, 2)), count_include_pad="i4", divisor="i4", whole_in="i4",
+    whole_channels="i4", whole_columns="i4",
 )  # fmt: skip
 _THREADS = 256
 _ALONG_CHANNELS, _ALONG_COLUMNS = 8, 4  # threads of a warp

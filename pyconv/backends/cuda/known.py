@@ -82,8 +82,10 @@ class _Step(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """A call's steps. Array 0 is the input, the others are made: a shape, a dtype and an order of axes, or None for "as
-    the input"."""
+    """A call's steps. Array 0 is the input, the others are made.
+
+    Of those a shape, a dtype and an order of axes is kept, or None for "as the input".
+    """
 
     steps: tuple[_Step, ...]
     made: tuple[tuple[tuple[int, ...], np.dtype, tuple[int, ...] | None] | None, ...]
