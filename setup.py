@@ -37,6 +37,11 @@ KERNEL_FLAGS = [
     "-Wno-psabi",  # vectors are passed between inlined functions only
 ]
 
+# Formulas are long chains of operations that wait for each other: those of several vectors are mixed before registers are
+# given out, but none is moved in front of a test. Only here: see -fno-schedule-insns.
+SCHEDULED = ["-fschedule-insns", "-fsched-pressure", "-fno-sched-interblock"]
+OWN_FLAGS = {"activation": SCHEDULED, "softmax": SCHEDULED}
+
 # PYCONV_SANITIZE=address,undefined: the compiler's run-time checks in everything; see tools/sanitize.py
 SANITIZE = []
 if environ.get("PYCONV_SANITIZE"):
@@ -55,10 +60,11 @@ class BuildExt(build_ext):
     def _compile_kernels(self) -> list[str]:
         jobs = []
         for source in sorted(KERNELS.glob("*.kernel.c")):
+            own = OWN_FLAGS.get(source.name.removesuffix(".kernel.c"), [])
             for isa, flags in INSTRUCTION_SETS.items():
                 for dtype, is_double in (("f32", "0"), ("f64", "1")):
                     macros = [("PC_ISA", isa), ("PC_DTYPE", dtype), ("PC_F64", is_double)]
-                    jobs.append((source, f"{isa}-{dtype}", macros, KERNEL_FLAGS + flags))
+                    jobs.append((source, f"{isa}-{dtype}", macros, KERNEL_FLAGS + flags + own))
         common = [source for source in sorted(KERNELS.glob("*.c")) if not source.name.endswith(".kernel.c")]
         jobs += [(source, "common", MACROS, C_FLAGS) for source in common]
         with ThreadPoolExecutor(cpu_count()) as pool:

@@ -58,7 +58,7 @@ ACTIVATIONS: dict[str, Activation] = {
         "SELU", "1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * (exp(x) - 1))", (3, 4), inplace=True
     ),
     "celu": Activation("CELU", "x if x > 0 else alpha * (exp(x / alpha) - 1)", (3, 4), (_ALPHA,), inplace=True),
-    "gelu": Activation("", "x * (1 + erf(x / sqrt(2))) / 2", (7, 8)),
+    "gelu": Activation("", "x * (1 + erf(x / sqrt(2))) / 2", (6, 8)),
     "gelu_tanh": Activation("", "x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2", (4, 6)),
     "silu": Activation("SiLU", "x / (1 + exp(-x))", (3, 5), inplace=True),
     "mish": Activation("Mish", "x * tanh(log(1 + exp(x)))", (4, 6), inplace=True),

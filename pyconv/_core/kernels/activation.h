@@ -7,11 +7,12 @@
 
 #include "exponential.h"
 #include "kernels.h"
+#include "pieces.h"
 
 #define NO_PARAMETERS __attribute__((unused)) const vec *p
 
 /* exp(t**2 / 2) * (the normal distribution function of -t) = w H(u), w = NORMAL_SCALE / (t + NORMAL_SCALE), u = 1 - 2 w;
- * x - tanh(x) = x z S(z), z = x**2 <= 1: tools/fit_activations.py. */
+ * log(1 + e) / e in powers of e - 1/2; x - tanh(x) = x z S(z), z = x**2 <= 1: tools/fit_activations.py. */
 #if PC_F64
 #define NORMAL_SCALE 4
 #define EXP_IS_NORMAL 700. /* of it and of its negative, with room for a factor */
@@ -36,18 +37,23 @@ static const real shrink_terms[] = {
     8.5381619012121565366e-9,
 };
 #else
-#define NORMAL_SCALE 3.5f
 #define EXP_IS_NORMAL 80.f
 #define LEFT_END (-200.f)
 #define TANH_IS_ONE 9.5f
 #define SIGMOID_IS_ONE 20.f
 #define MISH_IS_X 20.f
 #define FARTHEST 14.6f
+#ifndef PIECES
+#define NORMAL_SCALE 2.f
 static const real normal_terms[] = {
-    0.21269030852062358367f, -0.16158907517305713788f, 0.090121331932509731841f, -0.033157904534304744962f,
-    0.0049744634020298500905f, 0.001854913652422676711f, -0.00091169173881280775635f, -0.00014267729783303764278f,
-    0.00012590012916271063005f, 0.000035055253329392032283f,
+    0.336204002354f, -0.165702237474f, 0.0143986920319f, 0.0183596998455f, -0.000234946927573f, -0.00336727577581f,
+    -0.000975498436423f, 0.000411906363887f, 0.000417829728675f, 6.62694099335e-5f, -7.43456331223e-5f, -3.26304078862e-5f,
 };
+static const real log1p_terms[] = {
+    0.810930219913f, -0.288527101372f, 0.132609015777f, -0.067688189654f, 0.0366352341663f, -0.0205631824322f,
+    0.0115776851824f, -0.00678801695194f, 0.00525027067807f, -0.00317605701843f,
+};
+#endif
 static const real shrink_terms[] = {
     0.33333333156722313937f, -0.13333310655545100574f, 0.053963414754438835794f, -0.021829548843059369963f,
     0.0086978475928148779815f, -0.0032068033868465648855f, 0.00092350084634817608789f, -0.00014279318799621564838f,
@@ -57,16 +63,19 @@ static const real shrink_terms[] = {
 /* sqrt(8 / pi) and 0.044715 times it, as the nearest number and the rest */
 #if PC_F64
 #define GELU_1 0x1.9884533d43651p+0
-#define GELU_1_LOW (-9.9693088091109203146e-17)
+#define GELU_1_COARSE 0x1.9884530000000p+0
+#define GELU_1_FINE 1.426396435433790924e-8
 #define GELU_3 0x1.2444f2a4d8b4bp-4
 #define GELU_3_LOW (-6.1751499181553154534e-19)
+#define GELU_FARTHEST 22.5 /* x times the sigmoid of 2 u is zero to the left */
 #else
 #define GELU_1 0x1.988454p+0f
-#define GELU_1_LOW (-4.534068042105271576e-8f)
+#define GELU_1_COARSE 0x1.9880000000000p+0f
+#define GELU_1_FINE 0.000065996605730711759784f
 #define GELU_3 0x1.2444f2p-4f
 #define GELU_3_LOW 2.3988323959931356273e-9f
+#define GELU_FARTHEST 11.f
 #endif
-#define GELU_FARTHEST ((real)22.5) /* the sigmoid of 2 u is zero to the left */
 #define SELU_SCALE ((real)1.0507009873554804934193349852946)
 #define SELU_SCALE_ALPHA ((real)1.7580993408473768599402175208123)
 
@@ -138,6 +147,13 @@ static inline vec quick_selu(vec x, NO_PARAMETERS)
 
 EXCEPT(selu, denormal(x), denormal_product(x, pick(below(splat(0), x), splat(SELU_SCALE), splat(SELU_SCALE_ALPHA))))
 
+#ifdef PIECES
+static inline vec tanh_of(vec x, NO_PARAMETERS)
+{
+    const vec t = lesser_of(splat(TANH_IS_ONE), greater_of(splat(TINY), absolute(x))); /* no denormal numbers */
+    return least_magnitude(x, lesser_of(splat(1), t * piecewise(t, growing_piece(t), tanh_pieces)));
+}
+#else
 static inline vec tanh_of(vec x, NO_PARAMETERS)
 {
     /* with m = expm1(2 |x|) / 2: tanh |x| = m / (m + 1), without cancellation. Numbers below TINY do not get into
@@ -150,6 +166,7 @@ static inline vec tanh_of(vec x, NO_PARAMETERS)
     const vec m = scale * half_expm1_near_zero(r) + (scale * half - half);
     return least_magnitude(x, by_one_more(m));
 }
+#endif
 
 static inline vec tanhshrink_of(vec x, const vec *p)
 {
@@ -206,7 +223,7 @@ static inline vec careful_silu(vec x)
     return times_x(x, v, n);
 }
 
-static inline vec quick_silu(vec x, NO_PARAMETERS) { return quotient(x, one_more_than_exp(-x)); }
+static inline vec quick_silu(vec x, NO_PARAMETERS) { return quotient(x, splat(1) + exp_within(-x)); }
 
 EXCEPT(silu, beyond(x, splat(EXP_IS_NORMAL)) | denormal(x), careful_or_linear(x, careful_silu(no_denormals(x)), (real)0.5))
 
@@ -222,60 +239,116 @@ static inline vec careful_mish(vec x)
 
 static inline vec quick_mish(vec x, NO_PARAMETERS)
 {
-    const vec e = exp_within(lesser_of(splat(MISH_IS_X), x)), w = e * (e + splat(2));
+    const vec e = exp_within(lesser_of(splat(MISH_IS_X), x)), w = e * e + (e + e);
     return quotient(x * w, w + splat(2));
 }
 
 EXCEPT(mish, beyond(x, splat(EXP_IS_NORMAL)) | denormal(x), careful_or_linear(x, careful_mish(no_denormals(x)), (real)0.6))
 
+/* exp(t**2 / 2) * (the normal distribution function of -t) for 0 <= t <= FARTHEST */
+static inline vec normal_tail(vec t)
+{
+#ifdef PIECES
+    return piecewise(t, growing_piece(t), normal_pieces);
+#else
+    const vec w = quotient(splat(NORMAL_SCALE), t + splat(NORMAL_SCALE));
+    return w * polynomial(splat(1) - (w + w), normal_terms);
+#endif
+}
+
+/* tail * exp(-t**2 / 2) as v * 2**n. q = t**2 + 2 n log(2) has one rounding, by a fused multiply-add; the 2**-60 keep squares
+ * from becoming denormal numbers. */
+static inline vec times_exp_of_half_square(vec tail, vec t, vec *n)
+{
+    enum { TERMS = sizeof expm1_terms / sizeof *expm1_terms };
+    *n = (t * t + splat((real)0x1p-60)) * splat((real)-0.5 * INVERSE_LOG2) + splat(ROUNDER);
+    const vec whole = *n - splat(ROUNDER);
+    const vec q = fused(t, t, whole * splat(2 * LOG2_HIGH) + splat((real)0x1p-60)) + whole * splat(2 * LOG2_LOW);
+    vec sum = splat(expm1_terms[TERMS - 1] * (real)(TERMS % 2 ? 1 : -1) / (2 << TERMS)); /* in powers of -q / 2 */
+    UNROLL for (int i = TERMS - 2; i >= 0; i--) sum = sum * q + splat(expm1_terms[i] * (real)(i % 2 ? -1 : 1) / (4 << i));
+    return tail * ((sum * q - splat((real)0.5)) * q) + tail; /* the exponential function itself is not rounded */
+}
+
+/* gelu where extreme(x): of infinities and NaN, and below the normal numbers x / 2 */
+static inline vec extreme_gelu(vec x)
+{
+    return pick(denormal(x), denormal_product(x, splat((real)0.5)), x * pick(below(x, splat(0)), splat(0), splat(1)));
+}
+
+/* max(x, 0) - |x| v, v the normal distribution function of -|x| */
+#if defined(__AVX512F__)
+static inline vec quick_gelu(vec x, NO_PARAMETERS)
+{
+    const vec t = lesser_of(splat(FARTHEST), absolute(x));
+    vec n;
+    const vec v = times_exp_of_half_square(t * normal_tail(t), t, &n);
+    return greater_of(splat(0), x) - scaled(v, n);
+}
+
+EXCEPT(gelu, extreme(x), extreme_gelu(x))
+#else
 static inline vec careful_gelu(vec x)
 {
-    /* the normal distribution function of -|x| = exp(-x**2 / 2) w H(u), x**2 with what its rounding loses */
+    /* exp of -x**2 / 2, x**2 with what its rounding loses */
     const mask negative = below(x, splat(0));
     const vec t = lesser_of(splat(FARTHEST), greater_of(splat(TINY), absolute(x)));
     const two square = exact_product(t, t);
     const power e = exp_of_sum(splat((real)-0.5) * square.high, splat((real)-0.5) * square.low);
-    const vec w = quotient(splat(NORMAL_SCALE), t + splat(NORMAL_SCALE));
-    const vec factor = w * polynomial(splat(1) - (w + w), normal_terms);
+    const vec factor = normal_tail(t);
     return times_x(x, pick(negative, e.v * factor, splat(1) - e.value * factor), pick(negative, e.n, splat(ROUNDER)));
 }
 
 static inline vec quick_gelu(vec x, NO_PARAMETERS)
 {
-    /* max(x, 0) - |x| v, v the normal distribution function of -|x|. -2 r = x**2 + 2 n log(2) with one rounding, by a
-     * fused multiply-add. The 2**-60 keep squares from becoming denormal numbers. */
-    const vec t = absolute(x), n = (t * t + splat((real)0x1p-60)) * splat((real)-0.5 * INVERSE_LOG2) + splat(ROUNDER);
-    const vec whole = n - splat(ROUNDER);
-    const vec high = fused(t, t, whole * splat(2 * LOG2_HIGH) + splat((real)0x1p-60));
-    const vec r = splat((real)-0.5) * (high + whole * splat(2 * LOG2_LOW));
-    const vec exp_r = (polynomial(r, expm1_terms) * r + splat(1)) * r + splat(1);
-    const vec w = quotient(splat(NORMAL_SCALE), t + splat(NORMAL_SCALE));
-    const vec v = raised(exp_r * (w * polynomial(splat(1) - (w + w), normal_terms)), n);
-    return greater_of(splat(0), x) - t * v;
+    const vec t = absolute(x);
+    vec n;
+    const vec v = times_exp_of_half_square(normal_tail(t), t, &n);
+    return greater_of(splat(0), x) - t * raised(v, n);
 }
 
 EXCEPT(gelu, beyond(x, splat(13)) | denormal(x), careful_or_linear(x, careful_gelu(no_denormals(x)), (real)0.5))
+#endif
 
 static inline vec quick_gelu_tanh(vec x, NO_PARAMETERS)
 {
-    /* x sigmoid(2 u), since 1 + tanh(u) = 2 sigmoid(2 u); 2 u = t (GELU_1 + GELU_3 t**2) with its lower part, which
-     * the exponential function magnifies */
-    const vec t = lesser_of(splat(GELU_FARTHEST), greater_of(splat(TINY), absolute(x)));
-    const two square = exact_product(t, t), cubic = exact_product(splat(GELU_3), square.high);
-    two slope = exact_difference(cubic.high, splat(-GELU_1));
-    slope.low += cubic.low + splat(GELU_3) * square.low + splat(GELU_3_LOW) * square.high + splat(GELU_1_LOW);
-    const two w = exact_product(t, slope.high);
-    vec n;
-    const vec v = logistic(below(x, splat(0)), exp_of_sum(-w.high, -(w.low + t * slope.low)), &n);
-    return times_x(x, v, n);
+    /* max(x, 0) - |x| v, v = 1 / (1 + exp(2 u)), since 1 + tanh(u) = 2 sigmoid(2 u); 2 u = t (GELU_1 + GELU_3 t**2), its
+     * slope in a coarse part, whose product with t is exact but for one rounding, and the rest: exp magnifies an error
+     * of its argument */
+    const vec magnitude = lesser_of(splat(GELU_FARTHEST), absolute(x)), t = greater_of(splat(TINY), magnitude);
+    const two square = exact_product(t, t);
+    const vec slope = splat(GELU_3) * square.high + splat(GELU_1), coarse = (vec)((ivec)slope & SPLIT_MASK);
+    const vec low = splat(GELU_3_LOW) * square.high + (splat(GELU_3) * square.low + splat(GELU_1_FINE));
+    const vec fine = fused(splat(GELU_3), square.high, splat(GELU_1_COARSE) - coarse) + low;
+    const vec n = t * slope * splat(-INVERSE_LOG2) + splat(ROUNDER), whole = n - splat(ROUNDER);
+    const vec high = fused(t, coarse, whole * splat(LOG2_HIGH) + splat((real)0x1p-60)); /* one fusion is possible */
+    const power e = power_of(-high - (t * fine + whole * splat(LOG2_LOW)), n);
+#if defined(__AVX512F__)
+    return greater_of(splat(0), x) - scaled(quotient(magnitude * e.v, splat(1) + e.value), n);
+#else
+    vec exponent;
+    const vec v = logistic(below(x, splat(0)), e, &exponent);
+    return times_x(x, v, exponent);
+#endif
 }
 
-EXCEPT(gelu_tanh, denormal(x), denormal_product(x, splat((real)0.5)))
+EXCEPT(gelu_tanh, extreme(x), extreme_gelu(x))
+
+/* log(1 + e) / e for 0 <= e <= 1 */
+static inline vec log1p_within(vec e)
+{
+#ifdef PIECES
+    return piecewise(e, even_piece(e), log1p_pieces);
+#elif PC_F64
+    return log1p_by(e);
+#else
+    return polynomial(e - splat(0.5f), log1p_terms); /* nearer than a series in a quotient, which is rounded first */
+#endif
+}
 
 static inline vec logsigmoid_of(vec x, NO_PARAMETERS)
 {
     const power e = exp_of(lesser_of(splat(-TINY), negative_of(x)));
-    return lesser_of(splat(0), x) - scaled(e.v * log1p_by(e.value), e.n);
+    return lesser_of(splat(0), x) - scaled(e.v * log1p_within(e.value), e.n);
 }
 
 static inline vec quick_softplus(vec x, const vec *p)
@@ -284,7 +357,7 @@ static inline vec quick_softplus(vec x, const vec *p)
     const two z = exact_product(x, p[0]);
     const vec low = pick(below(z.high, splat(0)), z.low, -z.low);
     const power e = exp_of_sum(lesser_of(splat(-TINY), negative_of(z.high)), low);
-    const vec rest = scaled(e.v * log1p_by(e.value) * (splat(1) / p[0]), e.n);
+    const vec rest = scaled(e.v * log1p_within(e.value) * (splat(1) / p[0]), e.n);
     return pick(below(p[1], z.high), x, pick(below(x, splat(0)), splat(0), x) + rest);
 }
 

@@ -80,6 +80,18 @@ static inline mask denormal(vec x)
 #endif
 }
 
+/* Lanes that are below the normal numbers, infinite, or NaN */
+static inline mask extreme(vec x)
+{
+#if defined(__AVX512DQ__) && PC_F64
+    return _mm512_fpclass_pd_mask(x, 0xb9);
+#elif defined(__AVX512DQ__)
+    return _mm512_fpclass_ps_mask(x, 0xb9);
+#else
+    return denormal(x) | beyond(x, splat(PC_F64 ? (real)0x1.fffffffffffffp+1023 : (real)0x1.fffffep+127f));
+#endif
+}
+
 /* a > b ? a : b and a < b ? a : b; so b where either is NaN, or where they are zeros of different signs. */
 #if defined(__AVX512F__) && PC_F64
 static inline vec greater_of(vec a, vec b) { return _mm512_max_pd(a, b); }
