@@ -262,3 +262,20 @@ def test_values_are_the_elements_that_indices_point_at(level, dtype, window):
             assert np.ascontiguousarray(pointed).tobytes() == np.ascontiguousarray(values).tobytes()
             wanted = F.max_pool2d(x, *window, return_indices=True, backend="reference")
             np.testing.assert_array_equal(places, wanted[1])
+
+
+def test_planes_with_more_places_than_vectors_hold(monkeypatch):
+    """They are pooled window by window, into what lies as the input does."""
+    from pyconv.backends.cpu import pool
+
+    x = channels_last(normal(2, 20, 9, 10))
+    wanted = F.max_pool2d(x, 3, 2, 1, return_indices=True, backend=GENERAL)
+    monkeypatch.setattr(pool, "_too_many_places", lambda plan: "too many")
+    pool._tasks.cache_clear()
+    try:
+        got = F.max_pool2d(x, 3, 2, 1, return_indices=True, backend=GENERAL)
+    finally:
+        pool._tasks.cache_clear()
+    for one, other in zip(got, wanted, strict=True):
+        assert bits(one) == bits(other)
+        assert one.strides == other.strides

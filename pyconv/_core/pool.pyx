@@ -110,8 +110,8 @@ cdef int64_t *index_data(cnp.ndarray indices) except? NULL:
 def run(PoolTasks tasks, cnp.ndarray x, cnp.ndarray out, cnp.ndarray indices=None):
     """Run all tasks.
 
-    ``x`` has any strides; each row of ``out`` and of ``indices`` is contiguous. Where the tasks' channels are neighbours
-    in memory so are those of ``indices``, and those of ``out`` may be.
+    ``x`` has any strides; each row of ``out`` and of ``indices`` is contiguous, unless windows are taken one by one. Where
+    the tasks' channels are neighbours in memory so are those of ``indices``, and those of ``out`` may be.
     """
     cdef pc_pool_arrays arrays
     if cnp.PyArray_SIZE(out) == 0:
@@ -120,7 +120,9 @@ def run(PoolTasks tasks, cnp.ndarray x, cnp.ndarray out, cnp.ndarray indices=Non
     check_array(x, tasks.type_number, arrays.x_strides)
     if tasks.pool.block > 1 and arrays.x_strides[1] != 1:
         raise ValueError("the channels must be neighbours in memory")
-    if arrays.out_strides[3] != 1 and tasks.pool.w.out > 1 and (tasks.pool.block == 1 or arrays.out_strides[1] != 1):
+    cdef bint any_strides = tasks.pool.line == 0 and not tasks.pool.flat
+    if arrays.out_strides[3] != 1 and tasks.pool.w.out > 1 and not any_strides and (
+            tasks.pool.block == 1 or arrays.out_strides[1] != 1):
         raise ValueError("the rows of out must be contiguous")
     if tasks.with_indices != (indices is not None):
         raise ValueError("indices go with a plan that returns them")
@@ -128,7 +130,7 @@ def run(PoolTasks tasks, cnp.ndarray x, cnp.ndarray out, cnp.ndarray indices=Non
     if indices is not None:
         check_array(indices, cnp.NPY_INT64, arrays.index_strides)
         arrays.indices = <int64_t *>cnp.PyArray_DATA(indices)
-        if arrays.index_strides[1 if tasks.pool.block > 1 else 3] != 1:
+        if not any_strides and arrays.index_strides[1 if tasks.pool.block > 1 else 3] != 1:
             raise ValueError("indices must lie in memory as the tasks' values do")
     arrays.x, arrays.out = cnp.PyArray_DATA(x), cnp.PyArray_DATA(out)
     run_tasks(tasks, False, &arrays)

@@ -327,7 +327,8 @@ void PC_NAME(max_places_task)(const pc_pool *pool, const pc_pool_arrays *arrays,
                 plane_row(pool, &p, rows, scratch, out, indices);
             } else {
                 for (int64_t ox = 0; ox < pool->w.out; ox++)
-                    out[ox] = one_place(pool, &p, rows, window_at(&pool->w, ox), indices + ox);
+                    out[ox * arrays->out_strides[3]] = one_place(pool, &p, rows, window_at(&pool->w, ox),
+                                                                 indices + ox * arrays->index_strides[3]);
             }
         }
     }

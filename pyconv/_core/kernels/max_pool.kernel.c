@@ -69,7 +69,7 @@ static void all_windows(const pc_pool *pool, const pc_pool_arrays *arrays, const
         const window rows = window_at(&pool->h, oy);
         real *out = p->out + oy * arrays->out_strides[2];
         for (int64_t ox = 0; ox < pool->w.out; ox++)
-            out[ox] = one_window(MAXIMUM, pool, p, rows, window_at(&pool->w, ox));
+            out[ox * arrays->out_strides[3]] = one_window(MAXIMUM, pool, p, rows, window_at(&pool->w, ox));
     }
 }
 
