@@ -179,7 +179,7 @@ def test_order_of_implementations():
         for wanted, images, weight, more in (
             ("direct_4x12_baseline", x, normal(64, 64, 1, 1), {}),
             ("channels_6x8_baseline", normal(1, 512, 7, 7), normal(64, 512, 1, 1), {}),
-            ("depthwise_baseline", x, normal(64, 1, 3, 3), {"groups": 64}),
+            ("depthwise_baseline", normal(1, 64, 112, 112), normal(64, 1, 3, 3), {"groups": 64}),
             ("separable_baseline", x, np.ones((64, 1, 5, 5), np.float32), {"groups": 64}),
             ("depthwise_channels_baseline", x, normal(64, 1, 5, 5), {"groups": 64, "stride": 2}),
             ("depthwise_channels_baseline", channels_last, normal(64, 1, 3, 3), {"groups": 64}),

@@ -126,30 +126,28 @@ static inline __attribute__((always_inline)) void any(const window w, const int 
 
 typedef void filter(const window *given, real bias, real *out, int64_t out_stride, int64_t count);
 
+/* The same twice: the plain one is told that there are no masks. */
+#define MASKED_OR_NOT(CALL)                                                                                         \
+    if (given->masks) {                                                                                             \
+        CALL;                                                                                                       \
+    } else {                                                                                                        \
+        w.masks = NULL;                                                                                             \
+        CALL;                                                                                                       \
+    }
 #define FIXED(K, STEP, R)                                                                                           \
     static void fixed_##K##_##STEP##_##R(const window *given, real bias, real *out, int64_t out_stride,              \
                                          int64_t count)                                                             \
     {                                                                                                               \
         window w = *given;                                                                                          \
-        w.kernel_h = w.kernel_w = K, w.dilation = 1, w.step = STEP;                                   \
-        if (given->masks) {                                                                                         \
-            fixed(w, R, STEP, bias, out, out_stride, count);                                                        \
-        } else {                                                                                                    \
-            w.masks = NULL;                                                                                         \
-            fixed(w, R, STEP, bias, out, out_stride, count);                                                        \
-        }                                                                                                           \
+        w.kernel_h = w.kernel_w = K, w.dilation = 1, w.step = STEP;                                                 \
+        MASKED_OR_NOT(fixed(w, R, STEP, bias, out, out_stride, count))                                              \
     }
 #define ANY(STEP, R, V)                                                                                             \
     static void any_##STEP##_##R##_##V(const window *given, real bias, real *out, int64_t out_stride, int64_t count) \
     {                                                                                                               \
         window w = *given;                                                                                          \
-        w.step = STEP;                                                                               \
-        if (given->masks) {                                                                                         \
-            any(w, R, V, bias, out, out_stride, count);                                                             \
-        } else {                                                                                                    \
-            w.masks = NULL;                                                                                         \
-            any(w, R, V, bias, out, out_stride, count);                                                             \
-        }                                                                                                           \
+        w.step = STEP;                                                                                              \
+        MASKED_OR_NOT(any(w, R, V, bias, out, out_stride, count))                                                   \
     }
 
 FIXED(3, 1, 1) FIXED(3, 1, 4)

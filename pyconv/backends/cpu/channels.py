@@ -17,9 +17,8 @@ import numpy as np
 from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import direct, estimate, isa
-from .arrays import into_rows
 from .cache import WORKING_SET
-from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, threads_for
+from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, run_tasks, threads_for
 
 __all__ = [
     "Cut",
@@ -275,12 +274,7 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Pack
 
 def run(plan: ConvPlan, x: np.ndarray, prepared: Packed, out: np.ndarray | None) -> np.ndarray:
     """Run the plan with packed weights."""
-    tasks = _tasks(plan, prepared.isa, threads_for(plan))
-
-    def fill(result: np.ndarray) -> None:
-        conv.run(tasks, x, prepared.weights, prepared.bias, result)
-
-    return into_rows(out, plan.out_shape, plan.dtype, fill)
+    return run_tasks(plan, _tasks(plan, prepared.isa, threads_for(plan)), x, prepared, out)
 
 
 def work(plan: ConvPlan, prepared: Packed) -> conv.ConvWork:

@@ -9,9 +9,12 @@ from math import gcd
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..._core import conv, runtime
 from ...plan import ConvPlan, TransposedPlan, span
 from . import isa, wake
+from .arrays import into_rows
 
 __all__ = [
     "BRIEF_FLOPS",
@@ -21,6 +24,7 @@ __all__ = [
     "is_double_plan",
     "pieces_of",
     "rows_of",
+    "run_tasks",
     "sees_padding_alone",
     "shares",
     "threads_for",
@@ -100,6 +104,17 @@ def threads_for(plan: ConvPlan | TransposedPlan, slowness: float = 1) -> int:
     if flops < BRIEF_FLOPS:
         return 1
     return wake.threads_for(flops / _rate(isa.current(), plan.dtype == "float64"))
+
+
+def run_tasks(
+    plan: ConvPlan, tasks: conv.ConvTasks, x: np.ndarray, prepared: Any, out: np.ndarray | None
+) -> np.ndarray:
+    """Run tasks that never have to be computed otherwise, on ``prepared.weights`` and ``prepared.bias``."""
+
+    def fill(result: np.ndarray) -> None:
+        conv.run(tasks, x, prepared.weights, prepared.bias, result)
+
+    return into_rows(out, plan.out_shape, plan.dtype, fill)
 
 
 def shares(bands: int, most: int, count: int) -> int:

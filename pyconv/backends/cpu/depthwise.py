@@ -11,8 +11,7 @@ import numpy as np
 from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import estimate, isa
-from .arrays import into_rows
-from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, threads_for
+from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, run_tasks, threads_for
 
 __all__ = [
     "SLOWNESS",
@@ -125,7 +124,7 @@ def cycles(plan: ConvPlan, level: int) -> float:
 
     Each vector of outputs takes 5, and for each tap 1.1 where rows share their loads, 2.3 where they do not, 3.6 where
     every other column is picked; and more where loads are masked. Squares of stride 2 take 1.4 for a tap, and for a
-    row 18, or 55 where it begins in the midst of the kernel. (Measured on AVX-512; where it is missing, masks are dear.)
+    row 18, or 55 where it begins in the midst of the kernel. Measured on AVX-512; where it is missing, masks are dear.
     """
     is_double = is_double_plan(plan)
     vectors = ceil_div(plan.out_size[1], runtime.lanes(level, is_double))
@@ -163,12 +162,7 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Give
 
 def run(plan: ConvPlan, x: np.ndarray, prepared: Given, out: np.ndarray | None) -> np.ndarray:
     """Run the plan."""
-    tasks = _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS))
-
-    def fill(result: np.ndarray) -> None:
-        conv.run(tasks, x, prepared.weights, prepared.bias, result)
-
-    return into_rows(out, plan.out_shape, plan.dtype, fill)
+    return run_tasks(plan, _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS)), x, prepared, out)
 
 
 def work(plan: ConvPlan, prepared: Given) -> conv.ConvWork:

@@ -15,9 +15,8 @@ import numpy as np
 from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost, span
 from . import depthwise, direct, estimate, isa
-from .arrays import into_rows
 from .channels import inside
-from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, threads_for
+from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, run_tasks, threads_for
 from .depthwise import SLOWNESS, Cut, Given
 
 __all__ = [
@@ -218,12 +217,7 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Give
 
 def run(plan: ConvPlan, x: np.ndarray, prepared: Given, out: np.ndarray | None) -> np.ndarray:
     """Run the plan."""
-    tasks = _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS))
-
-    def fill(result: np.ndarray) -> None:
-        conv.run(tasks, x, prepared.weights, prepared.bias, result)
-
-    return into_rows(out, plan.out_shape, plan.dtype, fill)
+    return run_tasks(plan, _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS)), x, prepared, out)
 
 
 def work(plan: ConvPlan, prepared: Given) -> conv.ConvWork:

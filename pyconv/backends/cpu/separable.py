@@ -73,15 +73,15 @@ def label(plan: ConvPlan) -> str:
 
 def refusal(plan: ConvPlan) -> str | None:
     """None if it takes the plan with kernels that are separable, else the reason why not."""
-    return _refusal(plan, isa.current())
-
-
-@lru_cache(maxsize=1024)
-def _refusal(plan: ConvPlan, level: int) -> str | None:
     if plan.algorithm not in ("auto", "measure"):
         return f"algorithm={plan.algorithm!r} was asked for"
     if plan.groups != plan.in_channels:
         return f"a group has {plan.in_channels // plan.groups} input channels, it takes one"
+    return _refusal(plan, isa.current())  # known by its plan, which takes a look-up: every layer asks
+
+
+@lru_cache(maxsize=1024)
+def _refusal(plan: ConvPlan, level: int) -> str | None:
     if plan.stride != (1, 1) or plan.dilation != (1, 1):
         return "it is for stride 1 and dilation 1"
     if plan.layout != "nchw":
@@ -221,4 +221,4 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
         cut = _cut(part, level, part.out_channels, shares, 1)
         return conv.SeparableTasks(level, is_double_plan(plan), 1, part, cut)
 
-    return Pieces(tasks, blocks=plan.out_channels, block=1, rows=plan.out_size[0])
+    return Pieces(tasks, blocks=range(plan.out_channels), rows=plan.out_size[0])
