@@ -146,9 +146,9 @@ def _finishing(plan: ConvPlan, level: int) -> float:
 def _copying(plan: ConvPlan, level: int) -> float:
     """Cycles that direct.py takes besides, where its lines have places between two rows: its sums are copied by rows.
 
-    About fourteen of the core's for each row of a channel (measured).
+    About six of the core's for each row of a channel.
     """
-    return estimate.pace(level) * 14 * plan.out_channels * plan.out_size[0] if plan.kernel[1] > 1 else 0.0
+    return estimate.pace(level) * 6 * plan.out_channels * plan.out_size[0] if plan.kernel[1] > 1 else 0.0
 
 
 def cycles(plan: ConvPlan, level: int, pooled: int = 1) -> float:
@@ -156,9 +156,9 @@ def cycles(plan: ConvPlan, level: int, pooled: int = 1) -> float:
     down.
 
     Two multiply-adds a cycle, a fifth more where a tile's weights leave no room in the first level of the cache; sums
-    that would wait for each other; and in the core's own cycles one for the loop, 120 for each tile that begins and ends,
-    240 to turn a vector of channels of as many pixels into rows, 6 for a packed vector, or 2 for an element that is
-    gathered (measured).
+    that would wait for each other; and in the core's own cycles one for the loop, 4 for each sum of a tile that begins and
+    ends, 15 for each row of a square of pixels and channels that is turned, 6 for a packed vector, or 2 for an element
+    that is gathered (measured).
     """
     pace = estimate.pace(level)
     is_double = is_double_plan(plan)
@@ -171,10 +171,11 @@ def cycles(plan: ConvPlan, level: int, pooled: int = 1) -> float:
     tiles = blocks * ceil_div(height, 2)
     taps = per_in * plan.kernel[0] * plan.kernel[1]
     products = tiles * tap * taps / (0.95 if 64 * taps <= _NEAR else 0.8)  # a vector is 64 bytes at most
-    turning = 240 * blocks * ceil_div(height * width, pooled * lanes)
+    turning = 15 * lanes * blocks * ceil_div(height * width, pooled * lanes)
+    beginning = 4 * tiles * 2 * (width + count)
     packed = per_in * packed_elements(plan)
     packing = 6 * packed / lanes if plan.stride[1] <= 2 and plan.layout != "nhwc" else 2 * packed
-    return plan.groups * (products + pace * (120 * tiles * count + turning + packing))
+    return plan.groups * (products + pace * (beginning + turning + packing))
 
 
 def cost(plan: ConvPlan) -> Cost:
