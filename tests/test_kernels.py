@@ -20,8 +20,6 @@ from pyconv.backends.cpu.bands import bands
 from pyconv.backends.cpu.tiles import Tiling, choose
 from pyconv.plan import ACTIVATIONS, plan_conv2d
 
-NEAR = 24 * 1024  # bytes of pixels that stay near
-
 
 def _plan(x, weight, stride=1, padding=0, groups=1):
     pads = ((padding, padding), (padding, padding))
@@ -46,7 +44,7 @@ def _on_tiling(plan, tiling, level, x, weight, threads=1):
     is_double = plan.dtype == "float64"
     prepared = direct.pack(plan, weight, None, level, tiling)
     out = np.full(plan.out_shape, np.nan, plan.dtype)
-    tasks = DirectTasks(level, is_double, threads, bands(plan, tiling, x.itemsize, threads, NEAR))
+    tasks = DirectTasks(level, is_double, threads, bands(plan, tiling, x.itemsize, threads, level))
     run_tasks(tasks, x, prepared.weights, prepared.bias, out)
     return out
 
@@ -77,8 +75,10 @@ def test_every_convolution_tile(level, dtype, out_channels):
     weight = normal(out_channels, 3, 3, 2, dtype=dtype, seed=1)
     plan = _plan(x, weight, padding=1)
     wanted = F.conv2d(x, weight, padding=1, backend="reference")
-    results = [_on_tiling(plan, t, level, x, weight) for t in _tilings(level, dtype == "float64", out_channels)]
-    assert len(results) >= 5
+    tilings = list(_tilings(level, dtype == "float64", out_channels))
+    tilings += [tiling._replace(by_rows=True) for tiling in tilings]
+    results = [_on_tiling(plan, tiling, level, x, weight) for tiling in tilings]
+    assert len(results) >= 10
     assert_close(results[0], wanted)
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
@@ -119,6 +119,16 @@ def test_packing(level, dtype, kernel, stride):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("stride", [2, 3, 4])
+def test_packing_of_wide_rows(level, dtype, stride):
+    """Rows of several packed vectors, with and without padding, whose last vector is whole or not."""
+    for width, padding in itertools.product((16 * stride, 32 * stride + 1, 33 * stride + 2, 131), (0, 2)):
+        x, weight = normal(1, 2, 9, width, dtype=dtype, seed=width), normal(3, 2, 4, 4, dtype=dtype, seed=1)
+        got = F.conv2d(x, weight, None, stride, padding, backend="cpu", algorithm="direct")
+        assert_close(got, F.conv2d(x, weight, None, stride, padding, backend="reference"), terms=32)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_many_bands(level, dtype, monkeypatch):
     """A cache so small that images are cut into bands of few rows and columns."""
     from pyconv.backends.cpu import bands as module
@@ -129,7 +139,7 @@ def test_many_bands(level, dtype, monkeypatch):
     for stride in (1, 2):
         plan = _plan(x, weight, stride, 1)
         tiling = choose(7, 1000, level, dtype == "float64")
-        cut = bands(plan, tiling, x.itemsize, 1, NEAR)
+        cut = bands(plan, tiling, x.itemsize, 1, level)
         assert cut.bands_h > 1
         assert cut.bands_w > 1
         wanted = F.conv2d(x, weight, stride=stride, padding=1, backend="reference")
@@ -145,7 +155,7 @@ def test_packed_numbers_of_another_kind_are_refused(level):
     plan = _plan(x, weight)
     tiling = choose(3, 13, level, False)
     packed = direct.pack(plan, weight, None, level, tiling)
-    tasks = DirectTasks(level, False, 1, bands(plan, tiling, 4, 1, NEAR))
+    tasks = DirectTasks(level, False, 1, bands(plan, tiling, 4, 1, level))
     out = np.empty(plan.out_shape, np.float32)
     for wrong in (packed.weights.astype(np.float64), np.repeat(packed.weights, 2, axis=1)[:, ::2]):
         with pytest.raises(TypeError, match="packed weights and biases"):
@@ -172,7 +182,7 @@ def test_order_of_implementations():
         x, channels_last = normal(1, 64, 56, 56), np.moveaxis(normal(1, 56, 56, 64), -1, 1)
         found = pyconv.report.explanation(F.conv2d, x, normal(64, 64, 3, 3), backend="cpu")
         names = ["separable", "depthwise_channels", "depthwise", "winograd_f4x3", "few_12x4", "channels_6x8"]
-        names += ["direct_4x12"]
+        names += ["direct_6x8"]
         names = [f"{name}_baseline" for name in names]
         assert [name for name, _ in found.steps[0].candidates] == [f"cpu:{name}" for name in names]
         assert found.steps[0].implementation == "winograd_f4x3_baseline"

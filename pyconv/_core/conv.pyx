@@ -58,7 +58,7 @@ cdef class DirectTasks(ConvTasks):
         d.pad_top, d.pad_left = b.origin
         d.rows, d.cols = b.rows, b.cols
         d.bands_h, d.bands_w, d.shares = b.bands_h, b.bands_w, b.shares
-        d.band_stays, d.in_place = b.band_stays, b.in_place
+        d.band_stays, d.by_rows, d.in_place = b.band_stays, b.by_rows, b.in_place
         d.phases_h, d.phases_w = phase_h.shape[0], phase_w.shape[0]
         d.phase_h = <const int32_t *>cnp.PyArray_DATA(phase_h)
         d.phase_w = <const int32_t *>cnp.PyArray_DATA(phase_w)

@@ -22,7 +22,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t rows, cols
         int64_t bands_h, bands_w
         int64_t shares
-        int64_t band_stays
+        int64_t band_stays, by_rows
         int64_t in_place
         int64_t phases_h, phases_w
         const int32_t *phase_h

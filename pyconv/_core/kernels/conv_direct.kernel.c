@@ -42,8 +42,10 @@ typedef struct {
     real *sums;                        /* that wait for more taps, or to be copied to where they belong */
     real *out;                         /* of the band's first pixel and the group's first channel */
     const int64_t *out_strides;
-    int64_t rows, cols; /* of this band */
+    int64_t rows, cols; /* of this line */
     int64_t line, end;  /* the packed line's real places, and the end of what may be read */
+    int gaps;           /* between the places of two rows, or between the rows of the output */
+    const pc_tile *full, *last, *end_full, *end_last; /* the tiles, and those of as many channels that end the line */
 } job;
 
 /* A tile's sums, as [channel][width], to the places of the output that its pixels are. */
@@ -74,18 +76,16 @@ static const pc_tile *with_vectors(const pc_tile *tile, int64_t vectors)
 static void run_tiles(const job *at, int64_t q, int64_t first_tile, int64_t end_tile)
 {
     const pc_direct *conv = at->conv;
-    const pc_tile *full = PC_NAME(conv_tiles) + conv->full_tile, *last = PC_NAME(conv_tiles) + conv->last_tile;
-    const int64_t vectors = (at->line - q + LANES - 1) / LANES, channel_stride = at->out_strides[1];
-    const int more = vectors > full->vectors;
-    if (vectors < full->vectors) { /* the end of the line */
-        last = with_vectors(last, vectors);
-        full = with_vectors(full, vectors);
-    }
+    const int64_t channel_stride = at->out_strides[1], left_places = at->line - q;
+    const int more = left_places > at->full->vectors * LANES;
+    const pc_tile *full = more ? at->full : at->end_full, *last = more ? at->last : at->end_last;
     /* a tile that would read on past the image begins earlier, and does again what others have done */
     const int64_t width = full->vectors * LANES;
     const int64_t place = least(q, at->end - width), skipped = q - place;
     segment segments[MOST_VECTORS * LANES + 1];
-    const int count = find_segments(segments, q, width, conv->pitch, at->rows, at->cols, at->out_strides[2]);
+    int count = 1;
+    segments[0] = (segment){0, q, least(left_places, width)};
+    if (at->gaps) count = find_segments(segments, q, width, conv->pitch, at->rows, at->cols, at->out_strides[2]);
     const int direct = count == 1 && segments[0].count == width;
     const int64_t step = conv->chunk < conv->taps ? full->channels * width : 0; /* with one chunk no sums have to wait */
     for (int64_t t = 0; t < conv->taps; t += conv->chunk) {
@@ -129,7 +129,9 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
     const pc_tile *full = PC_NAME(conv_tiles) + conv->full_tile, *last = PC_NAME(conv_tiles) + conv->last_tile;
     const int64_t tiles = conv->full_tiles + (conv->last_channels > 0);
     const int64_t packed_channels = conv->full_tiles * full->channels + (conv->last_channels > 0) * last->channels;
-    const int64_t width = full->vectors * LANES, line = (rows - 1) * conv->pitch + cols;
+    const int64_t lines = conv->by_rows ? rows : 1, rows_of_line = conv->by_rows ? 1 : rows;
+    const int64_t width = full->vectors * LANES, line = (rows_of_line - 1) * conv->pitch + cols;
+    const int64_t end_vectors = ((line - 1) % width + LANES) / LANES;
     const job at = {
         .conv = conv,
         .band = conv->in_place ? x + first_col : scratch,
@@ -139,21 +141,27 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
         .out = (real *)arrays->out + image * out_strides[0] + group * conv->out_channels * out_strides[1] +
                first_row * out_strides[2] + first_col,
         .out_strides = out_strides,
-        .rows = rows,
+        .rows = rows_of_line,
         .cols = cols,
         .line = line,
         .end = conv->in_place ? conv->in_w - first_col : line + width,
+        .gaps = rows_of_line > 1 && (conv->pitch != cols || out_strides[2] != cols),
+        .full = full,
+        .last = last,
+        .end_full = with_vectors(full, end_vectors),
+        .end_last = with_vectors(last, end_vectors),
     };
     const __auto_type mode = flush_denormals();
     if (!conv->in_place) PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, first_col, scratch);
 
     const int64_t first_tile = tiles * share / conv->shares, end_tile = tiles * (share + 1) / conv->shares;
-    if (conv->band_stays) {
-        for (int64_t tile = first_tile; tile < end_tile; tile++) {
-            for (int64_t q = 0; q < line; q += width) run_tiles(&at, q, tile, tile + 1);
+    /* the band stays while the weights of one tile after the other pass, or all weights pass one row of tiles */
+    const int64_t step = conv->band_stays ? 1 : end_tile - first_tile;
+    for (int64_t tile = first_tile; tile < end_tile; tile += step) {
+        job row = at;
+        for (int64_t i = 0; i < lines; i++, row.band += conv->pitch, row.out += out_strides[2]) {
+            for (int64_t q = 0; q < line; q += width) run_tiles(&row, q, tile, tile + step);
         }
-    } else {
-        for (int64_t q = 0; q < line; q += width) run_tiles(&at, q, first_tile, end_tile);
     }
     restore_denormals(mode);
 }

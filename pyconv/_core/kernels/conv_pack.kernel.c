@@ -16,6 +16,36 @@ static int64_t ceil_div(int64_t a, int64_t b) { return a > 0 ? (a + b - 1) / b :
 
 static int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
 
+/* Every third of three vectors' lanes: those of the first two, and then the third's behind them. */
+#if VECTOR_BYTES == 64 && !PC_F64
+#define THIRDS 0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 0, 0, 0, 0, 0
+#define LAST_THIRDS 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 17, 20, 23, 26, 29
+#elif VECTOR_BYTES == 64 || (VECTOR_BYTES == 32 && !PC_F64)
+#define THIRDS 0, 3, 6, 9, 12, 15, 0, 0
+#define LAST_THIRDS 0, 1, 2, 3, 4, 5, 10, 13
+#elif VECTOR_BYTES == 32 || !PC_F64
+#define THIRDS 0, 3, 6, 0
+#define LAST_THIRDS 0, 1, 2, 5
+#else
+#define THIRDS 0, 3
+#define LAST_THIRDS 0, 1
+#endif
+
+/* from[0], from[step], ...: a vector of them for a step of 3 or 4, with zeros for those before begin or from end on. No
+ * memory is touched before the first one that is not zero, nor behind the last. */
+static inline __attribute__((always_inline)) vec load_steps(const real *from, int step, int64_t begin, int64_t end)
+{
+    const int64_t first = step * begin, past = step * (end - 1) + 1;
+    vec part[4];
+    if (begin <= 0 && end > LANES) {
+        UNROLL for (int i = 0; i < step; i++) part[i] = load(from + i * LANES);
+    } else {
+        UNROLL for (int i = 0; i < step; i++) part[i] = load_part(from + i * LANES, first - i * LANES, past - i * LANES);
+    }
+    if (step == 3) return SHUFFLE(SHUFFLE(part[0], part[1], THIRDS), part[2], LAST_THIRDS);
+    return SHUFFLE(SHUFFLE(part[0], part[1], EVENS), SHUFFLE(part[2], part[3], EVENS), EVENS);
+}
+
 /* One packed row of a channel: to[i] = from[i * step] for i in begin .. end, zeros before and after. Whole vectors are
  * written: what is too much lies where later rows are packed, or in the slack behind the last. */
 static void pack_row(real *to, const real *from, int64_t step, int64_t begin, int64_t end, int64_t pitch)
@@ -32,6 +62,10 @@ static void pack_row(real *to, const real *from, int64_t step, int64_t begin, in
             const vec high = load_part(from + 2 * i + LANES, first - LANES, past - LANES);
             store(to + i, SHUFFLE(low, high, EVENS));
         }
+    } else if (step == 3) {
+        for (int64_t i = 0; i < pitch; i += LANES) store(to + i, load_steps(from + 3 * i, 3, begin - i, end - i));
+    } else if (step == 4) {
+        for (int64_t i = 0; i < pitch; i += LANES) store(to + i, load_steps(from + 4 * i, 4, begin - i, end - i));
     } else {
         for (int64_t i = 0; i < pitch; i++) to[i] = i >= begin && i < end ? from[i * step] : 0;
     }

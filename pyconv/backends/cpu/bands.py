@@ -15,9 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ...plan import ConvPlan, Pair
+from . import estimate
 from .cache import WORKING_SET
 from .cut import ceil_div, shares
-from .tiles import Tiling
+from .tiles import FIRST_LEVEL, Tiling
 
 __all__ = ["LARGEST_BAND", "Bands", "bands", "is_flat", "packed_elements", "packed_line", "reads_in_place"]
 
@@ -42,6 +43,7 @@ class Bands(NamedTuple):
     bands_w: int
     shares: int
     band_stays: bool
+    by_rows: bool
     in_place: bool
     phase_h: np.ndarray
     phase_w: np.ndarray
@@ -90,7 +92,10 @@ def _quickest(out_h: int, choice: range, parts: int, threads: int, work: Callabl
 
 
 def _even_columns(out_w: int, tiling: Tiling, images: int, tiles: int, threads: int) -> int:
-    """Columns for a band of one long row such that ``threads`` end together, each after one to four bands."""
+    """Columns for a band of one long row such that ``threads`` end together, each after one to four bands.
+
+    Or all of a short one, of which they share the output channels.
+    """
     vectors = ceil_div(out_w, tiling.lanes)
 
     def time(each: int) -> float:
@@ -99,7 +104,8 @@ def _even_columns(out_w: int, tiling: Tiling, images: int, tiles: int, threads: 
         return ceil_div(count * share, threads) * each / share
 
     least = ceil_div(vectors, ceil_div(4 * threads, images))
-    return min(min(range(least, 4 * least + 1), key=time) * tiling.lanes, out_w)
+    choice = [*range(least, 4 * least + 1), *([vectors] if vectors <= 32 else [])]
+    return min(min(choice, key=time) * tiling.lanes, out_w)
 
 
 def packed_line(plan: ConvPlan) -> int:
@@ -132,6 +138,11 @@ def packed_elements(plan: ConvPlan) -> int:
     return elements
 
 
+def _near(level: int) -> int:
+    """Bytes of pixels that stay while the weights of all output channels pass by: so near as multiply-adds ask for."""
+    return FIRST_LEVEL if estimate.asks_much(level) else WORKING_SET // 2
+
+
 def _chunk(plan: ConvPlan, tiling: Tiling, itemsize: int, near: int) -> int:
     """Taps of as many input channels as have room for a tile's pixels in ``near`` bytes."""
     phases, _, steps = _phases(plan.kernel[1], plan.stride[1], plan.dilation[1])
@@ -142,11 +153,10 @@ def _chunk(plan: ConvPlan, tiling: Tiling, itemsize: int, near: int) -> int:
     return channels * plan.kernel[0] * plan.kernel[1]
 
 
-def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int, near: int, step: int = 1) -> Bands:
+def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int, level: int, step: int = 1) -> Bands:
     """Cut ``plan`` into tasks for this many threads; the result does not depend on how.
 
-    ``near``: bytes of pixels that stay near while the weights of all output channels pass by. Rows of a band are a
-    multiple of ``step``.
+    Rows of a band are a multiple of ``step``.
     """
     flat = is_flat(plan)
     row = plan.out_size[1] if flat else 0
@@ -186,6 +196,8 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int, near: int
 
     def work(rows: int) -> float:
         vectors = ceil_div((rows - 1) * pitch + cols, tiling.lanes)
+        if tiling.by_rows:
+            vectors = rows * ceil_div(cols, tiling.lanes)
         return vectors + packing * (rows + step_h[-1]) * ceil_div(pitch, tiling.lanes)
 
     if stays and threads > 1:  # what one of them leaves, another may still take
@@ -202,8 +214,9 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int, near: int
     channel_pitch = out_w if in_place else ceil_div(planes * packed_rows * pitch, line) // 2 * 2 * line + line
     # the last tile reads on past the end
     band_size = 0 if in_place else ceil_div(per_in * channel_pitch + tiling.pixels, line) * line
-    band_stays = not stays or taps <= 32
-    chunk = taps if band_stays else _chunk(plan, tiling, itemsize, near)
+    # Where multiply-adds ask for much, rows of few channels are written one after the other.
+    band_stays = not stays or (taps <= 32 and estimate.asks_much(level))
+    chunk = taps if band_stays else _chunk(plan, tiling, itemsize, _near(level))
     waiting = 1 if chunk == taps else ceil_div(tiles, share)
     scratch = band_size + (waiting * tiling.channels + tiling.last_channels) * tiling.pixels
     if scratch > LARGEST_BAND:
@@ -227,8 +240,8 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int, near: int
         bands_h=bands_h,
         bands_w=bands_w,
         shares=share,
-        # rows of few channels are written one after the other: that many of them side by side would be slower
         band_stays=band_stays,
+        by_rows=tiling.by_rows,
         in_place=in_place,
         phase_h=np.array(phase_h, np.int32),
         phase_w=np.array(phase_w, np.int32),

@@ -20,10 +20,6 @@ from .tiles import Tiling, choose
 __all__ = ["Prepared", "cost", "cycles", "label", "pack", "pieces", "prepare", "prepare_key", "refusal", "run", "work"]
 
 
-_FIRST_LEVEL = 24 * 1024
-"""Bytes of pixels that stay in the first level of the cache, beside weights and sums that pass by."""
-
-
 class Prepared(NamedTuple):
     """Weights packed for one tiling: [group][tile][tap][channel of the tile]; biases padded likewise."""
 
@@ -34,17 +30,15 @@ class Prepared(NamedTuple):
 
 
 def _tiling(plan: ConvPlan, level: int) -> Tiling:
-    return choose(plan.out_channels // plan.groups, packed_line(plan), level, is_double_plan(plan))
+    per_out, line = plan.out_channels // plan.groups, packed_line(plan)
+    taps = plan.in_channels // plan.groups * plan.kernel[0] * plan.kernel[1]
+    rows = None if line == plan.out_size[0] * plan.out_size[1] else plan.out_size
+    return choose(per_out, line, level, is_double_plan(plan), taps, rows)
 
 
 @lru_cache(maxsize=256)
 def _cut(plan: ConvPlan, tiling: Tiling, count: int, level: int) -> Bands:
-    return bands(plan, tiling, np.dtype(plan.dtype).itemsize, count, _near(level))
-
-
-def _near(level: int) -> int:
-    """Bytes of pixels that all output channels pass by: so many that each multiply-add finds its pixels in time."""
-    return _FIRST_LEVEL if estimate.asks_much(level) else WORKING_SET // 2
+    return bands(plan, tiling, np.dtype(plan.dtype).itemsize, count, level)
 
 
 @lru_cache(maxsize=256)
@@ -74,9 +68,9 @@ def refusal(plan: ConvPlan) -> str | None:
 def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated: those of the tiles, and those of packing.
 
-    A packed vector takes about 6 cycles, and each element two where they are gathered (measured). Pixels of many
-    channels that are read in place are waited for instead, for as long, or a third of it where a multiply-add takes a
-    cycle. A vector of sums takes 5 to be begun and stored.
+    A packed vector takes about 6 cycles, 16 where it is put together from three or four, and each element two where
+    they are gathered (measured). Pixels of many channels that are read in place are waited for instead, for as long, or
+    a third of it where a multiply-add takes a cycle. A vector of sums takes 5 to be begun and stored.
     """
     per_in, per_out = plan.in_channels // plan.groups, plan.out_channels // plan.groups
     lanes = runtime.lanes(level, is_double_plan(plan))
@@ -85,8 +79,8 @@ def cycles(plan: ConvPlan, level: int) -> float:
     packing = 0.0
     if not reads_in_place(plan) or per_in > 128:
         packed = per_in * packed_elements(plan)
-        in_vectors = plan.stride[1] <= 2 and plan.layout != "nhwc"
-        packing = 6 * packed / lanes if in_vectors else 2 * packed
+        in_vectors = plan.stride[1] <= 4 and plan.layout != "nhwc"
+        packing = (6 if plan.stride[1] <= 2 else 16) * packed / lanes if in_vectors else 2 * packed
         if reads_in_place(plan) and not estimate.asks_much(level):
             packing /= 3
     return plan.groups * (taps + estimate.pace(level) * (storing + packing))
@@ -153,7 +147,7 @@ def pieces(plan: ConvPlan, level: int, tiling: Tiling) -> Pieces:
     whole = _cut(plan, tiling, 1, level)
 
     def tasks(part: ConvPlan, shares: int) -> conv.DirectTasks:
-        cut = bands(part, tiling, itemsize, 1, _near(level))._replace(shares=shares)
+        cut = bands(part, tiling, itemsize, 1, level)._replace(shares=shares)
         if cut.in_place:  # the channels are as far apart as in the whole image
             cut = cut._replace(channel_pitch=whole.channel_pitch, offsets=whole.offsets)
         return conv.DirectTasks(level, is_double_plan(plan), 1, cut)

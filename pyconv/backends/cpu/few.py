@@ -67,7 +67,7 @@ def _tiling(plan: ConvPlan, level: int) -> Tiling:
 
 def _bands(plan: ConvPlan, level: int, count: int, step: int = 1) -> Bands:
     tiling = _tiling(plan, level)
-    cut = bands(plan, tiling, np.dtype(plan.dtype).itemsize, count, WORKING_SET, step)
+    cut = bands(plan, tiling, np.dtype(plan.dtype).itemsize, count, level, step)
     return cut._replace(scratch=cut.band_size + max(_WAITING, 2 * cut.cols) * tiling.lanes)
 
 

@@ -9,7 +9,10 @@ from ..._core import runtime
 from . import estimate
 from .cut import ceil_div
 
-__all__ = ["Tiling", "choose"]
+__all__ = ["FIRST_LEVEL", "Tiling", "choose"]
+
+FIRST_LEVEL = 24 * 1024
+"""Bytes of pixels that stay in the first level of the cache, beside weights and sums that pass by."""
 
 
 class Tiling(NamedTuple):
@@ -30,6 +33,8 @@ class Tiling(NamedTuple):
     """Channels of the last tile, real ones and padding."""
     last_real: int
     """Real output channels in the last tile; 0 if there is none."""
+    by_rows: bool = False
+    """Each row of the output is a line of its own; else all rows of a band are one, whose tiles run past row ends."""
 
     @property
     def packed_channels(self) -> int:
@@ -37,22 +42,42 @@ class Tiling(NamedTuple):
         return self.tiles * self.channels + (self.last_channels if self.last_real else 0)
 
 
-def _cycles(channels: int, vectors: int, pace: float) -> float:
+def _cycles(channels: int, vectors: int, pace: float, far: bool) -> float:
     """Cycles a tile takes for one tap, about, in the cost models' (see estimate.py).
 
     Vectors of pixels lie at any address, so they cost two loads, of two a cycle (or one of vectors of 64 bytes where
     a cycle has one multiply-add of them); a chain of additions has a latency of four; and the loop itself takes about a
     cycle beside two multiply-adds a cycle. Of wider tiles' pixels, fewer taps stay in the first level of the cache, and
-    the sums are put down and taken up again more often.
+    the sums are put down and taken up again more often, or the pixels come from ``far``.
     """
     if pace == 1:
         return max(channels * vectors / 2, (channels + 2 * vectors) / 2, 4.0) + 1.0 + 0.04 * max(vectors - 3, 0)
-    return max(channels * vectors / 2, pace * (channels / 2 + 2 * vectors), 4 * pace) + 0.25 + 0.04 * vectors
+    wide = 0.04 * vectors if far else 0.0
+    return max(channels * vectors / 2, pace * (channels / 2 + 2 * vectors), 4 * pace) + 0.25 + wide
+
+
+def _line_cycles(line: int, lanes: int, tile: dict[int, float]) -> float:
+    """Cycles of a line of so many pixels in the widest tiles of ``tile``, which has those of each number of vectors.
+
+    A narrower one ends the line.
+    """
+    whole, left = divmod(ceil_div(line, lanes), max(tile))
+    return whole * tile[max(tile)] + (min(cycles for v, cycles in tile.items() if v >= left) if left else 0)
 
 
 @lru_cache(maxsize=256)
-def choose(out_channels: int, line: int, isa: int, is_double: bool) -> Tiling:
-    """The tiling for ``out_channels`` of a group and output lines of ``line`` pixels."""
+def choose(
+    out_channels: int,
+    line: int,
+    isa: int,
+    is_double: bool,
+    taps: int = 1000,
+    rows: tuple[int, int] | None = None,
+) -> Tiling:
+    """The tiling for ``out_channels`` of a group and output lines of ``line`` pixels with gaps, or ``rows`` without.
+
+    ``rows``: how many there are in place of a line, and their pixels; None if the line has no gaps.
+    """
     tiles = runtime.tiles(isa, is_double)
     lanes, pace = runtime.lanes(isa, is_double), estimate.pace(isa)
     best, best_cost = None, 0.0
@@ -62,15 +87,22 @@ def choose(out_channels: int, line: int, isa: int, is_double: bool) -> Tiling:
         count, rest = divmod(out_channels, channels)
         last_channels, last = next(w for w in widths if w[0] >= rest)
 
-        whole, left = divmod(ceil_div(line, lanes), vectors)
-        runs = [(vectors, whole)]
-        if left:  # a narrower tile ends the line
-            runs.append((min(v for _, v in tiles if v >= left), 1))
-        cost = 0.0
-        for v, times in runs:
-            cost += times * (count * _cycles(channels, v, pace) + (_cycles(last_channels, v, pace) if rest else 0))
+        far = taps * 64 * (vectors + 1) > FIRST_LEVEL
+        each = {
+            v: count * _cycles(channels, v, pace, far) + (_cycles(last_channels, v, pace, far) if rest else 0)
+            for v in sorted({v for _, v in tiles if v <= vectors})
+        }
+        cost, by_rows = _line_cycles(line, lanes, each), False
+        if rows is not None:
+            # sums of pixels that are not neighbours in the output are copied to their places: vectors, and ends of runs
+            copying = pace / taps * out_channels
+            cost += copying * (2 * ceil_div(line, lanes) + 10 * rows[0])
+            whole = rows[0] * _line_cycles(rows[1], lanes, each)
+            if rows[1] % lanes:
+                whole += copying * 12 * rows[0]
+            cost, by_rows = min((cost, False), (whole, True))
         if best is None or cost < best_cost:
-            best = Tiling(full, channels, vectors * lanes, lanes, cost, count, last, last_channels, rest)
+            best = Tiling(full, channels, vectors * lanes, lanes, cost, count, last, last_channels, rest, by_rows)
             best_cost = cost
     assert best is not None
     return best
