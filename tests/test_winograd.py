@@ -66,6 +66,22 @@ def test_blocks_of_output_channels(level, outs):
     assert _error(got - bias[:, None, None], x, weight, padding=1) < 1e-5
 
 
+@pytest.mark.parametrize("algorithm", NAMES)
+@pytest.mark.parametrize(("groups", "channels", "outs"), [(2, 5, 17), (3, 16, 16), (4, 7, 66)])
+def test_groups(level, algorithm, groups, channels, outs):
+    """Groups whose channels are no whole vectors or blocks; each sees its own input, weights and bias."""
+    x, weight = normal(2, groups * channels, 13, 18), normal(groups * outs, channels, 3, 3, seed=1)
+    bias = normal(groups * outs, seed=2)
+    arguments = {"padding": 1, "groups": groups, "backend": "cpu"}
+    got = F.conv2d(x, weight, bias, algorithm=algorithm, **arguments)
+    assert _error(got - bias[:, None, None], x, weight, padding=1, groups=groups) < SMALL[algorithm, "float32"]
+    x[1, channels, 4, 5] = np.inf  # of the second group
+    got, wanted = (F.conv2d(x, weight, bias, algorithm=name, **arguments) for name in (algorithm, "direct"))
+    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(wanted))
+    assert np.isfinite(got[1, :outs]).all()
+    assert not np.isfinite(got[1, outs : 2 * outs]).all()
+
+
 def test_layouts_and_out(level):
     """Channels-last, reversed and byte-swapped input; out= with rows anywhere, or pixels."""
     x = normal(2, 19, 14, 13)
@@ -180,7 +196,7 @@ def test_refusals_say_why():
     cases = [
         ({"weight": normal(4, 4, 5, 5)}, "3x3"),
         ({"weight": normal(4, 4, 3, 3), "stride": 2}, "stride 1"),
-        ({"weight": normal(4, 2, 3, 3), "groups": 2}, "one group"),
+        ({"weight": normal(4, 1, 3, 3), "groups": 4}, "one input channel"),
     ]
     for (arguments, reason), algorithm in itertools.product(cases, ("winograd", *NAMES)):
         with pytest.raises(pyconv.errors.BackendError, match=reason):
@@ -198,6 +214,8 @@ def test_used_where_it_pays():
     assert few.steps[0].implementation.startswith("direct")
     assert "cost more" in dict(few.steps[0].candidates)[f"cpu:winograd_f4x3_{isa.name()}"]
     arguments = (normal(1, 256, 8, 8), normal(256, 256, 3, 3))
+    grouped = explanation(pyconv.Conv2d(64, 64, 3, padding=1, groups=4, backend="cpu"), normal(1, 64, 56, 56))
+    assert grouped.steps[0].implementation.startswith("winograd")
     once = explanation(F.conv2d, *arguments, padding=1, backend="cpu")
     assert not once.steps[0].implementation.startswith("winograd")  # it would transform them each time
     for size, tile in ((14, 4), (7, 2)):  # small deep images read few weights rather than few pixels

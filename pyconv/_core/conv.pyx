@@ -174,7 +174,8 @@ cdef class WinogradTasks(ConvTasks):
     def __init__(self, int isa, bint is_double, int threads, plan, grid):
         super().__init__(isa, is_double, threads)
         cdef pc_winograd *w = &self.winograd
-        w.in_channels, w.out_channels = plan.in_channels, plan.out_channels
+        w.groups = plan.groups
+        w.in_channels, w.out_channels = plan.in_channels // plan.groups, plan.out_channels // plan.groups
         w.in_h, w.in_w = plan.in_size
         w.out_h, w.out_w = plan.out_size
         w.pad_top, w.pad_left = plan.padding[0][0], plan.padding[1][0]
@@ -183,7 +184,7 @@ cdef class WinogradTasks(ConvTasks):
         w.block_vectors, w.blocks = grid.block_vectors, grid.blocks
         w.chunk, w.tile_pitch, w.plane_pitch = grid.chunk, grid.tile_pitch, grid.plane_pitch
         self.parameters, self.work, self.may_break = w, self.table.winograd_task, True
-        self.batch, self.count = plan.batch, plan.batch * w.bands_h * w.bands_w * w.shares
+        self.batch, self.count = plan.batch, plan.batch * w.groups * w.bands_h * w.bands_w * w.shares
         self.scratch_bytes = grid.scratch * (8 if is_double else 4)
 
 

@@ -75,6 +75,7 @@ cdef extern from "kernels/kernels.h" nogil:
         const int32_t *offsets
 
     ctypedef struct pc_winograd:
+        int64_t groups
         int64_t in_channels, out_channels
         int64_t in_h, in_w, out_h, out_w
         int64_t pad_top, pad_left

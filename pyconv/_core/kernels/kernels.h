@@ -103,14 +103,15 @@ typedef struct {
 } pc_depthwise;
 
 /* A 3x3 convolution of stride 1 by Winograd's F(m x m, 3 x 3): output tiles of m x m pixels from input tiles two larger.
- * A task is a grid of tiles of one image, for one share of the blocks of output channels. */
+ * A task is a grid of tiles of one image and group, for one share of the blocks of output channels. */
 typedef struct {
-    int64_t in_channels, out_channels;
+    int64_t groups;
+    int64_t in_channels, out_channels; /* of one group */
     int64_t in_h, in_w, out_h, out_w;
     int64_t pad_top, pad_left;
     int64_t tile;                  /* m: 2, 4 or 6 */
     int64_t tiles_h, tiles_w;      /* of an image */
-    int64_t bands_h, bands_w;      /* tasks of an image, as even as they can be */
+    int64_t bands_h, bands_w;      /* of an image, as even as they can be */
     int64_t shares;                /* tasks that divide one band's blocks of output channels between them */
     int64_t block_vectors;         /* vectors of output channels in a full block */
     int64_t blocks;                /* the last one may have fewer vectors */

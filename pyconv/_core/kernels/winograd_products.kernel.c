@@ -29,7 +29,8 @@ void PC_NAME(winograd_products)(const pc_winograd *winograd, int64_t tiles, int6
                     inputs[t - tile] = places + t * winograd->tile_pitch + c;
                     to[t - tile] = sums + t * width;
                 }
-                runs[past - tile - 1](inputs, 1, channels, weights, c ? NULL : nothing, to, next, next < end ? FETCHED : 0);
+                runs[past - tile - 1](inputs, 1, channels, weights, c ? NULL : nothing, to, next,
+                                      next < end ? FETCHED : 0);
                 next += channels * FETCHED;
             }
             weights += channels * width;

@@ -78,8 +78,10 @@ def refusal(plan: ConvPlan) -> str | None:
     """None if it takes the plan, else the reason why not."""
     if plan.algorithm not in ("auto", "winograd", "measure", *_NAMED):
         return f"algorithm={plan.algorithm!r} was asked for"
-    if plan.kernel != (3, 3) or plan.stride != (1, 1) or plan.dilation != (1, 1) or plan.groups != 1:
-        return "it is for 3x3 kernels of stride 1 and dilation 1, and one group"
+    if plan.kernel != (3, 3) or plan.stride != (1, 1) or plan.dilation != (1, 1):
+        return "it is for 3x3 kernels of stride 1 and dilation 1"
+    if plan.groups == plan.in_channels > 1:
+        return "each group has one input channel, so there is nothing to sum"
     if plan.algorithm != "auto":
         return None
     level = isa.current()
@@ -107,6 +109,7 @@ def _cycles(plan: ConvPlan, level: int, tile: int) -> float:
     8 where multiply-adds ask for much, and half as fast from memory. Transforming weights, unless they are kept, takes
     some 14 cycles for each of them.
     """
+    groups, plan = plan.groups, _group(plan)
     places, tiles = (tile + 2) ** 2, _tiles(plan, tile)
     lanes = runtime.lanes(level, is_double_plan(plan))
     vectors = ceil_div(plan.out_channels, lanes)
@@ -115,7 +118,15 @@ def _cycles(plan: ConvPlan, level: int, tile: int) -> float:
     coming_in = ceil_div(plan.in_channels, lanes) * (turning + 2 * places * tiles)
     going_out = vectors * (4.5 * tile**2 + 2.5 * places) * tiles
     preparing = 0 if plan.keeps_weights else 14 * places * plan.in_channels * plan.out_channels
-    return preparing + max(products, _fetching(plan, level, tile)) + coming_in + going_out
+    return groups * (preparing + max(products, _fetching(plan, level, tile)) + coming_in + going_out)
+
+
+def _group(plan: ConvPlan) -> ConvPlan:
+    """The plan of one group, as if each group were an image of its own."""
+    if plan.groups == 1:
+        return plan
+    channels = {"in_channels": plan.in_channels // plan.groups, "out_channels": plan.out_channels // plan.groups}
+    return replace(plan, batch=plan.batch * plan.groups, groups=1, **channels)
 
 
 def _products(plan: ConvPlan, level: int, tile: int) -> float:
@@ -146,7 +157,7 @@ def cost(plan: ConvPlan) -> Cost:
     """What it expects to need; its flops are those of the products."""
     level = isa.current()
     tile = _tile(plan, level)
-    weights = (tile + 2) ** 2 * plan.in_channels * plan.out_channels
+    weights = (tile + 2) ** 2 * plan.in_channels * plan.out_channels // plan.groups
     tasks, cycles = _tasks(plan, level, threads_for(plan), tile), _cycles(plan, level, tile)
     found = estimate.cost(plan, tasks, cycles, weights)
     return found._replace(flops=2 * weights * plan.batch * _tiles(plan, tile))
@@ -154,6 +165,7 @@ def cost(plan: ConvPlan) -> Cost:
 
 def grid(plan: ConvPlan, level: int, count: int, tile: int) -> Grid:
     """Cut the plan's tiles into tasks for ``count`` threads; the result does not depend on how."""
+    plan = _group(plan)
     is_double, places = is_double_plan(plan), (tile + 2) ** 2
     lanes, itemsize = runtime.lanes(level, is_double), 8 if is_double else 4
     block_vectors = runtime.block_vectors(level, is_double)
@@ -254,21 +266,22 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Tran
     transform, size = _weight_transform(tile), tile + 2
     lanes = runtime.lanes(level, is_double)
     block = runtime.block_vectors(level, is_double) * lanes
-    padded = ceil_div(plan.out_channels, lanes) * lanes
-    each = plan.in_channels * size**2  # numbers for an output channel
-    packed = np.zeros(padded * each, plan.dtype)
-    for first in range(0, plan.out_channels, block):
-        part = weight[first : first + block].astype(np.float64)
+    one = _group(plan)
+    per_in, per_out, padded = one.in_channels, one.out_channels, ceil_div(one.out_channels, lanes) * lanes
+    each = per_in * size**2  # numbers for an output channel
+    packed = np.zeros((plan.groups, padded * each), plan.dtype)
+    for group, first in product(range(plan.groups), range(0, per_out, block)):
+        part = weight[group * per_out :][first : min(first + block, per_out)].astype(np.float64)
         width = min(block, padded - first)
-        target = packed[first * each : (first + width) * each].reshape(size, size, plan.in_channels, width)
+        target = packed[group, first * each : (first + width) * each].reshape(size, size, per_in, width)
         with np.errstate(over="ignore", invalid="ignore"):
             places = np.kron(transform, transform) @ part.transpose(2, 3, 1, 0).reshape(9, -1)
-            target[..., : part.shape[0]] = places.reshape(size, size, plan.in_channels, -1)
+            target[..., : part.shape[0]] = places.reshape(size, size, per_in, -1)
     if not np.isfinite(packed).all():
         return None
-    biases = np.zeros(padded, plan.dtype)
+    biases = np.zeros((plan.groups, padded), plan.dtype)
     if bias is not None:
-        biases[: plan.out_channels] = bias
+        biases[:, :per_out] = bias.reshape(plan.groups, per_out)
     return Transformed(level, tile, packed, biases, weight, bias)
 
 
@@ -305,11 +318,11 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
     def tasks(part: ConvPlan, shares: int) -> conv.WinogradTasks:
         return conv.WinogradTasks(level, is_double, 1, part, grid(part, level, 1, tile)._replace(shares=shares))
 
-    whole = grid(plan, level, 1, tile)
+    whole, block = grid(plan, level, 1, tile), runtime.block_vectors(level, is_double) * runtime.lanes(level, is_double)
     return Pieces(
         tasks,
-        blocks=range(0, plan.out_channels, whole.block_vectors * runtime.lanes(level, is_double)),
+        blocks=range(0, plan.out_channels, block if plan.groups == 1 else plan.out_channels),
         rows=tile * ceil_div(whole.tiles_h, whole.bands_h),
         step=tile,
-        weights_stay=_weight_bytes(plan, tile) <= WORKING_SET,
+        weights_stay=_weight_bytes(_group(plan), tile) <= WORKING_SET,
     )
