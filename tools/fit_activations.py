@@ -1,4 +1,4 @@
-"""Derive the polynomials of pyconv/_core/kernels/activation.h. Needs mpmath.
+"""Derive the polynomials of pyconv/_core/kernels/activation.h and pieces.h. Needs mpmath.
 
 Each is the interpolant at Chebyshev points, which is within a bit of the best polynomial; for expm1, whose error is
 seen in everything, it is the best one, by Remez's exchange. Prints the coefficients, the lowest first, the largest
@@ -7,8 +7,15 @@ magnitudes to the value, which tells how much of the rounding errors of the term
 
     python tools/fit_activations.py expm1 4      # float32; 10 for float64
     python tools/fit_activations.py atanh 4      # 10
-    python tools/fit_activations.py normal 9     # 23
+    python tools/fit_activations.py normal 11    # 23
     python tools/fit_activations.py shrink 7     # 15
+    python tools/fit_activations.py log1p 9      # float32 only
+
+Those of pieces.h, sixteen each, the middles first:
+
+    python tools/fit_activations.py normal-pieces 6
+    python tools/fit_activations.py tanh-pieces 6
+    python tools/fit_activations.py log1p-pieces 3
 """
 
 from __future__ import annotations
@@ -51,16 +58,68 @@ def _shrink(z: mpf) -> mpf:
     return (x - mp.tanh(x)) / x**3 if z > mpf(10) ** -12 else mpf(1) / 3 - 2 * z / 15 + 17 * z * z / 315
 
 
+def _log1p(e: mpf) -> mpf:
+    """L of log(1 + e) = e L(e)."""
+    return mp.log1p(e) / e if e > mpf(10) ** -12 else 1 - e / 2
+
+
+def _tail(t: mpf) -> mpf:
+    """exp(t**2 / 2) * (normal distribution function of -t)."""
+    return mp.exp(t * t / 2) * mp.erfc(t / mp.sqrt(2)) / 2
+
+
+def _slope(t: mpf) -> mpf:
+    """tanh(t) / t."""
+    return mp.tanh(t) / t if t > mpf(10) ** -8 else 1 - t * t / 3
+
+
+PIECES = {"normal-pieces": (_tail, True), "tanh-pieces": (_slope, True), "log1p-pieces": (_log1p, False)}
+"""The functions, and whether their pieces grow."""
+
+
+def pieces(growing: bool) -> list[tuple[mpf, mpf]]:
+    """The ends of the sixteen pieces, in the order of the low four bits of an index.
+
+    Those that grow are quarters of [1, 2), [2, 4), [4, 8), [8, 16), less 1: the index is the end of the exponent, and
+    the first two bits behind it. The others are sixteenths of [0, 1].
+    """
+    if not growing:
+        return [(mpf(i) / 16, mpf(i + 1) / 16) for i in range(16)]
+    found = []
+    for index in range(16):
+        octave = mpf(2) ** ((index // 4 + 1) % 4)  # an exponent of 0 is 127 in the bits, which ends in 3
+        found.append(tuple(octave * (1 + mpf(index % 4 + k) / 4) - 1 for k in (0, 1)))
+    return found
+
+
+def main_pieces(name: str, degree: int) -> None:
+    """Print the middles of the pieces, the coefficients around them, and the error as a power of two."""
+    target, growing = PIECES[name]
+    error, columns = mpf(0), []
+    angles = [(2 * i + 1) * mp.pi / (2 * (degree + 1)) for i in range(degree + 1)]
+    for low, high in pieces(growing):
+        middle, half = (low + high) / 2, (high - low) / 2
+        coefficients = interpolant(lambda x, m=middle: target(m + x), [-half * mp.cos(angle) for angle in angles])
+        for i in range(101):
+            x = half * (mpf(2 * i) / 100 - 1)
+            error = max(error, abs(mp.polyval(coefficients[::-1], x) / target(middle + x) - 1))
+        columns.append([middle, *coefficients])
+    for row in zip(*columns, strict=True):
+        print(", ".join(mp.nstr(value, 10) for value in row))
+    print(f"error 2**{float(mp.log(error, 2)):.1f}")
+
+
 def fits(name: str, degree: int) -> tuple[Function, mpf, mpf]:
     """The function and the ends of its interval."""
     # where the result has long been zero
-    scale, farthest = (mpf("3.5"), mpf("14.6")) if degree < 16 else (mpf(4), mpf("39.5"))
+    scale, farthest = (mpf(2), mpf("14.6")) if degree < 16 else (mpf(4), mpf("39.5"))
     half = mp.log(2) / 2 * mpf("1.0005")  # the reduced argument may be rounded past the edge
     return {
         "expm1": (_expm1, -half, half),
         "atanh": (_atanh, mpf(0), mpf(1) / 9),
         "normal": (_normal(scale), mpf(-1), 1 - 2 * scale / (farthest + scale)),
         "shrink": (_shrink, mpf(0), mpf(1)),
+        "log1p": (lambda x: _log1p(x + mpf("0.5")), mpf("-0.5"), mpf("0.5")),
     }[name]
 
 
@@ -129,4 +188,5 @@ def main(name: str, degree: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    mp.dps = 60
+    (main_pieces if sys.argv[1] in PIECES else main)(sys.argv[1], int(sys.argv[2]))
