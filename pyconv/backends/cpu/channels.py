@@ -112,11 +112,11 @@ def inside(plan: ConvPlan, axis: int) -> np.ndarray:
 def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated, in the cost models' (see estimate.py).
 
-    Of two multiply-adds a cycle 85 in a hundred are reached, 97 where they ask for half as much, and fewer in tiles of
-    one or two vectors of four, which load more. In the core's own cycles: about 50 each time that a tile takes up its
-    sums and puts them down; 120 to turn a vector of channels of as many pixels into rows, and twice that where the
-    output lies in the third level; and up to 8 for each cache line of input, where the channels of a part lie in more
-    pages than the processor keeps at hand, and a multiply-add does not wait for them (measured).
+    Of two multiply-adds a cycle 85 in a hundred are reached, of one 97, and fewer in tiles of one or two vectors of
+    four, which load more. In the core's own cycles: about 50 each time that a tile takes up its sums and puts them
+    down; 120 to turn a vector of channels of as many pixels into rows, 240 with one multiply-add a cycle; and up to 8
+    for each cache line of input, where the channels of a part lie in more pages than the processor keeps at hand and
+    two multiply-adds a cycle wait for them (measured).
     """
     is_double = is_double_plan(plan)
     lanes = runtime.lanes(level, is_double)
@@ -125,17 +125,17 @@ def cycles(plan: ConvPlan, level: int) -> float:
     blocks = ceil_div(vectors, runtime.block_vectors(level, is_double))
     per_in = plan.in_channels // plan.groups
     rows, columns = (float(np.diff(inside(plan, axis)).sum()) for axis in (0, 1))
-    much = estimate.asks_much(level)
+    one = estimate.pace(level) < 1  # multiply-add a cycle
     few = {1: 0.7, 2: 0.9}.get(vectors, 1.0) if vectors < runtime.block_vectors(level, is_double) else 1.0
-    reached = 0.85 if much else 0.97 * few
+    reached = 0.97 * few if one else 0.85
     products = rows * columns * per_in * vectors / 2 / reached
     taking_up = 50 * blocks * rows * columns / runtime.block_pixels(level, is_double) * ceil_div(per_in, _CHUNK)
-    turning = (120 if much else 240) * ceil_div(pixels, lanes) * vectors
+    turning = (240 if one else 120) * ceil_div(pixels, lanes) * vectors
     width = plan.in_size[1] * (8 if is_double else 4)
     lines = blocks * per_in * plan.out_size[0] * plan.kernel[0] * ceil_div(width, 64)
     pages = min(plan.in_size[0] * width / 4096, 1.0) * min(per_in, _CHUNK)
     fetching = lines * 8 * max(pages - 64, 0) / 64
-    return plan.groups * (products + estimate.pace(level) * (taking_up + turning + (fetching if much else 0)))
+    return plan.groups * (products + estimate.pace(level) * (taking_up + turning + (0 if one else fetching)))
 
 
 def cost(plan: ConvPlan) -> Cost:

@@ -70,18 +70,19 @@ def cycles(plan: ConvPlan, level: int) -> float:
 
     A packed vector takes about 6 cycles, 16 where it is put together from three or four, and each element two where
     they are gathered (measured). Pixels of many channels that are read in place are waited for instead, for as long, or
-    a third of it where a multiply-add takes a cycle. A vector of sums takes 5 to be begun and stored.
+    a third of it where a multiply-add takes a cycle; there a vector of sums takes 5 to be begun and stored, besides.
     """
     per_in, per_out = plan.in_channels // plan.groups, plan.out_channels // plan.groups
     lanes = runtime.lanes(level, is_double_plan(plan))
     taps = _tiling(plan, level).cycles / 0.95 * per_in * plan.kernel[0] * plan.kernel[1]
-    storing = 5 * ceil_div(packed_line(plan), lanes) * per_out
+    one = estimate.pace(level) < 1  # multiply-add a cycle
+    storing = 5 * ceil_div(packed_line(plan), lanes) * per_out if one else 0
     packing = 0.0
     if not reads_in_place(plan) or per_in > 128:
         packed = per_in * packed_elements(plan)
         in_vectors = plan.stride[1] <= 4 and plan.layout != "nhwc"
         packing = (6 if plan.stride[1] <= 2 else 16) * packed / lanes if in_vectors else 2 * packed
-        if reads_in_place(plan) and not estimate.asks_much(level):
+        if reads_in_place(plan) and one:
             packing /= 3
     return plan.groups * (taps + estimate.pace(level) * (storing + packing))
 
