@@ -138,7 +138,7 @@ def _pools(plan: FusedPlan, level: int) -> str | None:
 
 
 def _finishing(plan: ConvPlan, level: int) -> float:
-    """Cycles of a relu and a pooling of rows in the cache: the core's 20 for each row, and 6 for a vector (measured)."""
+    """Cycles of a relu and a pooling of rows in the cache: the core's 20 for a row, and 6 for a vector (measured)."""
     vectors = ceil_div(plan.out_size[1], runtime.lanes(level, is_double_plan(plan)))
     return estimate.pace(level) * plan.out_channels * plan.out_size[0] * (20 + 6 * vectors)
 
@@ -152,13 +152,12 @@ def _copying(plan: ConvPlan, level: int) -> float:
 
 
 def cycles(plan: ConvPlan, level: int, pooled: int = 1) -> float:
-    """Cycles of an image on one core, estimated, in the cost models' (see estimate.py); of ``pooled`` pixels one is put
-    down.
+    """Cycles of an image on one core, estimated, in the cost models' (see estimate.py).
 
     Two multiply-adds a cycle, a fifth more where a tile's weights leave no room in the first level of the cache; sums
-    that would wait for each other; and in the core's own cycles one for the loop, 4 for each sum of a tile that begins and
-    ends, 15 for each row of a square of pixels and channels that is turned, 6 for a packed vector, or 2 for an element
-    that is gathered (measured).
+    that would wait for each other; and in the core's own cycles one for the loop, 4 for each sum of a tile that begins
+    and ends, 15 for each row of a square of pixels and channels that is turned (of ``pooled`` pixels one is), 6 for a
+    packed vector, or 2 for an element that is gathered (measured).
     """
     pace = estimate.pace(level)
     is_double = is_double_plan(plan)
