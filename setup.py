@@ -37,8 +37,8 @@ KERNEL_FLAGS = [
     "-Wno-psabi",  # vectors are passed between inlined functions only
 ]
 
-# Formulas are long chains of operations that wait for each other: those of several vectors are mixed before registers are
-# given out, but none is moved in front of a test. Only here: see -fno-schedule-insns.
+# Formulas are long chains of operations that wait for each other: those of several vectors are mixed before registers
+# are given out, but none is moved in front of a test. Only here: see -fno-schedule-insns.
 SCHEDULED = ["-fschedule-insns", "-fsched-pressure", "-fno-sched-interblock"]
 OWN_FLAGS = {"activation": SCHEDULED, "softmax": SCHEDULED}
 

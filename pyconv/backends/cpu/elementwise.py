@@ -148,9 +148,7 @@ def _along_axis(plan: AxisPlan, order: tuple[int, ...], threads: int) -> element
     even = -(-outer * inner // (threads * SQUARE)) * SQUARE
     negative, logarithm = plan.op == "softmin", plan.op == "log_softmax"
     chunk = max(min(most, even), 1)
-    return elementwise.SoftmaxWork(
-        level, is_double, outer, length, inner, negative, logarithm, threads, chunk, brief
-    )
+    return elementwise.SoftmaxWork(level, is_double, outer, length, inner, negative, logarithm, threads, chunk, brief)
 
 
 def work(
@@ -160,8 +158,6 @@ def work(
     order = in_memory_order(x)
     if order is None or not x.flags.aligned:
         return None
-    if isinstance(plan, AxisPlan):
-        alike = result.transpose(order).flags.c_contiguous
-    else:
-        alike = x.strides == result.strides
+    along_axis = isinstance(plan, AxisPlan)
+    alike = result.transpose(order).flags.c_contiguous if along_axis else x.strides == result.strides
     return _work(plan, prepared, order) if alike else None
