@@ -209,7 +209,7 @@ def test_products_that_are_not_waited_for(monkeypatch, tmp_path, body, words):
 RING = """
     alignas(16) __shared__ float held[64];
     __shared__ Barrier barrier;
-    if (threadIdx.x == 0) { begin_barrier(&barrier, %d); publish_barriers(); }
+    if (threadIdx.x == 0) { begin_barrier(&barrier, %d); publish_shared(); }
     __syncthreads();
     if (threadIdx.x == 0) { arrive_expecting(&barrier, 128); copy_bulk(held, a.x, 128, &barrier); }
     copy_async<4>(held + 32 + threadIdx.x, a.x + 32 + threadIdx.x, true);

@@ -35,7 +35,10 @@ def test_make_gpu_is_rehearsed(tmp_path):
     assert set(kinds) == {*product(["dense"], ["fp32", "tf32", "bf16"]), *product(OTHERS, ["fp32"])}
     own = {name: found for row in report["rows"] for name, found in row["results"].items() if name.startswith("pyconv")}
     whats = [f"{what} {layout}" for what in ("conv", "conv+bias+relu") for layout in ("nchw", "nhwc")]
-    assert set(own) == {f"pyconv {what}" for what in (*whats, "op nchw")}
+    libraries = ("pyconv", "pyconv-wgmma")
+    assert set(own) == {f"{library} {what}" for library in libraries for what in whats} | {"pyconv op nchw"}
+    ran = {found["ran"].partition("_")[0] for found in own.values() if found["status"] == "ok"}
+    assert ran >= {"tensor", "wgmma"}
     assert all(found["status"] == "missing" or (found["bitwise"] and found["ran"]) for found in own.values())
     assert all(isinstance(value, float) for name, value in report["ceilings"].items() if "cuBLAS" not in name)
     table = results.with_suffix(".md").read_text()
@@ -115,7 +118,7 @@ def test_limits():
         (tool.Usage(64, 0, 8, 0), "8 of stack"),
     ]:
         assert words in tool.problem(pool, used)
-    assert tool.problem(kernels["conv_depthwise"], tool.Usage(64, 0, 16, 24)) is None
+    assert tool.problem(kernels["conv_transposed"], tool.Usage(64, 0, 16, 24)) is None
     double = next(each for each in configurations() if each.name == "conv_gemm" and "-DDTYPE=FLOAT64" in each.options)
     assert tool.problem(double, tool.Usage(200, 0, 0, 0)) is None
     single = next(each for each in configurations() if each.name == "conv_gemm" and "-DDTYPE=FLOAT32" in each.options)

@@ -126,7 +126,7 @@ def main(words: list[str] | None = None) -> int:
     run.write()
     failed = failures(run.report)
     print(f"\n{markdown(run.report)}\nwritten to {files}.json and .md")
-    return 1 if any(": pyconv " in line for line in failed) else 0
+    return 1 if any(": pyconv" in line for line in failed) else 0
 
 
 if __name__ == "__main__":

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pyconv.backends.cuda.kernel import Kernel, Launch, struct
+from pyconv.backends.cuda.wgmma import ARCHITECTURE
 
 from . import peers
 
 __all__ = ["Probe", "ceilings", "probes"]
 
-_FFMA = struct(out="u8", factor="f4", rounds="i4")
+_LOOP = struct(out="u8", factor="f4", rounds="i4")
 _THREADS = 256
 _TRIES = 8
 
@@ -28,23 +29,40 @@ class Probe(Kernel):
         return str(Path(__file__).with_name(f"{self.name}.cu"))
 
 
+class Loop(NamedTuple):
+    """A kernel that does nothing but multiply, and the operations of a thread in one of its rounds."""
+
+    kernel: Probe
+    operations: float
+    rounds: int
+
+
+def _loop(name: str, operations: float, dtype: str, architecture: str | None = None, **macros: int) -> Loop:
+    made = Kernel.of(name, dtype, _LOOP, architecture, **macros)
+    return Loop(Probe(made.name, made.defines, made.architecture), operations, 2000)
+
+
+def _loops() -> dict[str, Loop]:
+    """By name, in the order of what they need."""
+    found = {"FFMA": _loop("multiply_adds", 2 * 16 * 8, "float32")}
+    for name, dtype, depth in (("tf32", "float32", 8), ("f16", "float16", 16), ("bf16", "bfloat16", 16)):
+        warp, warpgroup = 2 * 16 * 8 * depth / 32, 2 * 64 * 64 * depth / 128  # of a thread in one product
+        found[f"mma.sync {name}"] = _loop("products", 8 * 4 * warp, dtype, WARPGROUPS=0)
+        found[f"wgmma {name}"] = _loop("products", 4 * 4 * warpgroup, dtype, ARCHITECTURE, WARPGROUPS=1)
+    return found
+
+
 def probes() -> list[Probe]:
     """The kernels, for compilers without a GPU."""
-    return [_ffma_kernel()]
-
-
-def _ffma_kernel() -> Probe:
-    kernel = Kernel.of("multiply_adds", "float32", _FFMA)
-    return Probe(kernel.name, kernel.defines)
+    return [loop.kernel for loop in _loops().values()]
 
 
 def ceilings(torch: Any, device: Any) -> dict[str, str | float]:
     """By name, with the unit in it; in words where something could not be measured."""
     found: dict[str, str | float] = {}
-    parts: dict[str, Callable[[], float]] = {
-        "copy GB/s": lambda: _copy(device),
-        "FFMA TFLOP/s": lambda: _ffma(device),
-    }
+    parts: dict[str, Callable[[], float]] = {"copy GB/s": lambda: _copy(device)}
+    for name, loop in _loops().items():
+        parts[f"{name} TFLOP/s"] = lambda loop=loop: _run(device, loop)  # type: ignore[misc]
     for name in ("fp32", "tf32", "bf16"):
         parts[f"cuBLAS {name} TFLOP/s"] = lambda name=name: _product(torch, device, name)  # type: ignore[misc]
     for name, measure in parts.items():
@@ -68,14 +86,20 @@ def _copy(device: Any) -> float:
     return 2 * source.nbytes / _best(device, lambda: device.xp.copyto(target, source)) / 1000
 
 
-def _ffma(device: Any) -> float:
-    blocks, rounds = device.multiprocessors * 8, 2 if device.tiny else 2000
-    out = device.room.empty((blocks * _THREADS,), np.dtype(np.float32))
-    packed = np.zeros(1, _FFMA)
-    packed["out"], packed["factor"], packed["rounds"] = device.room.address(out), 0.5, rounds
-    launch = Launch(_ffma_kernel(), blocks, _THREADS)
-    took = _best(device, lambda: device.room.launch(launch, packed))
-    return 2 * 16 * 8 * rounds * blocks * _THREADS / took / 1e6
+def _run(device: Any, loop: Loop) -> float:
+    """TFLOP/s of a kernel that only multiplies, on random numbers, as sums of all ones would draw less power."""
+    room = device.room
+    if loop.kernel.architecture is not None:
+        if device.wgmma is None:
+            raise RuntimeError(f"it is for {loop.kernel.architecture}")
+        room = device.wgmma._room
+    blocks, rounds = device.multiprocessors * 8, 2 if device.tiny else loop.rounds
+    out = room.empty((blocks * _THREADS,), np.dtype(np.float32))
+    packed = np.zeros(1, _LOOP)
+    packed["out"], packed["factor"], packed["rounds"] = room.address(out), 0.5, rounds
+    launch = Launch(loop.kernel, blocks, _THREADS)
+    took = _best(device, lambda: room.launch(launch, packed))
+    return loop.operations * rounds * blocks * _THREADS / took / 1e6
 
 
 def _product(torch: Any, device: Any, precision: str) -> float:

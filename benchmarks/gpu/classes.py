@@ -44,12 +44,12 @@ def _present(*values: float | None) -> Iterator[float]:
     return (value for value in values if value is not None)
 
 
-def _conv(row: dict[str, Any], own_layout: str, layout: str) -> Iterator[float]:
+def _conv(row: dict[str, Any], own_layout: str, layout: str, library: str = "pyconv") -> Iterator[float]:
     """Convolution alone, and with bias and ReLU against the quicker of torch's ways."""
     fused = [f"torch conv+bias+relu {layout}", f"torch fused conv+bias+relu {layout}"]
     return _present(
-        ratio(row, f"pyconv conv {own_layout}", [f"torch conv {layout}"]),
-        ratio(row, f"pyconv conv+bias+relu {own_layout}", fused),
+        ratio(row, f"{library} conv {own_layout}", [f"torch conv {layout}"]),
+        ratio(row, f"{library} conv+bias+relu {own_layout}", fused),
     )
 
 
@@ -59,11 +59,11 @@ def _strict(row: dict[str, Any]) -> Iterator[float]:
         yield from _conv(row, "nhwc", "nhwc")
 
 
-def _tensor(own_layout: str) -> Callable[[dict[str, Any]], Iterator[float]]:
+def _tensor(own_layout: str, library: str = "pyconv") -> Callable[[dict[str, Any]], Iterator[float]]:
     def ratios(row: dict[str, Any]) -> Iterator[float]:
         # the class is that of networks' layers: 1x1, 3x3, strided, stem
         if row["kind"] == "dense" and row["precision"] != "fp32" and row["list"] in ("resnet50", "vgg16", "tiny"):
-            yield from _conv(row, own_layout, "nhwc")
+            yield from _conv(row, own_layout, "nhwc", library)
 
     return ratios
 
@@ -91,6 +91,8 @@ CLASSES = (
     Target("strict float32 convolution, each layout against cuDNN in it", 1.2, _strict),
     Target("TF32 and half, NCHW arrays, against channels-last cuDNN", 0.75, _tensor("nchw")),
     Target("TF32 and half, channels-last arrays, against channels-last cuDNN", 0.75, _tensor("nhwc")),
+    Target("the same by wgmma, NCHW arrays", 0.95, _tensor("nchw", "pyconv-wgmma")),
+    Target("the same by wgmma, channels-last arrays", 0.95, _tensor("nhwc", "pyconv-wgmma")),
     Target("conv+bias+ReLU on NCHW arrays, TF32, eager user time", 1.5, _user),
     Target("depthwise float32 against ATen or cuDNN in NCHW", 2.5, _depthwise),
     Target("max pooling against ATen", 1.3, _other("pool")),

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from pyconv import registry
+from pyconv.backends.cuda import CudaBackend
+from pyconv.backends.cuda.device import CupyRoom
 
 __all__ = ["BASE", "Device", "Replay", "spread"]
 
@@ -50,6 +52,9 @@ class Device:
         self.room = registry.load("cuda")._room  # type: ignore[attr-defined]
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self._base: Any = None
+        asked = CupyRoom(wgmma=True)
+        self.wgmma = CudaBackend(asked) if asked.tensor_cores() >= 9 else None
+        """A backend that uses Hopper's wgmma, if every device has it."""
 
     def current(self) -> AbstractContextManager[Any]:
         """The stream as CuPy's current one."""

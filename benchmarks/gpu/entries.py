@@ -13,7 +13,7 @@ from .rows import Row
 __all__ = ["LAYOUTS", "Entry", "Exact", "Numbers", "copies", "half_dtype", "made"]
 
 LAYOUTS = ("nchw", "nhwc")
-_MOST_COPIES = 64
+_MOST_COPIES = 256
 
 
 class Numbers(NamedTuple):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 import pyconv
 import pyconv.functional as F
+from pyconv import registry
+from pyconv.errors import BackendError
 from pyconv.plan import conv_parameters
 
 from ..layer import Layer
@@ -23,12 +26,14 @@ def makers(row: Row, numbers: Numbers, device: Any) -> dict[str, Callable[[], En
     if row.layer.op != "conv2d":
         return {"pyconv op nchw": lambda: _plain(row, numbers, device)}
     found: dict[str, Callable[[], Entry]] = {}
-    for layout in LAYOUTS:
-        for relu in (False, True):
-            name = f"pyconv {'conv+bias+relu' if relu else 'conv'} {layout}"
-            found[name] = lambda name=name, layout=layout, relu=relu: _conv(  # type: ignore[misc]
-                name, row, numbers, device, layout, relu
-            )
+    backends = {"pyconv": registry.load("cuda")}
+    if row.kind == "dense" and device.wgmma is not None:
+        backends["pyconv-wgmma"] = device.wgmma
+    for library, layout, relu in product(backends, LAYOUTS, (False, True)):
+        name = f"{library} {'conv+bias+relu' if relu else 'conv'} {layout}"
+        found[name] = lambda name=name, backend=backends[library], layout=layout, relu=relu: _conv(  # type: ignore[misc]
+            name, row, numbers, device, backend, layout, relu
+        )
     return found
 
 
@@ -37,7 +42,7 @@ def _plain(row: Row, numbers: Numbers, device: Any) -> Entry:
     function = getattr(F, layer.op)
     more = (layer.kernel, layer.stride, layer.padding) if row.kind == "pool" else ()
     call = function.plan_call(input=numbers.x[0], out=None, **_named(layer)) if row.kind == "pool" else None
-    ran = layer.op if call is None else _ran(call)
+    ran = layer.op if call is None else _ran(call, registry.load("cuda"))
     return Entry(
         "pyconv op nchw", ran, lambda i: function(numbers.x[i], *more), device.plain, device.capture,
         user=lambda: function(numbers.x[0], *more),
@@ -51,10 +56,9 @@ def _named(layer: Layer) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _ran(call: Any) -> str:
+def _ran(call: Any, backend: Any) -> str:
     """The implementation that takes a call."""
-    backend = pyconv.registry.select(call.plan, call.kind)
-    return next(name for name, reason in backend.implementations(call.plan) if reason is None)  # type: ignore[attr-defined]
+    return next(name for name, reason in backend.implementations(call.plan) if reason is None)
 
 
 def _precision(row: Row) -> dict[str, str]:
@@ -62,7 +66,7 @@ def _precision(row: Row) -> dict[str, str]:
     return {} if row.precision == "bf16" else {"precision": row.precision}
 
 
-def _conv(name: str, row: Row, numbers: Numbers, device: Any, layout: str, relu: bool) -> Entry:
+def _conv(name: str, row: Row, numbers: Numbers, device: Any, backend: Any, layout: str, relu: bool) -> Entry:
     layer = row.layer
     half = half_dtype(device)[1] if row.precision == "bf16" else None
 
@@ -78,23 +82,26 @@ def _conv(name: str, row: Row, numbers: Numbers, device: Any, layout: str, relu:
     for given, kernels in zip(numbers.x, numbers.weight, strict=True):
         x = ready(device.channels_last(given) if layout == "nhwc" else given)
         call = F.conv.plan_call_conv2d(x, ready(kernels), bias, parameters, None, "auto", keeps_weights=True, **more)
-        backend = pyconv.registry.select(call.plan, call.kind)
-        calls.append((call, backend, backend.prepare(call.plan, call.weight, call.bias)))
+        calls.append((call, backend.prepare(call.plan, call.weight, call.bias)))
+    ran = _ran(calls[0][0], backend)
+    if name.startswith("pyconv-wgmma") and not ran.startswith("wgmma"):
+        raise BackendError(f"wgmma does not take it: {backend.implementations(calls[0][0].plan)[1][1]}")
     if relu:
         from pyconv.backends.cuda import conv as kernels_of
         from pyconv.backends.cuda.activation import Epilogue
 
         def run(i: int) -> Any:
-            call, _, prepared = calls[i]
-            return kernels_of.run(device.room, call.plan, call.x, prepared, None, Epilogue("relu"))
+            call, prepared = calls[i]
+            return kernels_of.run(backend._room, call.plan, call.x, prepared, None, Epilogue("relu"))
     else:
 
         def run(i: int) -> Any:
-            call, backend, prepared = calls[i]
-            return call.run(backend, prepared)
+            call, prepared = calls[i]
+            return backend.run(call.plan, call.x, prepared)
 
-    user = _user(row, numbers, device) if relu and layout == "nchw" and half is None else None
-    return Entry(name, _ran(calls[0][0]), run, device.plain, device.capture, relu, user)
+    users = relu and layout == "nchw" and half is None and name.startswith("pyconv ")
+    user = _user(row, numbers, device) if users else None
+    return Entry(name, ran, run, device.plain, device.capture, relu, user)
 
 
 def _user(row: Row, numbers: Numbers, device: Any) -> Callable[[], Any]:

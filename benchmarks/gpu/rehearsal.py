@@ -36,6 +36,7 @@ class Rehearsal:
         from pyconv.backends.cuda import CudaBackend
 
         self.room = StandIn(seed=5)
+        self.wgmma = CudaBackend(StandIn(seed=6, tensor_cores=9))
         backend, load = CudaBackend(self.room), registry.load
         registry.load = lambda name: backend if name == "cuda" else load(name)  # type: ignore[assignment]
         self._base = np.random.default_rng(0).standard_normal(1009, np.float32)

@@ -78,6 +78,7 @@ def _layers() -> list[tuple[str, Layer]]:
 
 _TINY = [
     conv(3, 4, 3, 8),
+    conv(16, 16, 3, 4),
     conv(4, 6, 1, 4),
     conv(4, 4, 3, 6, groups=4),
     pool(2, 2, 8, stride=2),

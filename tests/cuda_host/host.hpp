@@ -74,7 +74,7 @@ typedef unsigned long long Barrier, Columns;
 template <int COUNT> static inline void fewer_registers() {}
 template <int COUNT> static inline void more_registers() {}
 static void begin_barrier(Barrier *barrier, int arrivals);
-static void publish_barriers();
+static void publish_shared();
 static void arrive(Barrier *barrier);
 static void arrive_expecting(Barrier *barrier, int bytes);
 static void arrive_after_copies(Barrier *barrier);

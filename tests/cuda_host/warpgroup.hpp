@@ -214,7 +214,7 @@ static void begin_barrier(Barrier *barrier, int arrivals)
     barriers[barrier] = {arrivals, arrivals, 0, 0};
 }
 
-static void publish_barriers() {}
+static void publish_shared() {}
 
 static void arrive(Barrier *barrier)
 {

@@ -8,11 +8,23 @@ from typing import Any, NamedTuple
 from ...plan import ConvPlan
 from .activation import PARAMETERS, Epilogue, parameters
 from .kernel import struct
-from .plans import INT_LIMIT, itemsize
-from .tile import STEP, Tile, choose
+from .plans import INT_LIMIT, fitting_index, itemsize
+from .tile import STEP, TILES, Tile, choose
 from .weights import Packing
 
-__all__ = ["OUTPUT", "Addresses", "aligned", "fill", "grid", "packing", "plane", "refusal", "tile", "vector"]
+__all__ = [
+    "OUTPUT",
+    "Addresses",
+    "aligned",
+    "fill",
+    "grid",
+    "launched",
+    "packing",
+    "plane",
+    "refusal",
+    "tile",
+    "vector",
+]
 
 OUTPUT = struct(
     out="u8", bias="u8", residual="u8", pixels="i8", plane="i8", channels="i4", groups="i4", whole_vectors="i4",
@@ -55,6 +67,16 @@ def tile(plan: ConvPlan) -> Tile:
     return choose(plan.dtype, plan.out_channels // plan.groups, plan.groups, plan.batch * plane(plan))
 
 
+def launched(plan: ConvPlan, epilogue: Epilogue) -> Tile:
+    """The tile that runs: the plan's but where its 128 registers a thread would not hold the epilogue or offsets too.
+
+    The next smaller one, which takes the same weights and gives the same bits, may have 168.
+    """
+    largest, smaller, *_ = TILES[plan.dtype]
+    full = tile(plan) == largest and vector(plan) == 4
+    return smaller if full and (epilogue.residual or fitting_index(plan) != "int") else tile(plan)
+
+
 @lru_cache(maxsize=1024)
 def packing(plan: ConvPlan) -> Packing:
     """The order of the weights."""
@@ -85,8 +107,9 @@ def refusal(plan: ConvPlan) -> str | None:
 
 def grid(plan: ConvPlan, epilogue: Epilogue) -> int:
     """Blocks of threads."""
-    tiles_m = packing(plan).padded_channels // tile(plan).channels
-    return tiles_m * -(-plan.batch * epilogue.pixels(plan) // tile(plan).pixels) * plan.groups
+    runs = launched(plan, epilogue)
+    tiles_m = packing(plan).padded_channels // runs.channels
+    return tiles_m * -(-plan.batch * epilogue.pixels(plan) // runs.pixels) * plan.groups
 
 
 def fill(plan: ConvPlan, arguments: Any, at: Addresses, epilogue: Epilogue) -> None:
@@ -96,7 +119,7 @@ def fill(plan: ConvPlan, arguments: Any, at: Addresses, epilogue: Epilogue) -> N
     output["pixels"], output["plane"] = plan.batch * pixels, pixels
     output["channels"], output["groups"] = order.channels, plan.groups
     output["whole_vectors"] = pixels % vector(plan) == 0 and aligned(plan, at.out | at.residual)
-    output["tiles_m"] = order.padded_channels // tile(plan).channels
+    output["tiles_m"] = order.padded_channels // launched(plan, epilogue).channels
     output["parameters"] = parameters(epilogue.parameters, plan.dtype)
     arguments["in_channels"] = order.in_channels
     arguments["steps"], arguments["padded_channels"] = order.rows // STEP, order.padded_channels

@@ -18,9 +18,21 @@ from .tensor_terms import FETCHES
 from .tensor_tile import AnyTile, Cut, choose, wgmma_tiles
 from .weights import Packing
 
-__all__ = ["cut", "kernels", "label", "launch", "packing", "pooling_refusal", "refusal", "run", "writes"]
+__all__ = [
+    "ARCHITECTURE",
+    "cut",
+    "kernels",
+    "label",
+    "launch",
+    "packing",
+    "pooling_refusal",
+    "refusal",
+    "run",
+    "writes",
+]
 
 ARCHITECTURE = "sm_90a"
+"""What its kernels are compiled for."""
 
 
 def label(plan: ConvPlan) -> str:

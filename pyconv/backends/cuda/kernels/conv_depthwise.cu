@@ -35,7 +35,7 @@ struct alignas(sizeof(element) < 8 ? OUTPUTS * sizeof(element) : 16) Elements {
     element part[OUTPUTS];
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS) conv_depthwise(const Arguments a)
+extern "C" __global__ void __launch_bounds__(THREADS, 5) conv_depthwise(const Arguments a)
 {
     INDEX work = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (work >= a.work)

@@ -33,7 +33,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) conv_wgmma(const
             begin_barrier(&ring.full[i], FETCHERS + 1);
             begin_barrier(&ring.empty[i], GROUPS * 4);
         }
-        publish_barriers();
+        publish_shared();
     }
     __syncthreads();
 

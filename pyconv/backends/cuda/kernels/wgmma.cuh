@@ -17,13 +17,14 @@ typedef unsigned long long Barrier;
 // a multiple of 1024 bytes.
 typedef unsigned long long Columns;
 
-// For everyone, bulk copies too, after publish_barriers and __syncthreads.
+// For all threads and bulk copies, after publish_shared and __syncthreads.
 static __device__ __forceinline__ void begin_barrier(Barrier *barrier, int arrivals)
 {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" : : "r"(shared_address(barrier)), "r"(arrivals) : "memory");
 }
 
-static __device__ __forceinline__ void publish_barriers()
+// What this thread has written to shared memory is seen by bulk copies and products, of others after a barrier.
+static __device__ __forceinline__ void publish_shared()
 {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
