@@ -26,8 +26,9 @@ cdef class PoolTasks:
     """A pooling cut into tasks, for one plan, instruction set and number of threads.
 
     A task is ``rows`` output rows of ``block`` channels, or all rows of ``planes`` such blocks; more than one channel
-    are neighbours in memory. ``line`` is how many elements of scratch it needs. ``way`` is '' or one of 'flat' (a plane, which is pooled whole, is taken as one row),
-    'small' (rows are taken in registers) and 'running' (a running maximum, with as many lines as it needs).
+    are neighbours in memory. ``line`` is how many elements of scratch it needs. ``way`` is '' or one of 'flat' (a
+    plane, which is pooled whole, is taken as one row), 'small' (rows are taken in registers) and 'running' (a running
+    maximum, with as many lines as it needs).
     """
 
     def __init__(self, int isa, bint is_double, int threads, plan, int64_t rows, int64_t block, int64_t planes,
@@ -110,8 +111,8 @@ cdef int64_t *index_data(cnp.ndarray indices) except? NULL:
 def run(PoolTasks tasks, cnp.ndarray x, cnp.ndarray out, cnp.ndarray indices=None):
     """Run all tasks.
 
-    ``x`` has any strides; each row of ``out`` and of ``indices`` is contiguous, unless windows are taken one by one. Where
-    the tasks' channels are neighbours in memory so are those of ``indices``, and those of ``out`` may be.
+    ``x`` has any strides; each row of ``out`` and of ``indices`` is contiguous, unless windows are taken one by one.
+    Where the tasks' channels are neighbours in memory so are those of ``indices``, and those of ``out`` may be.
     """
     cdef pc_pool_arrays arrays
     if cnp.PyArray_SIZE(out) == 0:

@@ -202,8 +202,8 @@ class MaxUnpool(Module):
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, *, backend: str | None = None) -> None:
         given = unpool_parameters(self._name, kernel_size, stride, padding)
-        kernel, steps, amounts = (each[1:] if self._op.endswith("1d") else each for each in given)
-        self.kernel_size, self.stride = kernel, steps
+        axes = slice(1, None) if self._op.endswith("1d") else slice(None)
+        self.kernel_size, self.stride, amounts = given[0][axes], given[1][axes], given[2][axes]
         symmetric = all(before == after for before, after in amounts)
         self.padding = tuple(before for before, _ in amounts) if symmetric else amounts
         self.backend = backend
