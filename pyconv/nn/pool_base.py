@@ -9,6 +9,7 @@ from ..errors import ArgumentError, PyconvError
 from ..functional.call import Call
 from ..functional.pool import plan_call_pool2d
 from ..plan import (
+    Pair,
     adaptive_parameters,
     avg_pool_parameters,
     check_flag,
@@ -201,11 +202,13 @@ class MaxUnpool(Module):
     _fixed = frozenset(("kernel_size", "stride", "padding"))
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, *, backend: str | None = None) -> None:
-        given = unpool_parameters(self._name, kernel_size, stride, padding)
         axes = slice(1, None) if self._op.endswith("1d") else slice(None)
-        self.kernel_size, self.stride, amounts = given[0][axes], given[1][axes], given[2][axes]
+        kernel, steps, pads = unpool_parameters(self._name, kernel_size, stride, padding)
+        self.kernel_size: tuple[int, ...] = kernel[axes]
+        self.stride: tuple[int, ...] = steps[axes]
+        amounts: tuple[Pair, ...] = pads[axes]
         symmetric = all(before == after for before, after in amounts)
-        self.padding = tuple(before for before, _ in amounts) if symmetric else amounts
+        self.padding: tuple[Any, ...] = tuple(before for before, _ in amounts) if symmetric else amounts
         self.backend = backend
 
     def __call__(  # type: ignore[override]  # torch's layer takes a second array too
