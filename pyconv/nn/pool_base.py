@@ -202,11 +202,11 @@ class MaxUnpool(Module):
     _fixed = frozenset(("kernel_size", "stride", "padding"))
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, *, backend: str | None = None) -> None:
-        axes = slice(1, None) if self._op.endswith("1d") else slice(None)
+        lines = self._op.endswith("1d")
         kernel, steps, pads = unpool_parameters(self._name, kernel_size, stride, padding)
-        self.kernel_size: tuple[int, ...] = kernel[axes]
-        self.stride: tuple[int, ...] = steps[axes]
-        amounts: tuple[Pair, ...] = pads[axes]
+        self.kernel_size: tuple[int, ...] = kernel[1:] if lines else kernel
+        self.stride: tuple[int, ...] = steps[1:] if lines else steps
+        amounts: tuple[Pair, ...] = pads[1:] if lines else pads
         symmetric = all(before == after for before, after in amounts)
         self.padding: tuple[Any, ...] = tuple(before for before, _ in amounts) if symmetric else amounts
         self.backend = backend

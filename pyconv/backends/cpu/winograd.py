@@ -130,8 +130,8 @@ def _group(plan: ConvPlan) -> ConvPlan:
     """The plan of one group, as if each group were an image of its own."""
     if plan.groups == 1:
         return plan
-    channels = {"in_channels": plan.in_channels // plan.groups, "out_channels": plan.out_channels // plan.groups}
-    return replace(plan, batch=plan.batch * plan.groups, groups=1, **channels)
+    per_in, per_out = plan.in_channels // plan.groups, plan.out_channels // plan.groups
+    return replace(plan, batch=plan.batch * plan.groups, groups=1, in_channels=per_in, out_channels=per_out)
 
 
 def _products(plan: ConvPlan, level: int, tile: int) -> float:
