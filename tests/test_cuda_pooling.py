@@ -113,8 +113,9 @@ def test_what_is_read_and_written_in_vectors(room, monkeypatch):
     ):
         F.max_pool2d(x, 2)  # channels-last too
         assert tuple(seen[-1][name][0] for name in ("whole_in", "whole_channels", "whole_columns")) == (*wanted[:2], 0)
+        first = len(seen)  # what comes after it is written down, with a result that lies as the input does
         F.max_pool2d(x, 2, out=room.empty((1, x.shape[1], 3, x.shape[3] // 2), x.dtype))
-        found = tuple(seen[-1][name][0] for name in ("whole_in", "whole_channels", "whole_columns"))
+        found = tuple(seen[first][name][0] for name in ("whole_in", "whole_channels", "whole_columns"))
         assert found == (wanted[0], *wanted[2:])
 
 
@@ -125,7 +126,7 @@ def test_what_is_read_and_written_in_vectors(room, monkeypatch):
     lambda x: F.avg_pool2d(x, (8, 9)),
     lambda x: F.lp_pool2d(x, 2, 3, padding=((2, 0), (1, 1))),
     lambda x: F.adaptive_max_pool2d(x, (4, 3), True),
-    lambda x: F.max_pool1d(x[:, :, 0], 3, 2, ((2, 0),)),
+    lambda x: F.max_pool1d(x[:1, :, 0], 3, 2, ((2, 0),)),
 ])  # fmt: skip
 def test_results_lie_as_the_input(room, call):
     """Channels-last where it is, known calls too; a NumPy array's result as well."""

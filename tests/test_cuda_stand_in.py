@@ -32,6 +32,7 @@ from pyconv.backends.cuda import (
     pool,
     row_pool,
     sum_pool,
+    tensor_run,
     unpool,
     weights,
 )
@@ -277,10 +278,11 @@ def test_a_kernel_that_does_not_compile(monkeypatch, tmp_path):
 def test_structs_are_those_of_the_kernels():
     """Field by field in the order of the sources; their sizes are asserted by the sources themselves."""
     modules = (
-        conv.tensor, conv.gemm, conv.pointwise, conv.depthwise, phases, gather, row_pool, channel_pool, max_pool,
+        conv.gemm, conv.pointwise, conv.depthwise, phases, gather, row_pool, channel_pool, max_pool,
         sum_pool, unpool, fold, elementwise, channels, weights,
     )  # fmt: skip
     structs = [(next(iter(module.kernels())), module._ARGUMENTS) for module in modules]
+    structs += [(next(iter(module.kernels())), tensor_run.ARGUMENTS) for module in (conv.tensor, conv.wgmma)]
     softmax, glu = (next(each for each in axis.kernels() if each.name == name) for name in ("softmax", "glu"))
     for each, struct in (*structs, (softmax, axis._SOFTMAX), (glu, axis._GLU)):
         text = each.source
