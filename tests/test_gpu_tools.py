@@ -44,6 +44,7 @@ def test_make_gpu_is_rehearsed(tmp_path):
     table = results.with_suffix(".md").read_text()
     assert all(row["name"] in table for row in report["rows"])
     assert "## Failures\n\nnone" in table
+    assert "without launch and memory" in report["host"]
 
 
 @pytest.fixture

@@ -355,7 +355,9 @@ def test_show_config(capsys):
 
 def test_explanation_sees_the_layout_between_layers():
     image = np.moveaxis(normal(1, 8, 8, 16), -1, 1)
-    net = pyconv.Sequential(pyconv.ReLU(), pyconv.MaxPool2d(2), pyconv.Conv2d(16, 4, 1), pyconv.MaxPool2d(2), fuse=False)
+    net = pyconv.Sequential(
+        pyconv.ReLU(), pyconv.MaxPool2d(2), pyconv.Conv2d(16, 4, 1), pyconv.MaxPool2d(2), fuse=False
+    )
     steps = pyconv.report.explanation(net, image).steps
     assert [step.plan.layout for step in steps[1:]] == ["nhwc", "nhwc", "nchw"]
     assert steps[1].implementation.startswith("channels_")

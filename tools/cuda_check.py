@@ -145,6 +145,10 @@ def problem(kernel: Kernel, used: Usage) -> str | None:
     return None
 
 
+_ADVICE = re.compile(r"serialized|setmaxnreg.* ignored")
+"""What the compiler says where products wait for each other, or registers are not handed on."""
+
+
 def check(job: tuple[Kernel, str]) -> tuple[Usage | None, str | None]:
     """What a kernel uses on an architecture, and what is wrong with it."""
     kernel, architecture = job
@@ -152,7 +156,7 @@ def check(job: tuple[Kernel, str]) -> tuple[Usage | None, str | None]:
     if not compiled:
         return None, f"does not compile:\n{log}"
     used = usage(log)
-    return used, problem(kernel, used)
+    return used, problem(kernel, used) or next(filter(_ADVICE.search, log.splitlines()), None)
 
 
 def row(kernel: Kernel, uses: dict[str, Usage | None]) -> str:

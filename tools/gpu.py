@@ -68,6 +68,10 @@ def jobs(parts: list[str], stand_in: bool, out: Path) -> Iterator[Job | Missing]
         yield Job("bench", [python, "-m", "benchmarks.gpu", "--out", str(out), *more], 600)
 
 
+_BY_WGMMA = ["env", "PYCONV_CUDA_WGMMA=on"]
+"""What a command begins with to use Hopper's products; on another device it runs as it does without."""
+
+
 def tests(python: str, stand_in: bool) -> Iterator[Job | Missing]:
     """The conformance list, and what only a device can show."""
     if find_spec("pytest") is None:
@@ -82,6 +86,8 @@ def tests(python: str, stand_in: bool) -> Iterator[Job | Missing]:
         yield Job("device", [*pytest, "tests/test_cuda_arrays.py", "tests/test_cuda_device.py", "-k", chosen], 300)
         return
     yield Job("conformance", [*pytest, "tests/test_conformance.py", "-k", "test_case and cuda-"], 300)
+    by_wgmma = [*_BY_WGMMA, *pytest, "tests/test_conformance.py", "-k", "test_case and cuda- and conv2d"]
+    yield Job("by wgmma", by_wgmma, 300)
     yield Job("device", [*pytest, "tests/test_cuda_arrays.py", "tests/test_cuda_device.py"], 300)
 
 
@@ -96,7 +102,9 @@ def sanitized(python: str, stand_in: bool) -> Iterator[Job | Missing]:
         yield Missing("sanitizer", "there is no compute-sanitizer")
         return
     for tool in SANITIZER_TOOLS:
-        yield Job(tool, [program, f"--tool={tool}", "--error-exitcode=9", "--print-limit=5", *script], 240)
+        command = [program, f"--tool={tool}", "--error-exitcode=9", "--print-limit=5", *script]
+        yield Job(tool, command, 240)
+        yield Job(f"{tool}, by wgmma", [*_BY_WGMMA, *command], 240)
 
 
 def run(job: Job) -> tuple[str, float]:

@@ -139,6 +139,8 @@ class Device:
 
     def free(self) -> None:
         """Give memory that is not in use back to the device, for the other library."""
+        for room in (self.room, *([self.wgmma._room] if self.wgmma else [])):
+            room.forget_captures()  # the graphs of this row are not launched again
         self.xp.get_default_memory_pool().free_all_blocks()
 
     def describe(self) -> dict[str, Any]:

@@ -79,7 +79,10 @@ def breakdown(device: Any, whole: bool) -> dict[str, dict[str, float]]:
                 quiet(x)  # it knows its call with launches that do nothing
             if whole:
                 put("without the launch", case, lambda layer=quiet, x=x: layer(x))
-            memory = {"empty": lambda shape, dtype, kept=result: kept, "empty_like": lambda array, kept=result: kept}
+            memory = {
+                "empty": lambda shape, dtype, order=None, kept=result: kept,
+                "empty_like": lambda array, kept=result: kept,
+            }
             with _without(device.room, **memory):
                 put("without launch and memory", case, lambda layer=quiet, x=x: layer(x))
                 put("the same, the general way", case, lambda layer=general, x=x: layer(x))

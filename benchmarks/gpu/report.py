@@ -20,7 +20,8 @@ _TABLES = {
 
 def failures(report: dict[str, Any]) -> list[str]:
     """A line for every result of pyconv that is wrong, failed, or not the same bits when computed again."""
-    lines = []
+    host_time = report.get("host", {})
+    lines = [f"FAIL host time: pyconv: {host_time['failed']}"] if "failed" in host_time else []
     for row in report["rows"]:
         for name, found in row["results"].items():
             where = f"FAIL {row['name']}: {name}"

@@ -85,6 +85,7 @@ static Columns words_of(Columns columns, int part);
 static void begin_products();
 static void commit_products();
 static void wait_for_products();
+static inline void stay_behind(float (&)[8][4]) {} // the host waits where it is told to
 static void wgmma_tf32(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added);
 static void wgmma_f16(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added);
 static void wgmma_bf16(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added);

@@ -246,6 +246,10 @@ class CupyRoom:
             self._held[id(array)] = array
         return array
 
+    def forget_captures(self) -> None:
+        """Give up what captured graphs use; none of them may be launched again."""
+        self._held.clear()
+
     def launch(self, launch: Launch, arguments: np.ndarray) -> None:
         """Run a kernel on the current stream; it is compiled if this is the first time on this device."""
         if launch.grid:

@@ -110,6 +110,14 @@ static __device__ __forceinline__ void wait_for_products()
     asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
 }
 
+// The compiler may not move what reads or changes sums in front of the wait for them.
+static __device__ __forceinline__ void stay_behind(float (&c)[8][4])
+{
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        asm volatile("" : "+f"(c[i][0]), "+f"(c[i][1]), "+f"(c[i][2]), "+f"(c[i][3])::"memory");
+}
+
 // c = a b + c, or a b where nothing is to be `added`
 #define PRODUCT(name, shape, types, rest)                                                                              \
     static __device__ __forceinline__ void name(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added)       \

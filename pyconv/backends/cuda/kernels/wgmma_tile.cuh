@@ -173,6 +173,9 @@ static __device__ __forceinline__ void multiply_stage(const Stage &stage, const 
         wait_for_products();
 #pragma unroll
         for (int i = 0; i < TILES; i++)
+            stay_behind(eight[i]);
+#pragma unroll
+        for (int i = 0; i < TILES; i++)
 #pragma unroll
             for (int j = 0; j < 8; j++)
 #pragma unroll
@@ -202,6 +205,9 @@ static __device__ __forceinline__ void multiply_stage(const Stage &stage, const 
             multiply_words(sum[i], a[part], words_of(columns_at(stage.weights[0] + i * COLUMNS * WORDS), part), true);
     commit_products();
     wait_for_products();
+#pragma unroll
+    for (int i = 0; i < TILES; i++)
+        stay_behind(sum[i]);
 }
 #endif
 
