@@ -68,7 +68,8 @@ def test_make_gpu_goes_on_without_what_is_missing(gpu, monkeypatch):
 def test_make_gpu_names_all_parts(gpu, monkeypatch):
     monkeypatch.setattr(gpu, "sanitizer", lambda: "/somewhere/compute-sanitizer")
     names = [job.name for job in planned(gpu)]
-    assert names == ["build", "info", "conformance", "device", *gpu.SANITIZER_TOOLS, "bench"]
+    sanitized = [f"{name}{way}" for name in gpu.SANITIZER_TOOLS for way in ("", ", by wgmma")]
+    assert names == ["build", "info", "conformance", "by wgmma", "device", *sanitized, "bench"]
     assert [job.name for job in planned(gpu, parts=["bench"])] == ["bench"]
     for job in planned(gpu):  # every file that a command names is there
         assert all((ROOT / word).exists() for word in job.command if word.startswith(("tests/", "tools/")))
