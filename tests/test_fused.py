@@ -312,3 +312,17 @@ def test_what_a_plan_says_of_itself():
 def test_an_empty_batch():
     net = pyconv.Sequential(pyconv.Conv2d(3, 4, 3, rng=0), pyconv.ReLU(), pyconv.MaxPool2d(2))
     assert net(normal(0, 3, 8, 8)).shape == (0, 4, 3, 3)
+
+
+@pytest.mark.parametrize(("size", "channels", "image"), [(5, 16, 32), (7, 16, 64), (11, 64, 40)])
+def test_one_channel_by_separable_kernels(level, size, channels, image):
+    """Those go by their numbers, in the separate layers too."""
+    line = np.arange(1, size + 1, dtype=np.float32)
+    net = pyconv.Sequential(pyconv.Conv2d(1, channels, size, rng=0), pyconv.ReLU(), pyconv.MaxPool2d(2))
+    kernels = np.tile(np.outer(line, line[::-1]) / np.float32(256), (channels, 1, 1, 1))
+    net[0].load_state_dict({"weight": kernels, "bias": np.zeros(channels, np.float32)})
+    x = normal(1, 1, image, image)
+    wanted = x
+    for layer in net:
+        wanted = layer(wanted)
+    np.testing.assert_array_equal(net(x), wanted)

@@ -258,3 +258,10 @@ def test_no_weights_of_the_past_are_left_in_a_layer():
         sys.setswitchinterval(interval)
         for thread in others:
             thread.join()
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 3, 5), (0,), (2, 4, 0)])
+def test_prelu_of_nothing_again(shape):
+    for slopes in (1, *shape[1:2]):
+        for _ in range(3):
+            assert F.prelu(np.zeros(shape, np.float32), np.ones(slopes, np.float32)).shape == shape

@@ -238,3 +238,22 @@ def test_layouts_and_out(level):
     np.testing.assert_array_equal(out, plain)
     out[...] = 7
     assert (room == 7).all()
+
+
+def test_small_weights_are_found_by_what_they_are():
+    """A bound below the normal numbers is for weights that lie there, not for kernels of small ones."""
+    small = np.random.default_rng(0).uniform(1, 1.5, (4, 7, 7)).astype(np.float32)
+    for size in (1.2e-38, 5e-38, 1e-30, 1.0):
+        assert separable.factors(small * np.float32(size)) is None
+    assert separable.factors(np.outer(small[0, 0], small[0, 1])[None] * np.float32(5e-38)) is not None
+
+
+def test_nothing_is_lost_half_way(level):
+    """Where a column is small and its row large, sums down the column are no smaller than results."""
+    random = np.random.default_rng(3)
+    column, row = random.uniform(0.5, 1, 7), random.uniform(0.5, 1, 7) * 1e10
+    column[0] = 1e-10
+    weight = np.outer(column, row).astype(np.float32)[None, None]
+    x = np.full((1, 1, 40, 40), 1e-30, np.float32)
+    x[:, :, 10:20] = 0
+    assert_close(_run(x, weight, padding=3), F.conv2d(x, weight, padding=3, backend="reference"), terms=49)

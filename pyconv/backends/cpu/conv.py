@@ -24,7 +24,7 @@ from . import channels, depthwise, depthwise_channels, direct, few, isa, separab
 from .arrays import native
 from .measured import measured
 
-__all__ = ["chosen", "costs", "implementations", "prepare", "prepare_key", "prepare_with", "run", "work"]
+__all__ = ["chosen", "costs", "implementations", "prepare", "prepare_key", "prepare_with", "run", "separated", "work"]
 
 _IMPLEMENTATIONS = (depthwise_channels, depthwise, winograd, few, channels, direct)
 
@@ -96,11 +96,16 @@ def prepare_key(plan: ConvPlan) -> Hashable:
     return found.__name__, found.prepare_key(plan), separable.refusal(plan) is None
 
 
-def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
-    """Pack, factor or transform the weights."""
+def separated(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared | None:
+    """The weights as columns and rows, where they are such products and the plan is to be run by them; else None."""
     if separable.refusal(plan) is None and (weights := separable.prepare(plan, weight, bias)) is not None:
         return Prepared(separable, weights)
-    return _prepare(chosen(plan, isa.current()), plan, weight, bias)
+    return None
+
+
+def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
+    """Pack, factor or transform the weights."""
+    return separated(plan, weight, bias) or _prepare(chosen(plan, isa.current()), plan, weight, bias)
 
 
 def prepare_with(implementation: str, plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:

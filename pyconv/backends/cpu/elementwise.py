@@ -156,7 +156,7 @@ def work(
 ) -> elementwise.DenseWork | None:
     """What runs the plan, for calls that come again; only on memory that the kernels can take as it lies."""
     order = in_memory_order(x)
-    if order is None or not x.flags.aligned:
+    if order is None or not x.flags.aligned or not x.size:
         return None
     along_axis = isinstance(plan, AxisPlan)
     alike = result.transpose(order).flags.c_contiguous if along_axis else x.strides == result.strides

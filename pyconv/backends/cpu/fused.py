@@ -21,7 +21,7 @@ import numpy as np
 from ..._core import conv as conv_core
 from ..._core import fused
 from ...plan import ConvPlan, FusedPlan, Pair, span
-from . import conv, elementwise, few, isa, pool
+from . import conv, elementwise, few, isa, pool, separable
 from .arrays import into, native
 from .cache import WORKING_SET
 from .cut import (
@@ -119,11 +119,14 @@ def uncut(plan: FusedPlan) -> str | None:
 
 def implementations(plan: FusedPlan, weight: np.ndarray | None = None) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing): the convolution's own, followed by what is done with its bands."""
+    own = conv.implementations(plan.conv, weight)
     in_registers = few.pools(plan)
+    if in_registers is None and own[0][1] is None:
+        in_registers = "kernels that are a column times a row are taken apart"
     first = [(f"{few.label(plan.conv)}{_REGISTERS}", in_registers)]
     reason = refusal(plan)
     suffix = _BANDS if reason is not None or uncut(plan) is None else _PARTS
-    return first + [(f"{name}{suffix}", refused or reason) for name, refused in conv.implementations(plan.conv, weight)]
+    return first + [(f"{name}{suffix}", refused or reason) for name, refused in own]
 
 
 def of_convolution(implementation: str) -> str:
@@ -133,14 +136,17 @@ def of_convolution(implementation: str) -> str:
 
 def prepare_key(plan: FusedPlan) -> Hashable:
     """Plans with equal keys share prepared weights, also with a convolution alone."""
-    return (few.__name__, few.prepare_key(plan.conv)) if few.pools(plan) is None else conv.prepare_key(plan.conv)
+    if few.pools(plan) is not None:
+        return conv.prepare_key(plan.conv)
+    return few.__name__, few.prepare_key(plan.conv), separable.refusal(plan.conv) is None
 
 
 def prepare(plan: FusedPlan, weight: np.ndarray, bias: np.ndarray | None) -> conv.Prepared:
     """The convolution's weights."""
-    if few.pools(plan) is None:
-        return conv.Prepared(few, few.prepare(plan.conv, weight, bias))
-    return conv.prepare(plan.conv, weight, bias)
+    if few.pools(plan) is not None:
+        return conv.prepare(plan.conv, weight, bias)
+    separated = conv.separated(plan.conv, weight, bias)  # as the convolution by itself would run
+    return separated or conv.Prepared(few, few.prepare(plan.conv, weight, bias))
 
 
 def _window(plan: FusedPlan) -> Window:

@@ -139,14 +139,21 @@ def factors(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     exact = (exact_columns[:, :, None].astype(np.float64) * exact_rows[:, None] == kernels).all(axis=(1, 2))[:, None]
     columns, rows = np.where(exact, exact_columns, columns), np.where(exact, exact_rows, rows)
     error = np.abs(columns[:, :, None].astype(np.float64) * rows[:, None] - kernels)
-    return (columns, rows) if (error <= _TOLERANCE * limits.eps * sizes + limits.tiny).all() else None
+    allowed = np.where(sizes < limits.tiny, limits.tiny, _TOLERANCE * limits.eps * sizes)
+    return (columns, rows) if (error <= allowed).all() else None
 
 
 def _cross(kernels: np.ndarray, row: np.ndarray, column: np.ndarray, limits: np.finfo) -> tuple[np.ndarray, np.ndarray]:
-    """Of each kernel a column, divided by its element in a row, and this row."""
+    """Of each kernel a column, divided by its element in a row, and this row.
+
+    The row's powers of two above 1 are the column's: so sums down the columns are no smaller than results, and what
+    is lost below the normal numbers half way is not made large again.
+    """
     every = np.arange(len(kernels))
     pivots = kernels[every, row, column][:, None]
     parts = kernels[every, :, column] / np.where(pivots == 0, 1, pivots), kernels[every, row]
+    power = np.maximum(np.frexp(np.abs(parts[1]).max(axis=1))[1], 0)[:, None]
+    parts = np.ldexp(parts[0], power), np.ldexp(parts[1], -power)
     columns, rows = (np.where(np.abs(part) < limits.tiny, 0, part).astype(limits.dtype) for part in parts)
     return columns, rows
 
