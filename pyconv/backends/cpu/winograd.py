@@ -88,7 +88,7 @@ def refusal(plan: ConvPlan) -> str | None:
     if plan.algorithm != "auto":
         return None
     if plan.in_channels // plan.groups < _LEAST_CHANNELS:
-        return f"it is for {_LEAST_CHANNELS} input channels and more: of fewer, the transforms take all the time"
+        return f"it is for {_LEAST_CHANNELS} input channels and more: of fewer, the transforms cost more than they save"
     level = isa.current()
     fast = _cycles(plan, level, _tile(plan, level))
     plain = min(direct.cycles(plan, level), channels.cycles(plan, level))
