@@ -59,14 +59,14 @@ class Run(NamedTuple):
 
 def runtime_libraries() -> str:
     """What has to be loaded before Python, for LD_PRELOAD; exits where the compiler has no sanitizers."""
-    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
     found = []
     # the C++ library too: the sanitizer looks for its functions once, at the start
     for name in ("libasan.so", "libubsan.so", "libstdc++.so.6"):
-        where = subprocess.run([compiler, f"-print-file-name={name}"], check=True, capture_output=True, text=True)
+        where = subprocess.run([*compiler, f"-print-file-name={name}"], check=True, capture_output=True, text=True)
         path = where.stdout.strip()
         if not os.path.isabs(path):
-            sys.exit(f"sanitize: {compiler} has no {name}; install its sanitizers (on Debian they come with gcc)")
+            sys.exit(f"sanitize: {compiler[0]} has no {name}; install its sanitizers (on Debian they come with gcc)")
         found.append(os.path.realpath(path))
     return " ".join(found)
 
