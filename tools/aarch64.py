@@ -22,7 +22,7 @@ BUILD = ROOT / "build" / "aarch64"
 SYSTEM = BUILD / "root"
 SITE = BUILD / "site"
 TRIPLET = "aarch64-linux-gnu"
-TESTS = ("test_kernels*.py", "test_winograd*.py")
+TESTS = ("test_kernels*.py", "test_pool_kernels.py", "test_separable.py", "test_winograd*.py")
 REQUIREMENTS = ("numpy", "pytest", "hypothesis", "threadpoolctl")
 GLIBC = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 
