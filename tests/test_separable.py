@@ -184,7 +184,8 @@ def test_choice_goes_by_the_weights():
         ("depthwise", weight, {"algorithm": "direct"}),
         ("depthwise", weight, {"stride": 2}),
         ("depthwise", weight, {"dilation": 2}),
-        ("depthwise", SOBEL.astype(np.float32)[None, None], {}),  # two passes would not save anything
+        # two passes of three taps save multiply-adds only where vectors are narrow
+        ("depthwise" if isa.name().endswith("v4") else "separable", SOBEL.astype(np.float32)[None, None], {}),
         ("depthwise", gaussian(9, 2)[None, None, :, 4:5], {}),
         ("separable", gaussian(9, 2)[None, None, 4:5], {}),
         ("separable", np.repeat(weight, 8, axis=0), {}),
