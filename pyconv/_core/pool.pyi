@@ -3,11 +3,9 @@ from typing import Any
 import numpy as np
 
 from .calls import Work
+from .tasks import Tasks
 
-class PoolTasks:
-    count: int
-    threads: int
-    scratch_bytes: int
+class PoolTasks(Tasks):
     def __init__(
         self,
         isa: int,
@@ -22,7 +20,11 @@ class PoolTasks:
     ) -> None: ...
 
 def run(tasks: PoolTasks, x: np.ndarray, out: np.ndarray, indices: np.ndarray | None = None) -> None: ...
-def unpool(isa: int, threads: int, x: np.ndarray, indices: np.ndarray, out: np.ndarray) -> None: ...
+
+class UnpoolTasks(Tasks):
+    def __init__(self, isa: int, is_double: bool, threads: int, plan: Any) -> None: ...
+
+def unpool(tasks: UnpoolTasks, x: np.ndarray, indices: np.ndarray, out: np.ndarray) -> None: ...
 
 class PoolWork(Work):
     def __init__(self, tasks: PoolTasks, brief: bool) -> None: ...

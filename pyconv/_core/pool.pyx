@@ -1,16 +1,14 @@
 # cython: language_level=3
-"""Driver of pooling: runs of output rows, or planes, over threads."""
+"""Driver of pooling: runs of output rows, or planes, and of unpooling: planes."""
 
-from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 
 cimport numpy as cnp
 
 from .calls cimport Work
-from .kernels cimport pc_kernels, pc_pool, pc_pool_arrays, pc_pool_axis, pc_unpool
-from .runtime cimport check_array, kernels, note_parallel, scratch
-
-from .runtime import check
+from .kernels cimport pc_pool, pc_pool_arrays, pc_pool_axis, pc_unpool
+from .runtime cimport check_array, scratch
+from .tasks cimport Tasks, run_tasks
 
 cnp.import_array()
 
@@ -22,8 +20,8 @@ cdef void fill_axis(pc_pool_axis *axis, plan, int place):
     axis.count_padding, axis.adaptive = plan.count_include_pad, plan.adaptive
 
 
-cdef class PoolTasks:
-    """A pooling cut into tasks, for one plan, instruction set and number of threads.
+cdef class PoolTasks(Tasks):
+    """A pooling cut into tasks.
 
     A task is ``rows`` output rows of ``block`` channels, or all rows of ``planes`` such blocks; more than one channel
     are neighbours in memory. ``line`` is how many elements of scratch it needs. ``way`` is '' or one of 'flat' (a
@@ -33,16 +31,13 @@ cdef class PoolTasks:
 
     def __init__(self, int isa, bint is_double, int threads, plan, int64_t rows, int64_t block, int64_t planes,
                  int64_t line, str way):
-        check(isa)
-        cdef const pc_kernels *table = kernels(isa, is_double)
+        super().__init__(isa, is_double, threads)
         cdef pc_pool *p = &self.pool
         self.with_indices = plan.return_indices
         if "max" in plan.op:
-            self.kernel = table.max_places_task if self.with_indices else table.max_pool_task
+            self.kernel = self.table.max_places_task if self.with_indices else self.table.max_pool_task
         else:
-            self.kernel = table.sum_pool_task
-        self.type_number = cnp.NPY_DOUBLE if is_double else cnp.NPY_FLOAT
-        self.threads = threads
+            self.kernel = self.table.sum_pool_task
         p.channels = plan.channels
         fill_axis(&p.h, plan, 0)
         fill_axis(&p.w, plan, 1)
@@ -58,54 +53,14 @@ cdef class PoolTasks:
         self.count = (p.units + planes - 1) // planes * p.per_plane
         self.scratch_bytes = line * (p.h.kernel + 3 if p.running else 1) * (8 if is_double else 4)
 
-
-cdef int task(PoolTasks tasks, int64_t i, const pc_pool_arrays *arrays) noexcept nogil:
-    cdef void *memory = NULL
-    if tasks.scratch_bytes:
-        memory = scratch(tasks.scratch_bytes)
-        if memory == NULL:
-            return 1
-    tasks.kernel(&tasks.pool, arrays, i, memory)
-    return 0
-
-
-cdef int serial(PoolTasks tasks, const pc_pool_arrays *arrays) noexcept nogil:
-    cdef int64_t i
-    cdef int failed = 0
-    for i in range(tasks.count):
-        failed += task(tasks, i, arrays)
-    return failed
-
-
-cdef int parallel(PoolTasks tasks, int threads, const pc_pool_arrays *arrays) noexcept nogil:
-    cdef int64_t i
-    cdef int failed = 0
-    note_parallel()
-    for i in prange(tasks.count, schedule="dynamic", num_threads=threads):
-        failed += task(tasks, i, arrays)
-    return failed
-
-
-cdef int run_tasks(PoolTasks tasks, bint brief, const pc_pool_arrays *arrays) except -1:
-    cdef int threads = <int>min(tasks.threads, tasks.count), failed
-    if threads > 1:
-        with nogil:
-            failed = parallel(tasks, threads, arrays)
-    elif brief:
-        failed = serial(tasks, arrays)
-    else:
-        with nogil:
-            failed = serial(tasks, arrays)
-    if failed:
-        raise MemoryError(f"pooling: no memory for {tasks.scratch_bytes:,} bytes of scratch on each thread")
-    return 0
-
-
-cdef int64_t *index_data(cnp.ndarray indices) except? NULL:
-    if (cnp.PyArray_TYPE(indices) != cnp.NPY_INT64 or not cnp.PyArray_IS_C_CONTIGUOUS(indices)
-            or not cnp.PyArray_ISALIGNED(indices)):
-        raise TypeError("indices must be a contiguous, aligned int64 array")
-    return <int64_t *>cnp.PyArray_DATA(indices)
+    cdef int run_one(self, const void *arrays, int64_t i) noexcept nogil:
+        cdef void *memory = NULL
+        if self.scratch_bytes:
+            memory = scratch(self.scratch_bytes)
+            if memory == NULL:
+                return 1
+        self.kernel(&self.pool, <const pc_pool_arrays *>arrays, i, memory)
+        return 0
 
 
 def run(PoolTasks tasks, cnp.ndarray x, cnp.ndarray out, cnp.ndarray indices=None):
@@ -155,31 +110,34 @@ cdef class PoolWork(Work):
         return run_tasks(self.tasks, self.brief, &arrays)
 
 
-def unpool(int isa, int threads, cnp.ndarray x, cnp.ndarray indices, cnp.ndarray out):
+cdef class UnpoolTasks(Tasks):
+    """An unpooling: a task is a plane of the result."""
+
+    cdef pc_unpool unpool
+
+    def __init__(self, int isa, bint is_double, int threads, plan):
+        super().__init__(isa, is_double, threads)
+        self.unpool.channels = plan.channels
+        self.unpool.in_h, self.unpool.in_w = plan.in_size
+        self.unpool.plane = plan.out_size[0] * plan.out_size[1]
+        self.count = plan.batch * plan.channels
+
+    cdef int run_one(self, const void *arrays, int64_t i) noexcept nogil:
+        self.table.max_unpool_task(&self.unpool, <const pc_pool_arrays *>arrays, i)
+        return 0
+
+
+def unpool(UnpoolTasks tasks, cnp.ndarray x, cnp.ndarray indices, cnp.ndarray out):
     """Planes of zeros with the elements of ``x``, which has any strides, at the places that ``indices`` say.
 
     ``indices`` lie inside the planes; they and ``out`` are contiguous.
     """
-    check(isa)
-    cdef pc_unpool plan
     cdef pc_pool_arrays arrays
-    cdef int type_number = cnp.PyArray_TYPE(out)
-    cdef const pc_kernels *table = kernels(isa, type_number == cnp.NPY_DOUBLE)
-    if type_number not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) or not cnp.PyArray_IS_C_CONTIGUOUS(out):
-        raise TypeError("out must be contiguous and of float32 or float64")
-    check_array(out, type_number, arrays.out_strides)
-    check_array(x, type_number, arrays.x_strides)
-    arrays.indices = index_data(indices)
+    check_array(out, tasks.type_number, arrays.out_strides)
+    check_array(x, tasks.type_number, arrays.x_strides)
+    check_array(indices, cnp.NPY_INT64, arrays.index_strides)
+    if not (cnp.PyArray_IS_C_CONTIGUOUS(out) and cnp.PyArray_IS_C_CONTIGUOUS(indices)):
+        raise ValueError("out and the indices must be contiguous")
+    arrays.indices = <int64_t *>cnp.PyArray_DATA(indices)
     arrays.x, arrays.out = cnp.PyArray_DATA(x), cnp.PyArray_DATA(out)
-    plan.channels, plan.in_h, plan.in_w = x.shape[1], x.shape[2], x.shape[3]
-    plan.plane = out.shape[2] * out.shape[3]
-    cdef int64_t i, count = x.shape[0] * plan.channels
-    if threads == 1:
-        with nogil:
-            for i in range(count):
-                table.max_unpool_task(&plan, &arrays, i)
-        return
-    with nogil:
-        note_parallel()
-        for i in prange(count, schedule="static", num_threads=threads):
-            table.max_unpool_task(&plan, &arrays, i)
+    run_tasks(tasks, False, &arrays)

@@ -24,13 +24,15 @@ cnp.import_array()
 cdef extern from * nogil:
     const int RELAXED "__ATOMIC_RELAXED"
     int64_t fetch_add "__atomic_fetch_add"(int64_t *, int64_t, int)
+    int64_t load "__atomic_load_n"(int64_t *, int)
+    void store "__atomic_store_n"(int64_t *, int64_t, int)
 
 
 cdef int64_t NOTICED = 500_000  # nanoseconds: a shorter wait is not worth a thought
 cdef int64_t OUTWEIGHS = 4      # waits longer than so many times the work: no cut is so uneven
 cdef int64_t REST = 4           # so many times as long as the wait was, helpers rest: trying anew costs a fifth at most
 
-cdef int64_t alone_until = 0    # by the monotonic clock; any thread may set it
+cdef int64_t alone_until = 0    # by the monotonic clock; any thread may read and set it, but as a whole
 
 
 cdef struct Share:
@@ -63,13 +65,13 @@ cdef int64_t now() noexcept nogil:
 
 
 cdef void note(int64_t worked, int64_t waited) noexcept nogil:
-    global alone_until
     if waited > NOTICED and waited > OUTWEIGHS * worked:
-        alone_until = now() + REST * waited
+        store(&alone_until, now() + REST * waited, RELAXED)
 
 
 cdef bint rest() noexcept nogil:
-    return alone_until != 0 and now() < alone_until
+    cdef int64_t until = load(&alone_until, RELAXED)
+    return until != 0 and now() < until
 
 
 cdef int serial(Tasks tasks, const void *arrays) noexcept nogil:
@@ -141,5 +143,4 @@ def helpers_rest():
 
 def forget_waits():
     """Let all threads work again."""
-    global alone_until
-    alone_until = 0
+    store(&alone_until, 0, RELAXED)

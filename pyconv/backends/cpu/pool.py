@@ -222,8 +222,8 @@ def run(plan: PoolPlan | UnpoolPlan, x: np.ndarray, prepared: Any, out: np.ndarr
     """Run the plan; (values, indices) if it asks for indices."""
     x = native(x, plan.dtype)
     if isinstance(plan, UnpoolPlan):
-        fill = partial(pool.unpool, isa.current(), _unpool_threads(plan), x, prepared)
-        return into(out, plan.out_shape, plan.dtype, fill)
+        unpooling = pool.UnpoolTasks(isa.current(), plan.dtype == "float64", _unpool_threads(plan), plan)
+        return into(out, plan.out_shape, plan.dtype, partial(pool.unpool, unpooling, x, prepared))
     if _by_powers(plan):
         with np.errstate(all="ignore"):
             x = x**plan.norm
