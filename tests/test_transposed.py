@@ -13,9 +13,9 @@ from helpers import assert_close, bits, known_by, normal, refused, warm
 import pyconv
 import pyconv.functional as F
 from pyconv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
-from pyconv.backends.cpu import isa, transposed
+from pyconv.backends.cpu import conv, isa, transposed
 from pyconv.errors import ArgumentError, DTypeError, OutputError, ShapeError
-from pyconv.plan import phase_parts, plan_conv_transpose2d, transposed_parameters
+from pyconv.plan import phase_parts, plan_conv_transpose2d, taps_part, transposed_parameters
 
 
 def plan_of(x, weight, *parameters, bias=None):
@@ -118,6 +118,82 @@ def test_bands_have_the_bits_of_the_parts(monkeypatch, level, sizes, room, threa
                 wanted = transposed._by_parts(plan, source, prepared, None)
                 assert bits(transposed.run(plan, source, prepared, None)) == bits(wanted)
     transposed._tasks.cache_clear()
+
+
+def added_up(plan, x, prepared, bias):
+    """The taps' results added up one after the other, each where it belongs."""
+    part, (height, width) = taps_part(plan), plan.out_size
+    taps, per_out = plan.kernel[0] * plan.kernel[1], plan.out_channels // plan.groups
+    found = conv.run(part.plan, x, prepared.parts[0], None)
+    found = found.reshape(plan.batch, plan.groups, taps, per_out, *x.shape[2:])
+    result = np.zeros((plan.batch, plan.out_channels, height, width), plan.dtype)
+    if bias is not None:
+        result += bias[:, None, None]
+    for (top, left), reaches in zip(np.ndindex(*plan.stride), part.reaches, strict=True):
+        phase = result[:, :, top :: plan.stride[0], left :: plan.stride[1]]
+        for tap, down, right in reaches:
+            source = found[:, :, tap].reshape(plan.batch, plan.out_channels, *x.shape[2:])
+            for row, column in np.ndindex(*phase.shape[2:]):
+                if 0 <= row + down < x.shape[2] and 0 <= column + right < x.shape[3]:
+                    phase[:, :, row, column] += source[:, :, row + down, column + right]
+    return result
+
+
+FEW_CHANNELS = [
+    ((1, 24, 7, 33), (24, 3, 4, 4), 2, 1, 0, 1, 1),
+    ((1, 8, 5, 6), (8, 1, 5, 5), (1, 2), 2, 0, 1, 1),
+    ((2, 4, 6, 5), (4, 2, 3, 3), 2, 1, 1, 1, 3),  # more rows between taps than a step
+    ((1, 4, 4, 5), (4, 2, 7, 7), 2, 6, 1, 1, 1),  # most of what the taps give is left away
+]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("room", [1, 2**12, 2**20])
+@pytest.mark.parametrize("sizes", BANDED + FEW_CHANNELS, ids=str)
+def test_taps_are_added_up_in_one_order(monkeypatch, level, sizes, room, threads):
+    """Whatever the bands and threads, and whether or not it is chosen."""
+    monkeypatch.setattr(transposed, "_ROOM", room)
+    monkeypatch.setattr(transposed, "threads_for", lambda plan, slowness=1: threads)
+    monkeypatch.setattr(transposed, "_by_taps", lambda plan, level: None)
+    transposed._tasks.cache_clear()
+    shape, weight_shape, *parameters = sizes
+    names = ("stride", "padding", "output_padding", "groups", "dilation")
+    more = {**dict(zip(names, parameters, strict=True)), "out": None, "algorithm": "direct", "precision": None}
+    for dtype in ("float32", "float64"):
+        x, weight = normal(*shape, dtype=dtype), normal(*weight_shape, dtype=dtype, seed=1)
+        for source in (x, np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1)):
+            for bias in (None, normal(weight_shape[1] * parameters[3], dtype=dtype)):
+                plan = F.conv_transpose2d.plan_call(input=source, weight=weight, bias=bias, **more).plan
+                prepared = transposed.prepare(plan, weight, bias)
+                result = transposed.run(plan, source, prepared, None)
+                assert bits(result) == bits(added_up(plan, source, prepared, bias))
+                assert_close(result, F.conv_transpose2d(source, weight, bias, *parameters, backend="reference"))
+    transposed._tasks.cache_clear()
+
+
+def test_taps_are_for_few_output_channels(level):
+    """They give an image's colours; what has channels enough for all lanes goes by phases."""
+    for out_channels, chosen in ((1, "taps"), (3, "taps"), (64, "phases")):
+        plan = plan_of(normal(1, 128, 32, 32), normal(128, out_channels, 4, 4), 2, 1, 0, 1, 1)
+        (first, refusal), (second, none) = transposed.implementations(plan)
+        assert (first.partition("(")[0], second.partition("(")[0], none) == ("taps", "phases", None)
+        assert (refusal is None) == (chosen == "taps")
+        assert refusal is None or refusal.startswith("phases take fewer cycles: ")
+        (priced,) = transposed.costs(plan)
+        assert priced == (first if chosen == "taps" else second)
+    plan = plan_of(normal(1, 8, 9, 9), normal(8, 1, 9, 9), 2, 1, 0, 1, 1)
+    assert transposed.implementations(plan)[0][1] == "an output is the sum of 25 taps, it is for 2 to 16"
+
+
+def test_taps_are_known_and_see_what_is_not_finite():
+    layer, x = ConvTranspose2d(64, 3, 4, stride=2, padding=1, rng=0), normal(2, 64, 12, 13)
+    assert pyconv.report.explanation(layer, x, measure=False).steps[0].implementation.startswith("taps(")
+    warm(layer, x)
+    x[0, 3, 5, 6], x[1, 2, 0, 0] = np.inf, np.nan
+    result = known_by(layer, x)
+    wanted = F.conv_transpose2d(x, layer.weight, layer.bias, 2, 1, backend="reference")
+    assert (np.isfinite(result) == np.isfinite(wanted)).all()
+    assert np.isnan(result[1]).sum() == np.isnan(wanted[1]).sum() == 3 * 3 * 3
 
 
 def test_what_has_no_bands_is_run_part_by_part():

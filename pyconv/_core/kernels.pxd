@@ -142,6 +142,10 @@ cdef extern from "kernels/kernels.h" nogil:
         const void *scale
         const void *shift
 
+    ctypedef struct pc_row:
+        const void *at
+        int64_t begin, end
+
     ctypedef struct pc_kernels:
         int64_t lanes
         const pc_tile *tiles
@@ -163,6 +167,7 @@ cdef extern from "kernels/kernels.h" nogil:
         const pc_activation *activations
         void (*add)(const void *, void *, int64_t) noexcept nogil
         void (*interleave)(const void *const *, int64_t, int64_t, const void *, void *) noexcept nogil
+        void (*add_rows)(const pc_row *, int64_t, int64_t, const void *, void *) noexcept nogil
         void (*prelu)(const void *, const void *, void *, int64_t) noexcept nogil
         void (*softmax)(const pc_axis *, int64_t, int64_t, const void *, void *) noexcept nogil
         void (*glu)(const void *, const void *, void *, int64_t) noexcept nogil

@@ -6,6 +6,7 @@ from .calls import Work
 from .tasks import Tasks
 
 MOST_COLUMNS: int
+MOST_TERMS: int
 
 class TransposedTasks(Tasks):
     part_count: int

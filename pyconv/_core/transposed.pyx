@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Driver of transposed convolutions: their phases band by band, put together while they are in the cache.
+"""Driver of transposed convolutions: their phases or taps band by band, put together while they are in the cache.
 
 A unit of work is a strip of rows of one image. Of each of its bands, the convolutions write their rows to scratch
 memory; from there every row of the output is written once, from one end to the other.
@@ -13,7 +13,7 @@ cimport numpy as cnp
 
 from .calls cimport Work
 from .conv cimport ConvTasks
-from .kernels cimport pc_conv_arrays, pc_conv_task
+from .kernels cimport pc_conv_arrays, pc_conv_task, pc_row
 from .runtime cimport check_array, check_packed, scratch
 from .tasks cimport Tasks, run_tasks
 
@@ -23,8 +23,9 @@ cnp.import_array()
 
 cdef enum:
     MOST_STEPS = 8  # columns of phases that one row is put together from
+    MOST_ADDED = 16  # rows that a phase's row is the sum of
 
-MOST_COLUMNS = MOST_STEPS
+MOST_COLUMNS, MOST_TERMS = MOST_STEPS, MOST_ADDED
 
 cdef int64_t ALIGNMENT = 64
 cdef double ZERO = 0
@@ -42,10 +43,12 @@ cdef struct Piece:
     const void *parameters
     int64_t count
     int64_t in_row             # of the input that the tasks begin with
+    int64_t row, rows          # of the part's results that they give
 
 
-cdef struct Place:
-    int64_t part, phase        # part: -1 if none reaches these outputs
+cdef struct Term:
+    int64_t part, phase        # whose results
+    int64_t row, column        # belong to the outputs of a phase, so many rows and columns further on
 
 
 cdef struct Arrays:
@@ -53,22 +56,25 @@ cdef struct Arrays:
     int64_t[4] x_strides
     const char **weights       # of each part
     const char **bias
-    const char *rest           # what outputs are that no part reaches, a channel each; or NULL for zeros
+    const char *rest           # what outputs are that no term reaches, and sums begin with; NULL for zeros
     char *out                  # contiguous
 
 
 cdef class TransposedTasks(Tasks):
     """A transposed convolution cut into units, which are its tasks; ``cut`` has the sizes."""
 
-    cdef int64_t itemsize, batch, strips, out_channels, per_out, out_h, out_w, stride_h, stride_w, most
+    cdef int64_t itemsize, batch, strips, out_channels, per_out, out_h, out_w, stride_h, stride_w
+    cdef bint adds             # outputs are sums of terms, else they are one each
+    cdef int64_t lines_at, line  # where rows are added up: bytes, in scratch memory; elements of each, whole vectors
     cdef Part *parts
     cdef Piece *pieces         # of each band, one a part
     cdef readonly int64_t part_count
     cdef tuple tasks           # what pieces points into
-    cdef cnp.ndarray edges_of_bands, edges_of_strips, all_places
+    cdef cnp.ndarray edges_of_bands, edges_of_strips, edges_of_terms, all_terms
     cdef const int64_t *rows   # of phases, where bands begin, and the end
     cdef const int64_t *first_bands
-    cdef const Place *places
+    cdef const int64_t *first_terms  # of each phase, and the end
+    cdef const Term *terms
 
     def __cinit__(self):
         self.parts, self.pieces = NULL, NULL
@@ -87,10 +93,16 @@ cdef class TransposedTasks(Tasks):
             raise ValueError(f"a stride of {MOST_STEPS} columns at most")
         self.edges_of_bands = np.array(cut.rows, np.int64)
         self.edges_of_strips = np.array(cut.first_bands, np.int64)
-        self.all_places = np.array(cut.places, np.int64)
+        self.edges_of_terms = np.array(cut.first_terms, np.int64)
+        self.all_terms = np.array(cut.terms, np.int64)
         self.rows = <const int64_t *>cnp.PyArray_DATA(self.edges_of_bands)
         self.first_bands = <const int64_t *>cnp.PyArray_DATA(self.edges_of_strips)
-        self.places = <const Place *>cnp.PyArray_DATA(self.all_places)
+        self.first_terms = <const int64_t *>cnp.PyArray_DATA(self.edges_of_terms)
+        self.terms = <const Term *>cnp.PyArray_DATA(self.all_terms)
+        self.adds = cut.adds
+        most_added = np.diff(self.edges_of_terms).max()
+        if most_added > (MOST_ADDED if self.adds else 1):
+            raise ValueError(f"a phase of {most_added} terms")
         self.strips = len(cut.first_bands) - 1
         self.count = self.batch * self.strips
         self.part_count = len(cut.parts)
@@ -109,7 +121,7 @@ cdef class TransposedTasks(Tasks):
                 if tasks.batch != 1 or tasks.type_number != self.type_number:
                     raise TypeError("the tasks of a band must be of one image, and of the plan's dtype")
                 piece.work, piece.parameters, piece.count = tasks.work, tasks.parameters, tasks.count
-                piece.in_row = band.in_row
+                piece.in_row, piece.row, piece.rows = band.in_row, band.row, band.rows
                 most = max(most, tasks.scratch_bytes)
         end = (most + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
         for place, part in enumerate(cut.parts):
@@ -118,38 +130,70 @@ cdef class TransposedTasks(Tasks):
             p.pitch = cut.most_rows * p.width
             end += p.phases * self.out_channels * p.pitch * self.itemsize
             end = (end + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-        self.scratch_bytes = end
+        cdef int64_t lanes = self.table.lanes
+        self.lines_at, self.line = end, ((self.out_w + self.stride_w - 1) // self.stride_w + lanes - 1) // lanes * lanes
+        self.scratch_bytes = end + (self.stride_w * self.line * self.itemsize if self.adds else 0)
 
     cdef int run_one(self, const void *arrays, int64_t i) noexcept nogil:
         return unit(self, <const Arrays *>arrays, i)
 
 
-cdef void put_together(TransposedTasks t, const Arrays *a, int64_t image, int64_t band,
-                       const char *memory) noexcept nogil:
+cdef inline const char *row_of(TransposedTasks t, const Term *term, const Piece *pieces, const char *memory,
+                               int64_t group, int64_t channel, int64_t row) noexcept nogil:
+    """Where a term's results for the outputs of row ``row`` begin; NULL if the band has none."""
+    cdef const Part *part = t.parts + term.part
+    cdef const Piece *piece = pieces + term.part
+    row += term.row - piece.row
+    if row < 0 or row >= piece.rows:
+        return NULL
+    channel += (group * part.phases + term.phase) * t.per_out
+    return memory + part.at + t.itemsize * (channel * part.pitch + row * part.width + term.column)
+
+
+cdef void add_up(TransposedTasks t, const Term *term, const Term *end, const Piece *pieces, const char *memory,
+                 int64_t group, int64_t channel, int64_t row, const void *start, char *line) noexcept nogil:
+    """The sum of all terms, in ``line``."""
+    cdef pc_row[MOST_ADDED] rows
+    cdef int64_t count = 0
+    while term < end:
+        rows[count].at = row_of(t, term, pieces, memory, group, channel, row)
+        rows[count].begin, rows[count].end = -term.column, t.parts[term.part].width - term.column
+        count += rows[count].at != NULL
+        term += 1
+    t.table.add_rows(rows, count, t.line, start, line)
+
+
+cdef void put_together(TransposedTasks t, const Arrays *a, int64_t image, int64_t band, char *memory) noexcept nogil:
     """Write the output rows of a band, each from the rows of its phases."""
-    cdef int64_t first = t.rows[band], top = first * t.stride_h, c, y, j
+    cdef int64_t group, channel, row, below, c, j
     cdef int64_t bottom = min(t.rows[band + 1] * t.stride_h, t.out_h)
+    cdef const Piece *pieces = t.pieces + band * t.part_count
+    cdef const int64_t *first
     cdef const void *rows[MOST_STEPS]
     cdef const char *rest = <const char *>&ZERO
-    cdef const Place *place
-    cdef const Part *part
+    cdef char *out
     for c in range(t.out_channels):
+        group, channel = c // t.per_out, c % t.per_out
         if a.rest != NULL:
             rest = a.rest + c * t.itemsize
-        for y in range(top, bottom):
+        row, below, first = t.rows[band], 0, t.first_terms
+        out = a.out + ((image * t.out_channels + c) * t.out_h + row * t.stride_h) * t.out_w * t.itemsize
+        while row * t.stride_h + below < bottom:
             for j in range(t.stride_w):
-                place = t.places + y % t.stride_h * t.stride_w + j
                 rows[j] = NULL
-                if place.part >= 0:
-                    part = t.parts + place.part
-                    rows[j] = memory + part.at + t.itemsize * (
-                        ((c // t.per_out * part.phases + place.phase) * t.per_out + c % t.per_out) * part.pitch
-                        + (y // t.stride_h - first) * part.width
+                if t.adds:
+                    rows[j] = memory + t.lines_at + j * t.line * t.itemsize
+                    add_up(
+                        t, t.terms + first[j], t.terms + first[j + 1], pieces, memory, group, channel, row, rest,
+                        <char *>rows[j],
                     )
-            t.table.interleave(
-                rows, t.stride_w, t.out_w, rest,
-                a.out + ((image * t.out_channels + c) * t.out_h + y) * t.out_w * t.itemsize,
-            )
+                elif first[j] < first[j + 1]:
+                    rows[j] = row_of(t, t.terms + first[j], pieces, memory, group, channel, row)
+            t.table.interleave(rows, t.stride_w, t.out_w, rest, out)
+            out += t.out_w * t.itemsize
+            below, first = below + 1, first + t.stride_w
+            if below == t.stride_h:
+                row, below, first = row + 1, 0, t.first_terms
 
 
 cdef int unit(TransposedTasks t, const Arrays *a, int64_t i) noexcept nogil:

@@ -41,10 +41,13 @@ from .pool import PoolPlan, plan_adaptive_pool2d, plan_avg_pool2d, plan_lp_pool2
 from .pool_arguments import adaptive_parameters, avg_pool_parameters, lp_pool_parameters, pool_parameters
 from .transposed import (
     PhasePart,
+    Reach,
+    TapsPart,
     TransposedPlan,
     output_padding_for,
     phase_parts,
     plan_conv_transpose2d,
+    taps_part,
     transposed_parameters,
 )
 from .unpool import UnpoolPlan, check_places, plan_max_unpool2d, unpool_output, unpool_parameters
@@ -73,6 +76,8 @@ __all__ = [
     "PhasePart",
     "Plan",
     "PoolPlan",
+    "Reach",
+    "TapsPart",
     "Traffic",
     "TransposedPlan",
     "UnpoolPlan",
@@ -125,6 +130,7 @@ __all__ = [
     "shown",
     "single",
     "span",
+    "taps_part",
     "traffic",
     "transposed_parameters",
     "unpool_output",

@@ -4,12 +4,16 @@ With stride ``s``, the output rows ``Y`` with one remainder of ``Y + top`` by ``
 rows of the kernel, those ``i`` whose ``i * dilation`` has this remainder. So every phase of rows and columns is an
 ordinary convolution of the input, of stride 1, with a part of the kernel turned around; together they fill the output.
 No output is added to twice. (W. Shi et al., "Is the deconvolution layer the same as a convolutional layer?", 2016.)
+
+Or all taps are the output channels of one convolution of a pixel, and each output is the sum of those that reach it: a
+matrix product, and what "col2im" is in Caffe. (V. Dumoulin, F. Visin, "A guide to convolution arithmetic", 2016, on how
+the two go together.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import gcd
 from typing import Any, ClassVar, NamedTuple
@@ -24,10 +28,13 @@ from .hashing import HashedOnce
 
 __all__ = [
     "PhasePart",
+    "Reach",
+    "TapsPart",
     "TransposedPlan",
     "output_padding_for",
     "phase_parts",
     "plan_conv_transpose2d",
+    "taps_part",
     "transposed_parameters",
 ]
 
@@ -151,34 +158,94 @@ def phase_parts(plan: TransposedPlan) -> tuple[PhasePart, ...]:
     return tuple(_part(plan, phases) for phases in by_size.values())
 
 
+def _part_plan(plan: TransposedPlan) -> ConvPlan:
+    """A convolution of one pixel on the plan's input: what all convolutions that it is made of have in common."""
+    return ConvPlan(
+        dtype=plan.dtype,
+        layout=plan.layout,
+        batch=plan.batch,
+        in_channels=plan.in_channels,
+        in_size=plan.in_size,
+        out_channels=plan.out_channels,
+        out_size=plan.in_size,
+        kernel=(1, 1),
+        stride=(1, 1),
+        padding=((0, 0), (0, 0)),
+        dilation=(1, 1),
+        groups=plan.groups,
+        has_bias=False,
+        algorithm=plan.algorithm,
+        keeps_weights=plan.keeps_weights,
+        precision=plan.precision,
+    )
+
+
 def _part(plan: TransposedPlan, phases: list[tuple[_Phase, _Phase]]) -> PhasePart:
     row, column = phases[0]
     (out_h, rows, border_h, gap_h), (out_w, columns, border_w, gap_w) = row.sizes, column.sizes
     height, width = plan.in_size
     return PhasePart(
-        plan=ConvPlan(
-            dtype=plan.dtype,
+        plan=replace(
+            _part_plan(plan),
             layout=plan.layout if (rows, columns) == ((0, 0), (0, 0)) else "strided",
-            batch=plan.batch,
-            in_channels=plan.in_channels,
             in_size=(height - sum(rows), width - sum(columns)),
             out_channels=plan.out_channels * len(phases),
             out_size=(out_h, out_w),
             kernel=(len(row.taps), len(column.taps)),
-            stride=(1, 1),
             padding=(border_h, border_w),
             dilation=(gap_h, gap_w),
-            groups=plan.groups,
             has_bias=plan.has_bias,
-            algorithm=plan.algorithm,
-            keeps_weights=plan.keeps_weights,
-            precision=plan.precision,
         ),
         rows=slice(rows[0], height - rows[1]),
         columns=slice(columns[0], width - columns[1]),
         starts=tuple((row.start, column.start) for row, column in phases),
         taps=tuple((row.taps, column.taps) for row, column in phases),
     )
+
+
+class Reach(NamedTuple):
+    """A tap's results that belong to the outputs of a phase: those ``row`` rows and ``column`` columns further on."""
+
+    tap: int
+    row: int
+    column: int
+
+
+class TapsPart(NamedTuple):
+    """The convolution of one pixel whose output channels are (group, tap, channel of the group), without a bias.
+
+    ``reaches`` are, for each of ``stride`` rows and columns of a step of the output, the taps whose sum it is.
+    """
+
+    plan: ConvPlan
+    reaches: tuple[tuple[Reach, ...], ...]
+
+    def weights(self, weight: Any) -> Any:
+        """The convolution's weights, of the given ones (in_channels, out_channels // groups, height, width)."""
+        groups = self.plan.groups
+        found = weight.reshape(groups, self.plan.in_channels // groups, weight.shape[1], -1)
+        return found.transpose(0, 3, 2, 1).reshape(self.plan.out_channels, self.plan.in_channels // groups, 1, 1)
+
+
+def _reaching(start: int, kernel: int, stride: int, padding: Pair, dilation: int) -> list[Pair]:
+    """The taps along an axis that reach outputs start, start + stride, ..., and how much further on their input is."""
+    ways = ((tap, start + padding[0] - tap * dilation) for tap in range(kernel))
+    return [(tap, way // stride) for tap, way in ways if way % stride == 0]
+
+
+@lru_cache(maxsize=256)
+def taps_part(plan: TransposedPlan) -> TapsPart:
+    """The transposed convolution as one of all taps, whose results are added up."""
+    count = plan.kernel[0] * plan.kernel[1]
+    one = replace(_part_plan(plan), out_channels=plan.out_channels * count)
+    axes = zip(plan.kernel, plan.stride, plan.padding, plan.dilation, strict=True)
+    rows, columns = ([_reaching(start, *sizes) for start in range(sizes[1])] for sizes in axes)
+    reaches = [
+        tuple(Reach(i * plan.kernel[1] + j, down, right) for i, down in row for j, right in column)
+        for row in rows
+        for column in columns
+    ]
+    return TapsPart(one, tuple(reaches))
 
 
 def transposed_parameters(

@@ -192,6 +192,12 @@ typedef struct {
     const void *scale, *shift; /* of every channel */
 } pc_affine;
 
+/* A row to be added to others: at[i] belongs to element i of the sum, for begin <= i < end. */
+typedef struct {
+    const void *at;
+    int64_t begin, end;
+} pc_row;
+
 typedef struct {
     int64_t lanes;          /* elements of a vector */
     const pc_tile *tiles;
@@ -214,6 +220,7 @@ typedef struct {
     const pc_activation *activations; /* ended by one without a name */
     void (*add)(const void *x, void *out, int64_t count); /* out += x */
     void (*interleave)(const void *const *rows, int64_t step, int64_t length, const void *rest, void *out);
+    void (*add_rows)(const pc_row *rows, int64_t count, int64_t length, const void *start, void *out);
     void (*prelu)(const void *x, const void *weight, void *out, int64_t count); /* a weight for each element */
     /* lines begin .. end of one outer index; out may be x */
     void (*softmax)(const pc_axis *axis, int64_t begin, int64_t end, const void *x, void *out);

@@ -19,6 +19,7 @@ void PC_NAME(max_unpool_task)(const pc_unpool *, const pc_pool_arrays *, int64_t
 extern const pc_activation PC_NAME(activations)[];
 void PC_NAME(add)(const void *, void *, int64_t);
 void PC_NAME(interleave)(const void *const *, int64_t, int64_t, const void *, void *);
+void PC_NAME(add_rows)(const pc_row *, int64_t, int64_t, const void *, void *);
 void PC_NAME(prelu)(const void *, const void *, void *, int64_t);
 void PC_NAME(softmax)(const pc_axis *, int64_t, int64_t, const void *, void *);
 void PC_NAME(glu)(const void *, const void *, void *, int64_t);
@@ -47,6 +48,7 @@ const pc_kernels PC_NAME(kernels) = {
     .activations = PC_NAME(activations),
     .add = PC_NAME(add),
     .interleave = PC_NAME(interleave),
+    .add_rows = PC_NAME(add_rows),
     .prelu = PC_NAME(prelu),
     .softmax = PC_NAME(softmax),
     .glu = PC_NAME(glu),

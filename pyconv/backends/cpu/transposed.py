@@ -1,21 +1,25 @@
-"""Transposed convolution: convolutions of stride 1, whose results are interleaved.
+"""Transposed convolution: convolutions of stride 1, whose results are interleaved; or one of all taps, added up.
 
-Where they can compute some rows by themselves, this is done band by band, see ``Cut``; else one after the other.
+Where they can compute some rows by themselves, this is done band by band, see ``Cut``; else one after the other. The
+phases of few output channels leave lanes empty and read the input once each: there the taps, which are a matrix product
+without a lane or a padded pixel too much, are quicker, though each output is put together from several numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..._core import conv as conv_core
+from ..._core import runtime
 from ..._core import transposed as core
-from ...plan import ConvPlan, Cost, Pair, PhasePart, TransposedPlan, phase_parts
-from . import conv, separable, winograd
+from ...plan import ConvPlan, Cost, Pair, PhasePart, TransposedPlan, phase_parts, taps_part
+from . import channels, conv, direct, estimate, isa, separable, winograd
 from .arrays import into, native
 from .cache import WORKING_SET
 from .cut import (
@@ -30,6 +34,9 @@ from .cut import (
 )
 
 __all__ = ["Cut", "Prepared", "costs", "implementations", "prepare", "prepare_key", "run", "work"]
+
+_ROW, _ADDED = 10, 2
+"""Cycles of a row that is added to others, and of each of its vectors (measured)."""
 
 _ROOM = WORKING_SET // 2
 """Bytes of a band's results, of all parts: they are read once, and the convolutions work on the rest of the cache."""
@@ -48,6 +55,17 @@ class Band(NamedTuple):
 
     tasks: conv_core.ConvTasks
     in_row: int
+    row: int
+    rows: int
+
+
+class Term(NamedTuple):
+    """Results of a part that belong to a phase's outputs; names as in the C struct Term."""
+
+    part: int
+    phase: int
+    row: int
+    column: int
 
 
 class Cut(NamedTuple):
@@ -57,12 +75,16 @@ class Cut(NamedTuple):
     rows: list[int]
     """Where each band begins, and the end."""
     most_rows: int
+    """Of a part's results in a band."""
     bands: list[Band | None]
     """Of each band a part's after the other's; None if it has no rows there."""
     first_bands: list[int]
     """Of each strip, which a thread computes from top to bottom; and the end."""
-    places: list[Pair]
-    """For each row and column of a step of the output: which part it is of, or -1, and which of its phases."""
+    terms: list[Term]
+    first_terms: list[int]
+    """For each row and column of a step of the output, and the end."""
+    adds: bool
+    """Outputs are the sum of their terms; else they have one, or none."""
 
 
 class Prepared(NamedTuple):
@@ -74,31 +96,89 @@ class Prepared(NamedTuple):
 
 
 def implementations(plan: TransposedPlan) -> list[tuple[str, str | None]]:
-    """One implementation, named for those of its convolutions; the reason why one of them has none."""
+    """By taps and by phases, each named for its convolutions, and the reason why it is not what runs."""
+    by_taps = _by_taps(plan, isa.current())
+    taps = [(f"taps({_name(taps_part(plan).plan)})", by_taps)] if by_taps is None or plan.stride != (1, 1) else []
     names: dict[str, None] = {}
     for part in phase_parts(plan):
-        listed = conv.implementations(part.plan)
-        name = next((name for name, refusal in listed if refusal is None), None)
+        name = _name(part.plan)
         if name is None:
             kernel = "x".join(map(str, part.plan.kernel))
-            reasons = "; ".join(f"{name}: {refusal}" for name, refusal in listed)
-            return [("phases", f"it is made of convolutions, one of which ({kernel}) has no implementation: {reasons}")]
+            reasons = "; ".join(f"{name}: {refusal}" for name, refusal in conv.implementations(part.plan))
+            reason = f"it is made of convolutions, one of which ({kernel}) has no implementation: {reasons}"
+            return [("phases", reason)]
         names[name] = None
-    return [(f"phases({', '.join(names)})", None)]
+    return [*taps, (f"phases({', '.join(names)})", None)]
+
+
+def _name(plan: ConvPlan) -> str | None:
+    """Of the implementation that runs a convolution."""
+    return next((name for name, refusal in conv.implementations(plan) if refusal is None), None)
+
+
+@lru_cache(maxsize=256)
+def _by_taps(plan: TransposedPlan, level: int) -> str | None:
+    """None if the plan is to be run by its taps, else the reason why not."""
+    if plan.algorithm not in ("auto", "direct"):
+        return f"algorithm={plan.algorithm!r} was asked for"
+    if plan.stride[1] > core.MOST_COLUMNS or plan.stride == (1, 1):
+        return f"it is for strides of 2 to {core.MOST_COLUMNS} columns"
+    part, phases = taps_part(plan), phase_parts(plan)
+    most = max(map(len, part.reaches))
+    if not 2 <= most <= core.MOST_TERMS:
+        return f"an output is the sum of {most} taps, it is for 2 to {core.MOST_TERMS}"
+    if conv.chosen(part.plan, level) not in (direct, channels):
+        return "the convolution of one pixel has no bands"
+    own = _taps_cycles(plan, level)
+    other = sum(_phase_cycles(plan, each, level) for each in phases)
+    return None if own <= other else f"phases take fewer cycles: {other:,.0f}, taps {own:,.0f}"
+
+
+def _taps_cycles(plan: TransposedPlan, level: int) -> float:
+    """Cycles of an image on one core, estimated: the convolution's, rows that two bands need twice, and the sums'."""
+    part = taps_part(plan)
+    chosen: Any = conv.chosen(part.plan, level)
+    down, _ = _reach(plan)
+    rows = _band_rows(plan, [part.plan])
+    vectors = ceil_div(plan.out_size[1], plan.stride[1] * runtime.lanes(level, is_double_plan(plan)))
+    added = sum(map(len, part.reaches)) / plan.stride[0]
+    sums = plan.out_channels * plan.out_size[0] * added * (_ROW + _ADDED * vectors)
+    return chosen.cycles(part.plan, level) * (1 + down / rows) + estimate.pace(level) * sums
+
+
+def _phase_cycles(plan: TransposedPlan, part: PhasePart, level: int) -> float:
+    chosen: Any = conv.chosen(part.plan, level)
+    return chosen.cycles(part.plan, level) if hasattr(chosen, "cycles") else 0.0
+
+
+def _reach(plan: TransposedPlan) -> Pair:
+    """How many rows more of taps' results than of phases a band needs, and how far above these they begin."""
+    rows = [reach.row for reaches in taps_part(plan).reaches for reach in reaches]
+    return max(rows) - min(rows), min(rows)
 
 
 def costs(plan: TransposedPlan) -> dict[str, Cost]:
-    """What its convolutions expect to need together, where all of them can tell."""
-    found = [next(iter(conv.costs(part.plan).values()), Cost()) for part in phase_parts(plan)]
+    """What the convolutions of the one that runs expect to need together, where all of them can tell."""
+    plans = _plans(plan)
+    found = [next(iter(conv.costs(each).values()), Cost()) for each in plans]
     if not found or any(value is None for cost in found for value in cost):
         return {}
-    (name, _), *_ = implementations(plan)
+    name = next(name for name, refusal in implementations(plan) if refusal is None)
     seconds, flops, moved, workspace = zip(*found, strict=True)
     return {name: Cost(sum(seconds), sum(flops), sum(moved), max(workspace))}
 
 
+def _plans(plan: TransposedPlan) -> list[ConvPlan]:
+    """Of the convolutions that it is run by."""
+    if _by_taps(plan, isa.current()) is None:
+        return [taps_part(plan).plan]
+    return [part.plan for part in phase_parts(plan)]
+
+
 def prepare_key(plan: TransposedPlan) -> Hashable:
     """Plans with equal keys share prepared weights."""
+    if _by_taps(plan, isa.current()) is None:
+        return "taps", conv.prepare_key(taps_part(plan).plan)
     return tuple((part.taps, conv.prepare_key(part.plan)) for part in phase_parts(plan))
 
 
@@ -109,6 +189,9 @@ def prepare(plan: TransposedPlan, weight: np.ndarray, bias: np.ndarray | None) -
     """
     if not np.isfinite(weight).all():
         return Prepared((), bias, weight)
+    if _by_taps(plan, isa.current()) is None:
+        part = taps_part(plan)
+        return Prepared((conv.prepare(part.plan, part.weights(weight), None),), bias)
     parts = (
         conv.prepare(part.plan, part.weights(weight), None if bias is None else part.biases(bias))
         for part in phase_parts(plan)
@@ -116,18 +199,22 @@ def prepare(plan: TransposedPlan, weight: np.ndarray, bias: np.ndarray | None) -
     return Prepared(tuple(parts), bias)
 
 
+def _band_rows(plan: TransposedPlan, plans: Sequence[ConvPlan], least: int = 1) -> int:
+    """Rows of phases in a band."""
+    row_bytes = sum(each.out_channels * each.out_size[1] for each in plans) * (8 if is_double_plan(plan) else 4)
+    return even(ceil_div(plan.out_size[0], plan.stride[0]), max(_ROOM // row_bytes, least, 1))
+
+
 def _cut(plan: TransposedPlan, how: tuple[tuple[ModuleType, Any], ...], level: int, count: int) -> Cut:
     """Cut ``plan`` for ``count`` threads; the result does not depend on how. ``how``: see ``_tasks``."""
-    parts = phase_parts(plan)
-    pieces = [pieces_of(module, part.plan, level, tiling) for part, (module, tiling) in zip(parts, how, strict=True)]
+    plans, adds = _plans(plan), _by_taps(plan, level) is None
+    pieces = [pieces_of(module, each, level, tiling) for each, (module, tiling) in zip(plans, how, strict=True)]
     height, batch = ceil_div(plan.out_size[0], plan.stride[0]), max(plan.batch, 1)
-    row_bytes = sum(part.plan.out_channels * part.plan.out_size[1] for part in parts)
-    row_bytes *= 8 if is_double_plan(plan) else 4
-    least = max([each.rows for each in pieces if not each.weights_stay], default=1)
-    rows = even(height, max(_ROOM // row_bytes, least, 1))
+    rows = _band_rows(plan, plans, max([each.rows for each in pieces if not each.weights_stay], default=1))
     strips = min(ceil_div(4 * count, batch), ceil_div(height, rows)) if count > 1 else 1
     if batch * strips < count:
         strips = min(ceil_div(count, batch), height)
+    more, above = _reach(plan) if adds else (0, 0)
 
     made: dict[ConvPlan, conv_core.ConvTasks] = {}
     bands: list[Band | None] = []
@@ -136,35 +223,52 @@ def _cut(plan: TransposedPlan, how: tuple[tuple[ModuleType, Any], ...], level: i
         end = height * (strip + 1) // strips
         for first in range(edges[-1], end, rows):
             last = min(first + rows, end)
-            for part, each in zip(parts, pieces, strict=True):
-                below = min(last, part.plan.out_size[0])
-                if below <= first:
+            for place, (one, each) in enumerate(zip(plans, pieces, strict=True)):
+                top, below = max(first + above, 0), min(last + above + more, one.out_size[0])
+                if below <= top:
                     bands.append(None)
                     continue
-                some, in_row = rows_of(part.plan, first, below)
+                some, in_row = rows_of(one, top, below)
                 if some not in made:
                     made[some] = each.tasks(some, 1)
-                bands.append(Band(made[some], in_row + part.rows.start))
+                in_row += 0 if adds else phase_parts(plan)[place].rows.start
+                bands.append(Band(made[some], in_row, top, below - top))
             edges.append(last)
         first_bands.append(len(edges) - 1)
+    terms = _tap_terms(plan) if adds else _phase_terms(plan)
     return Cut(
-        parts=[Part(len(part.starts), part.plan.out_size[1], part.columns.start) for part in parts],
+        parts=_tap_parts(plan) if adds else _phase_parts(plan),
         rows=edges,
-        most_rows=rows,
+        most_rows=rows + more,
         bands=bands,
         first_bands=first_bands,
-        places=_places(plan),
+        terms=[term for phase in terms for term in phase],
+        first_terms=[0, *accumulate(map(len, terms))],
+        adds=adds,
     )
 
 
-def _places(plan: TransposedPlan) -> list[Pair]:
+def _tap_parts(plan: TransposedPlan) -> list[Part]:
+    return [Part(plan.kernel[0] * plan.kernel[1], plan.in_size[1], 0)]
+
+
+def _phase_parts(plan: TransposedPlan) -> list[Part]:
+    return [Part(len(part.starts), part.plan.out_size[1], part.columns.start) for part in phase_parts(plan)]
+
+
+def _tap_terms(plan: TransposedPlan) -> list[list[Term]]:
+    return [[Term(0, *reach) for reach in reaches] for reaches in taps_part(plan).reaches]
+
+
+def _phase_terms(plan: TransposedPlan) -> list[list[Term]]:
+    """One for each row and column of a step of the output, or none."""
     places = {
-        start: (number, place)
+        start: Term(number, place, 0, 0)
         for number, part in enumerate(phase_parts(plan))
         for place, start in enumerate(part.starts)
     }
-    rows = min(plan.stride[0], plan.out_size[0])
-    return [places.get((row, column), (-1, 0)) for row in range(rows) for column in range(plan.stride[1])]
+    steps = np.ndindex(*plan.stride)
+    return [[places[start]] if start in places else [] for start in steps]
 
 
 @lru_cache(maxsize=256)
@@ -177,10 +281,10 @@ def _tasks(
 
 def work(plan: TransposedPlan, prepared: Prepared) -> core.TransposedWork | None:
     """What runs the plan band by band; None where that cannot be."""
-    parts = phase_parts(plan)
-    if prepared.weight is not None or not parts or plan.stride[1] > core.MOST_COLUMNS:
+    plans = _plans(plan)
+    if prepared.weight is not None or not plans or plan.stride[1] > core.MOST_COLUMNS:
         return None
-    if plan.stride == (1, 1) or any(sees_padding_alone(part.plan) for part in parts):
+    if plan.stride == (1, 1) or any(sees_padding_alone(each) for each in plans):
         return None  # where nothing is put together, the convolution writes the result
     if any(each.implementation in (separable, winograd) for each in prepared.parts):
         return None  # an image whose results are not finite would have to be computed directly
@@ -199,7 +303,7 @@ def work(plan: TransposedPlan, prepared: Prepared) -> core.TransposedWork | None
 
 
 def run(plan: TransposedPlan, x: np.ndarray, prepared: Prepared, out: np.ndarray | None) -> np.ndarray:
-    """Run the convolutions, and interleave their results."""
+    """Run the convolutions, and put their results together."""
     ready = work(plan, prepared)
     if ready is None:
         return _by_parts(plan, x, prepared, out)
