@@ -131,6 +131,37 @@ cdef int run_tasks(Tasks tasks, bint brief, const void *arrays) except -1:
     return 0
 
 
+cdef class FunctionTasks(Tasks):
+    """Tasks that are calls of a Python function: of NumPy's, which let other threads run while they compute."""
+
+    cdef object function, error
+
+    def __init__(self, int threads, int64_t count, function):
+        super().__init__(0, False, threads)
+        self.count, self.function, self.error = count, function, None
+
+    cdef int run_one(self, const void *arrays, int64_t i) noexcept nogil:
+        with gil:
+            self.call(i)
+        return 0
+
+    cdef void call(self, int64_t i) noexcept:
+        if self.error is not None:
+            return
+        try:
+            self.function(i)
+        except BaseException as error:  # nothing may leave a parallel region: it is raised behind it
+            self.error = error
+
+
+def run_function(function, int64_t count, int threads):
+    """Call ``function(i)`` for every i below ``count``, on threads. After an error, which is raised, no more begin."""
+    cdef FunctionTasks tasks = FunctionTasks(threads, count, function)
+    run_tasks(tasks, False, NULL)
+    if tasks.error is not None:
+        raise tasks.error
+
+
 def note_wait(double worked, double waited):
     """Note that the other threads were waited for, after so many seconds of work: as every parallel run does."""
     note(<int64_t>(worked * 1e9), <int64_t>(waited * 1e9))

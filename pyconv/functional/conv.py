@@ -201,14 +201,15 @@ def conv2d(
         the ``residual`` itself, which the convolution is added to in place.
     backend : str, optional
         A backend's name, or a comma list; see :func:`pyconv.backends`.
-    algorithm : {'auto', 'direct', 'winograd', 'winograd_2', 'winograd_4', 'winograd_6', 'measure'}, default 'auto'
+    algorithm : {'auto', 'direct', 'winograd', 'winograd_2', 'winograd_4', 'winograd_6', 'fft', 'measure'}
         'direct' keeps to the plain sum of products, also where 'auto' runs separable kernels in two passes; 'winograd'
         asks for Winograd's F(m x m, 3x3), for 3x3 kernels of stride 1, with m = 4 or 2, whichever is quicker;
         'winograd_2' and the like ask for one m. With m = 2 it takes 4/9 of the multiplications and errs half as much as
         direct sums, with m = 4 a quarter and errs about twice as much, with m = 6, which is used only where it is
-        named, a fifth and eight times as much. 'measure' runs each algorithm that can do it once for a shape, on
-        numbers of its own, and stays with the quickest: so the last bits may differ from one machine, number of threads
-        or run to another. ``PYCONV_MEASURED`` names a file that keeps what was found.
+        named, a fifth and eight times as much. 'fft' asks for the fast Fourier transform, which 'auto' takes for large
+        kernels that are not separable, in float32 (see Notes). 'measure' runs each algorithm that can do it once for a
+        shape, on numbers of its own, and stays with the quickest: so the last bits may differ from one machine, number
+        of threads or run to another. ``PYCONV_MEASURED`` names a file that keeps what was found.
     precision : {'fp32', 'tf32'}, optional
         Of products of float32 arrays; see :func:`pyconv.precision`, which gives it where this does not.
 
@@ -237,8 +238,10 @@ def conv2d(
 
     The weights are prepared at every call; :class:`pyconv.Conv2d` does that once, and so may choose another
     algorithm. The error of direct sums is bounded by a multiple of ``eps * sum of |input| |weight|`` for each output
-    by itself; that of Winograd's follows the largest input within its tile of m + 2 pixels squared. Numbers below the
-    smallest normal one may count as zero. Images and weights that are not finite are summed directly.
+    by itself; that of Winograd's follows the largest input within its tile of m + 2 pixels squared. Fourier
+    transforms of float32 are computed in float64, and keep to the bound of direct sums; in float64, where only
+    ``algorithm='fft'`` takes them, they err in proportion to the norm of a tile of some hundred pixels squared. Numbers
+    below the smallest normal one may count as zero. Images and weights that are not finite are summed directly.
 
     Examples
     --------

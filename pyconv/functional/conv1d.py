@@ -100,7 +100,7 @@ def conv1d(
         Written and returned; it must have the result's shape and dtype and share no memory with the inputs.
     backend : str, optional
         A backend's name, or a comma list; see :func:`pyconv.backends`.
-    algorithm : {'auto', 'direct', 'winograd', 'winograd_2', 'winograd_4', 'winograd_6', 'measure'}, default 'auto'
+    algorithm : {'auto', 'direct', 'winograd', 'winograd_2', 'winograd_4', 'winograd_6', 'fft', 'measure'}
         As in :func:`conv2d`.
     precision : {'fp32', 'tf32'}, optional
         As in :func:`conv2d`.
@@ -170,7 +170,7 @@ def conv_transpose1d(
         Written and returned; it must have the result's shape and dtype and share no memory with the inputs.
     backend : str, optional
         A backend's name, or a comma list; see :func:`pyconv.backends`.
-    algorithm : {'auto', 'direct', 'winograd', 'winograd_2', 'winograd_4', 'winograd_6', 'measure'}, default 'auto'
+    algorithm : {'auto', 'direct', 'winograd', 'winograd_2', 'winograd_4', 'winograd_6', 'fft', 'measure'}
         As in :func:`conv_transpose2d`.
     precision : {'fp32', 'tf32'}, optional
         As in :func:`conv2d`.

@@ -62,7 +62,7 @@ def conv_transpose2d(
         Written and returned; it must have the result's shape and dtype and share no memory with the inputs.
     backend : str, optional
         A backend's name, or a comma list; see :func:`pyconv.backends`.
-    algorithm : {'auto', 'direct', 'winograd', 'winograd_2', 'winograd_4', 'winograd_6', 'measure'}, default 'auto'
+    algorithm : {'auto', 'direct', 'winograd', 'winograd_2', 'winograd_4', 'winograd_6', 'fft', 'measure'}
         As in :func:`conv2d`, of the convolutions that it is made of.
     precision : {'fp32', 'tf32'}, optional
         As in :func:`conv2d`.

@@ -69,7 +69,7 @@ class Conv2d(_Conv):
         Of the parameters; inputs must have it too.
     backend : str, optional
         A backend's name, or a comma list; see :func:`pyconv.backends`.
-    algorithm : {'auto', 'direct', 'winograd', 'winograd_2', 'winograd_4', 'winograd_6', 'measure'}, default 'auto'
+    algorithm : {'auto', 'direct', 'winograd', 'winograd_2', 'winograd_4', 'winograd_6', 'fft', 'measure'}
         As in :func:`pyconv.functional.conv2d`.
     precision : {'fp32', 'tf32'}, optional
         Of products of float32 arrays; see :func:`pyconv.precision`, which gives it where this does not.

@@ -24,10 +24,10 @@ __all__ = [
     "plan_conv2d",
 ]
 
-ALGORITHMS = ("auto", "direct", "winograd", "winograd_2", "winograd_4", "winograd_6", "measure")
+ALGORITHMS = ("auto", "direct", "winograd", "winograd_2", "winograd_4", "winograd_6", "fft", "measure")
 """What ``algorithm=`` may be: ``auto`` lets the backend choose, ``direct`` keeps to the plain sum of products,
 ``winograd`` asks for Winograd's, with output tiles of 2x2 or 4x4 pixels or of the size that is named, and is refused
-where it cannot be used, ``measure`` for the quickest by trial."""
+where it cannot be used, ``fft`` for the fast Fourier transform, ``measure`` for the quickest by trial."""
 
 PRECISIONS = ("fp32", "tf32")
 """What ``precision=`` may be: ``fp32`` is the precision of float32 sums, ``tf32`` lets a backend with tensor cores

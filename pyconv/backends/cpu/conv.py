@@ -6,7 +6,7 @@ it takes, if it can tell. Which one runs never depends on the number of threads 
 an image's result do not either - but for algorithm="measure", where the quickest of those that take the plan runs.
 
 Separable kernels are known by their numbers only. Where all of a plan's are, two passes run it in place of what was
-chosen for the plan, if they are expected to be quicker.
+chosen for the plan, if they are expected to be quicker: than the plain sum, and than Fourier transforms.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import numpy as np
 
 from ..._core import calls
 from ...plan import ConvPlan, Cost
-from . import channels, depthwise, depthwise_channels, direct, few, isa, separable, winograd
+from . import channels, depthwise, depthwise_channels, direct, few, fft, isa, separable, winograd
 from .arrays import native
 from .measured import measured
 
 __all__ = ["chosen", "costs", "implementations", "prepare", "prepare_key", "prepare_with", "run", "separated", "work"]
 
-_IMPLEMENTATIONS = (depthwise_channels, depthwise, winograd, few, channels, direct)
+_IMPLEMENTATIONS = (fft, depthwise_channels, depthwise, winograd, few, channels, direct)
 
 
 class Prepared(NamedTuple):
@@ -47,6 +47,8 @@ def implementations(plan: ConvPlan, weight: np.ndarray | None = None) -> list[tu
 def _separable_refusal(plan: ConvPlan, weight: np.ndarray | None) -> str | None:
     if (reason := separable.refusal(plan)) is not None:
         return reason
+    if fft.overtakes(plan):
+        return "Fourier transforms would take fewer cycles"
     if weight is None:
         return "it takes kernels that are a column times a row, which goes by their numbers"
     return "not all kernels are a column times a row" if separable.prepare(plan, weight, None) is None else None
@@ -93,12 +95,16 @@ def _first(plan: ConvPlan, level: int) -> ModuleType:
 def prepare_key(plan: ConvPlan) -> Hashable:
     """Plans with equal keys share prepared weights."""
     found = chosen(plan, isa.current())
-    return found.__name__, found.prepare_key(plan), separable.refusal(plan) is None
+    return found.__name__, found.prepare_key(plan), _may_be_separated(plan)
+
+
+def _may_be_separated(plan: ConvPlan) -> bool:
+    return separable.refusal(plan) is None and not fft.overtakes(plan)
 
 
 def separated(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared | None:
     """The weights as columns and rows, where they are such products and the plan is to be run by them; else None."""
-    if separable.refusal(plan) is None and (weights := separable.prepare(plan, weight, bias)) is not None:
+    if _may_be_separated(plan) and (weights := separable.prepare(plan, weight, bias)) is not None:
         return Prepared(separable, weights)
     return None
 

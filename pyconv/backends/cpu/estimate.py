@@ -8,12 +8,13 @@ the processor's name and not measured: the choice between algorithms, and so the
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Protocol
 
-from ..._core import conv, runtime
+from ..._core import runtime
 from ...plan import ConvPlan, Cost, traffic
 from . import isa
 
-__all__ = ["asks_much", "cost", "pace"]
+__all__ = ["Sized", "asks_much", "cost", "pace"]
 
 _MEASURING = 0.005
 
@@ -34,7 +35,16 @@ def _cycles_per_second(level: int, is_double: bool) -> float:
     return runtime.measure_peak(level, is_double, 1, _MEASURING) / (4 * runtime.lanes(level, is_double))
 
 
-def cost(plan: ConvPlan, tasks: conv.ConvTasks, cycles: float | None, weights: int | None = None) -> Cost:
+class Sized(Protocol):
+    """Tasks, as far as their cost goes."""
+
+    @property
+    def threads(self) -> int: ...
+    @property
+    def scratch_bytes(self) -> int: ...
+
+
+def cost(plan: ConvPlan, tasks: Sized, cycles: float | None, weights: int | None = None) -> Cost:
     """What an implementation needs that takes ``cycles`` for an image on one core, shared out evenly over its threads.
 
     ``weights``: numbers of its weights, where they are not those given.

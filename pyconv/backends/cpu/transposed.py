@@ -19,7 +19,7 @@ from ..._core import conv as conv_core
 from ..._core import runtime
 from ..._core import transposed as core
 from ...plan import ConvPlan, Cost, Pair, PhasePart, TransposedPlan, phase_parts, taps_part
-from . import channels, conv, direct, estimate, isa, separable, winograd
+from . import channels, conv, direct, estimate, fft, isa, separable, winograd
 from .arrays import into, native
 from .cache import WORKING_SET
 from .cut import (
@@ -286,7 +286,7 @@ def work(plan: TransposedPlan, prepared: Prepared) -> core.TransposedWork | None
         return None
     if plan.stride == (1, 1) or any(sees_padding_alone(each) for each in plans):
         return None  # where nothing is put together, the convolution writes the result
-    if any(each.implementation in (separable, winograd) for each in prepared.parts):
+    if any(each.implementation in (fft, separable, winograd) for each in prepared.parts):
         return None  # an image whose results are not finite would have to be computed directly
     weights = [each.weights for each in prepared.parts]
     how = tuple((each.implementation, getattr(each.weights, "tiling", None)) for each in prepared.parts)
