@@ -51,6 +51,8 @@ class Backend(Protocol):
         For ``explain``, where it goes by the weights' numbers too: the same for these weights.
     ``costs(plan) -> Mapping[name, pyconv.plan.Cost]``
         For ``explain``: what implementations that take the plan expect to need; any of them may be left out.
+    ``times(plan) -> Mapping[name, seconds]``
+        What was measured to choose one of them, as ``algorithm="measure"`` asks for; for ``explain``.
     ``prepare_with(implementation, plan, weight, bias)``
         As ``prepare``, for a plan with weights, so that ``run`` uses the implementation of that name: then
         ``explain(..., measure=True)`` can time each of them.

@@ -47,7 +47,7 @@ class Step(NamedTuple):
     costs: Mapping[str, Cost] = MappingProxyType({})
     """What those of ``candidates`` expect to need that take the plan and can tell."""
     measured: Mapping[str, float] = MappingProxyType({})
-    """Seconds of a call by candidates of the backend that runs it, if that was asked for."""
+    """Seconds of a call by candidates of the backend that runs it, if that was asked for, or chose one of them."""
     note: str = ""
     """Why it is not run as one with what follows it, though such layers can be."""
 
@@ -91,7 +91,8 @@ def _words(step: Step, name: str, reason: str | None) -> list[str]:
         if value is not None
     ]
     words += [", ".join(costs)] if costs else []
-    words += [f"measured {_short(step.measured[name], 's')}"] if name in step.measured else []
+    if name in step.measured and not (reason or "").startswith("measured"):
+        words.append(f"measured {_short(step.measured[name], 's')}")
     return words
 
 
@@ -233,8 +234,10 @@ def _step(name: str, call: Call, argument: Any, measure: bool) -> Step:
         listed = _listed(backend, backend_name, call)
         telling = getattr(backend, "costs", None)
         costs |= {f"{backend_name}:{key}": cost for key, cost in telling(call.plan).items()} if telling else {}
-        if measure and chosen[0] is None:
-            measured = {f"{backend_name}:{key}": time for key, time in _measured(backend, call, listed).items()}
+        if chosen[0] is None:
+            deciding = getattr(backend, "times", None)
+            found = _measured(backend, call, listed) if measure else deciding(call.plan) if deciding else {}
+            measured = {f"{backend_name}:{key}": time for key, time in found.items()}
         for implementation, refusal in listed:
             if refusal is None and chosen[0] is None:
                 chosen = (backend_name, implementation)

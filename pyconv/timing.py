@@ -9,8 +9,18 @@ from typing import Any
 __all__ = ["best_seconds"]
 
 FEWEST = 5
-ENOUGH = 0.05
-"""Seconds for each of the calls, on average, after which no more are made."""
+"""Runs of each call, at least."""
+
+ENOUGH, MOST = 0.05, 0.5
+"""Seconds for each of the calls, on average, after which no more are made: if the shortest time of each was met twice,
+and if it was not, because something disturbs them all the time."""
+
+ALIKE = 1.1
+"""Times that differ by no more than this factor are the same one met twice."""
+
+HOPELESS, MARGIN = 4, 0.01
+"""What takes so many times as long as the quickest, and so many seconds more than a disturbance would explain, is run
+no more."""
 
 
 def best_seconds(calls: Mapping[str, Callable[[], Any]]) -> dict[str, float]:
@@ -19,16 +29,25 @@ def best_seconds(calls: Mapping[str, Callable[[], Any]]) -> dict[str, float]:
     The shortest, since whatever disturbs a run makes it longer; in turns, so that a disturbance meets all; after one
     that does not count, which wakes threads and touches memory first.
     """
-    best = dict.fromkeys(calls, float("inf"))
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
-    passed, rounds = 0.0, 0
-    while best and (rounds < FEWEST or passed < ENOUGH * len(best)):
-        for name, call in calls.items():
+    running, passed, rounds = list(calls), 0.0, 0
+    while running and not _settled([times[name] for name in running], rounds, passed / len(running)):
+        for name in running:
             start = perf_counter()
-            call()
+            calls[name]()
             taken = perf_counter() - start
-            best[name] = min(best[name], taken)
+            times[name] = sorted([*times[name], taken])[:2]
             passed += taken
         rounds += 1
-    return best
+        least = min(times[name][0] for name in running)
+        running = [name for name in running if times[name][0] <= max(HOPELESS * least, least + MARGIN)]
+    return {name: shortest[0] for name, shortest in times.items()}
+
+
+def _settled(times: list[list[float]], rounds: int, passed: float) -> bool:
+    """Whether ``times``, the two shortest of each call, after ``passed`` seconds for each are good enough."""
+    if rounds < FEWEST or passed < ENOUGH:
+        return False
+    return passed >= MOST or all(second <= ALIKE * first for first, second in times)

@@ -66,8 +66,13 @@ def test_the_quickest_runs(clock, quickest):
     assert step.implementation.startswith(quickest)
     np.testing.assert_array_equal(got, _by_name(step))
     slower = [reason for name, reason in step.candidates if "measured" in (reason or "")]
-    assert set(slower) == {"measured 2e+06 µs, the quickest 1e+06"}
+    assert set(slower) == {"measured 2,000,000.0 µs, the quickest 1,000,000.0"}
     assert len(slower) == len(clock.taken) - 1
+    assert step.measured[f"cpu:{step.implementation}"] == 1
+    assert sorted(step.measured.values()) == [1, *(2 for _ in slower)]
+    text = str(explanation(F.conv2d, X, WEIGHT, padding=1, algorithm="measure", backend="cpu"))
+    assert "; measured 1 s" in text
+    assert text.count("measured") == len(clock.taken)
 
 
 def test_a_shape_is_measured_once_for_each_number_of_threads(clock):

@@ -63,6 +63,10 @@ class CpuBackend:
         """What implementations of a convolution expect to need, by name."""
         return self._module(plan).costs(plan) if isinstance(plan, ConvPlan | TransposedPlan) else {}
 
+    def times(self, plan: Plan) -> dict[str, float]:
+        """Seconds that were measured to choose an implementation of a convolution, by name."""
+        return self._conv.times(plan) if isinstance(plan, ConvPlan) else {}
+
     def fuses(self, plan: FusedPlan) -> str | None:
         """None if the plan's parts can be run as one, else the reason why not."""
         return self.supports(plan.conv) or self._fused.refusal(plan)

@@ -24,7 +24,18 @@ from . import channels, depthwise, depthwise_channels, direct, few, fft, isa, se
 from .arrays import native
 from .measured import measured
 
-__all__ = ["chosen", "costs", "implementations", "prepare", "prepare_key", "prepare_with", "run", "separated", "work"]
+__all__ = [
+    "chosen",
+    "costs",
+    "implementations",
+    "prepare",
+    "prepare_key",
+    "prepare_with",
+    "run",
+    "separated",
+    "times",
+    "work",
+]
 
 _IMPLEMENTATIONS = (fft, depthwise_channels, depthwise, winograd, few, channels, direct)
 
@@ -60,7 +71,7 @@ def _by_plan(plan: ConvPlan) -> list[tuple[str, str | None]]:
         best = min(times.values())
         for place, each in enumerate(_IMPLEMENTATIONS):
             if times.get(each.__name__, best) > best:
-                slower = f"measured {times[each.__name__] * 1e6:,.4g} µs, the quickest {best * 1e6:,.4g}"
+                slower = f"measured {times[each.__name__] * 1e6:,.1f} µs, the quickest {best * 1e6:,.1f}"
                 found[place] = (found[place][0], slower)
     return found
 
@@ -77,6 +88,12 @@ def costs(plan: ConvPlan) -> dict[str, Cost]:
 def _times(plan: ConvPlan) -> dict[str, float]:
     """Measured seconds of every implementation that takes the plan, by module."""
     return measured(plan, {each.__name__: each for each in _IMPLEMENTATIONS if each.refusal(plan) is None})
+
+
+def times(plan: ConvPlan) -> dict[str, float]:
+    """Measured seconds of the implementations among which they decide, by name."""
+    found = _times(plan) if plan.algorithm == "measure" else {}
+    return {each.label(plan): found[each.__name__] for each in _IMPLEMENTATIONS if found.get(each.__name__, 0) > 0}
 
 
 def chosen(plan: ConvPlan, level: int) -> ModuleType:
