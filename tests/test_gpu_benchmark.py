@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
 from stand_in import missing
 
-from benchmarks.gpu import ceilings, classes, entries, measure, own
+from benchmarks.gpu import ceilings, classes, entries, host, measure, own
 from benchmarks.gpu import report as reports
 from benchmarks.gpu.__main__ import RESULTS, main
 from benchmarks.gpu.device import spread
@@ -98,6 +98,84 @@ def test_a_wrong_result_is_a_failure(device, monkeypatch, tmp_path):
 
 
 @needs_compiler
+def test_what_cannot_be_captured_is_said_and_in_no_ratio(device, monkeypatch, tmp_path):
+    """In the row, in the table and among the failures; so is what fails while it is timed, and the others go on."""
+    pytest.importorskip("torch")
+    makers = own.makers
+
+    def fail(*_):
+        raise RuntimeError("not in a capture")
+
+    def spoilt(row, numbers, device):
+        found = makers(row, numbers, device)
+        eager, broken = (found[f"pyconv conv {layout}"]() for layout in ("nchw", "nhwc"))
+        eager.capture = fail
+        capture = broken.capture
+        broken.capture = lambda calls: replaced(capture(calls))
+        return {**found, "pyconv conv nchw": lambda: eager, "pyconv conv nhwc": lambda: broken}
+
+    def replaced(replay):
+        launches = iter([None])
+        replay.launch = lambda: next(launches)
+        return replay
+
+    monkeypatch.setattr(own, "makers", spoilt)
+    monkeypatch.setattr("benchmarks.gpu.__main__.Rehearsal", lambda: device)
+    assert main(["--stand-in", "--out", str(tmp_path), "--only", "3x3 3->4, 8x8, fp32"]) == 1
+    [file] = tmp_path.glob("*.json")
+    report, table = json.loads(file.read_text()), file.with_suffix(".md").read_text()
+    results = report["rows"][0]["results"]
+    eager, broken = results["pyconv conv nchw"], results["pyconv conv nhwc"]
+    assert eager["status"] == "ok"
+    assert eager["eager_p10_us"] <= eager["eager_median_us"] <= eager["eager_p90_us"]
+    assert "median_us" not in eager
+    assert classes.ratio(report["rows"][0], "pyconv conv nchw", ["torch conv nchw"]) is None
+    assert broken["status"] == "failed"
+    assert "median_us" in results["pyconv conv+bias+relu nchw"]
+    assert "user_us" in results["pyconv conv+bias+relu nchw"]
+    assert "| conv nchw | gemm_16x128 | no graph (" in table
+    said = [line.partition(": ")[2] for line in reports.failures(report)]
+    assert said == [
+        "pyconv conv nchw: its calls cannot be captured: RuntimeError: not in a capture",
+        "pyconv conv nhwc: StopIteration: ",
+    ]
+
+
+@needs_compiler
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_what_was_measured_is_kept(device, monkeypatch, tmp_path, error):
+    """Parts of the host time before one that fails; and rows before whatever ends the run."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr("benchmarks.gpu.__main__.Rehearsal", lambda: device)
+    each, parts = host._each, []
+
+    def until_the_third(device, function):
+        parts.append(each(device, function))
+        if len(parts) == 3:
+            raise error("no more")
+        return parts[-1]
+
+    monkeypatch.setattr(host, "_each", until_the_third)
+    words = ["--stand-in", "--out", str(tmp_path), "--only", "pool"]
+    if error is RuntimeError:
+        assert main(words) == 1
+    else:
+        with pytest.raises(error):
+            main(words)
+    [file] = tmp_path.glob("*.json")
+    report, table = json.loads(file.read_text()), file.with_suffix(".md").read_text()
+    kept = [value for cases in report["host"].values() for value in cases.values()]
+    assert sorted(kept) == pytest.approx(sorted(parts[:2]), rel=1e-3)
+    assert f"| {parts[0]:.1f} |" in table
+    assert isinstance(report["ceilings"]["copy GB/s"], float)
+    if error is RuntimeError:
+        assert len(report["rows"]) == 1
+        assert "The rest was not measured (RuntimeError: no more)." in table
+        assert "FAIL host time: pyconv: RuntimeError: no more" in table
+    assert len(report["rows"]) + len(report["left_out"]) == len(chosen(True))
+
+
+@needs_compiler
 def test_it_runs_without_torch_and_stops_in_time(device, monkeypatch, tmp_path):
     """Errors are against float64 all the same; what is left out is said."""
     monkeypatch.setitem(sys.modules, "torch", None)
@@ -161,10 +239,41 @@ def test_classes():
         row_of(activation("relu", 25, 100), "fp32", pyconv_op_nchw=ok(1)),
     ]  # fmt: skip
     rows[-1]["batch"] = 32
-    found = classes.outcomes({"rows": rows, "ceilings": {"copy GB/s": 4000.0}, "host": {"layer(x)": {"relu": 12.0}}})
+    case = next(iter(host.CASES))
+    found = classes.outcomes({"rows": rows, "ceilings": {"copy GB/s": 4000.0}, "host": {"layer(x)": {case: 12.0}}})
     got = [outcome.value for outcome in found]
     assert got == [1.5, 2.0, None, 4.0, None, 2.5, None, 1.2, None, 0.5, 12.0]
-    assert [each.reached for each in found] == [True, True, None, True, None, True, None, False, None, False, False]
+    counts = [(outcome.count, outcome.asked) for outcome in found]
+    assert counts == [(1, 4), (1, 2), (0, 2), (1, 2), (0, 2), (1, 1), (0, 2), (1, 1), (0, 1), (1, 1), (1, 5)]
+    lost = "incomplete"  # what was measured would do, but some of it failed or is missing
+    assert [each.verdict for each in found] == [
+        lost, lost, "", lost, "", "reached", "", "missed", "", "missed", "missed"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lost", "verdict"),
+    [
+        (None, "reached"),
+        ({"status": "failed", "reason": ""}, "incomplete"),
+        ({"status": "missing", "reason": ""}, "incomplete"),
+        ({"status": "ok", "graph": "", "eager_median_us": 2.0}, "incomplete"),
+        ("left out", "incomplete"),
+    ],
+)
+def test_a_class_that_lost_a_row_is_not_reached(lost, verdict):
+    """Whether it failed, is missing, was timed without a graph on one of both sides, or was never begun."""
+    good = {"status": "ok", "median_us": 2.0}, {"status": "ok", "median_us": 3.0}
+    for mine, peer in ((lost or good[0], good[1]), (good[0], lost or good[1])):
+        rows = [row_of(pool(8, n, 8, stride=2), "fp32", pyconv_op_nchw=good[0], torch_op_nchw=good[1]) for n in (2, 3)]
+        left = []
+        if lost == "left out":
+            left = [{**rows.pop(), "results": {}}]
+        else:
+            rows[1]["results"] = {"pyconv op nchw": mine, "torch op nchw": peer}
+        report = {"rows": rows, "left_out": left, "ceilings": {}, "machine": {}, "notes": []}
+        [outcome] = [each for each in classes.outcomes(report) if each.name.startswith("max pooling")]
+        assert (outcome.value, outcome.asked, outcome.verdict) == (1.5, 2, verdict)
 
 
 def test_errors_are_against_the_sum_of_sizes():

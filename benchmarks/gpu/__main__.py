@@ -47,7 +47,10 @@ class Run:
 
     def __init__(self, device: Any, torch: Any, about: dict[str, Any], files: Path) -> None:
         self.device, self.torch, self._files = device, torch, files
-        self.report: dict[str, Any] = {"machine": about, "notes": [], "ceilings": {}, "rows": [], "host": {}}
+        self.done: set[Row] = set()
+        self.report: dict[str, Any] = {
+            "machine": about, "notes": [], "ceilings": {}, "rows": [], "left_out": [], "host": {},
+        }  # fmt: skip
 
     def write(self) -> None:
         write_json(self._files.with_suffix(".json"), self.report)
@@ -58,13 +61,14 @@ class Run:
         self.report["notes"].append(text)
 
     def begin(self) -> None:
-        """Ceilings and host time."""
-        self.report["ceilings"] = ceilings(self.torch, self.device)
+        """Ceilings and host time; both are put into the report one by one, and stay there whatever comes."""
+        ceilings(self.torch, self.device, self.report["ceilings"])
         print(*(f"{key}: {value}" for key, value in self.report["ceilings"].items()), sep="\n", flush=True)
+        self.write()
         try:
-            self.report["host"] = host.breakdown(self.device, whole=not self.device.tiny)
+            host.breakdown(self.device, not self.device.tiny, self.report["host"])
         except Exception as error:  # the rows are measured all the same
-            self.report["host"] = {"failed": f"{type(error).__name__}: {error}"[:300]}
+            self.report["host_failed"] = f"{type(error).__name__}: {error}"[:300]
         self.write()
 
     def row(self, row: Row) -> None:
@@ -73,17 +77,29 @@ class Run:
             results = measure(row, self.torch, self.device)
         except Exception as error:
             results = {"pyconv whole row": {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]}}
-        layer = row.layer
-        self.report["rows"].append(
-            {
-                "list": row.list, "name": row.name, "kind": row.kind, "precision": row.precision,
-                "batch": layer.shape[0], "flops": layer.flops, "bytes": row.bytes, "results": results,
-            }
-        )  # fmt: skip
+        self.report["rows"].append({**_described(row), "results": results})
+        self.done.add(row)
         print(f"{row.name}: {summary(results)}", flush=True)
+        self.write()
         self.device.free()
         if self.torch is not None and not self.device.tiny:
             self.torch.cuda.empty_cache()
+
+    def rows(self, rows: list[Row], until: float) -> None:
+        """All of them, but none is begun after ``until``."""
+        for number, row in enumerate(rows):
+            if perf_counter() > until:
+                self.note(f"the time was up: the last {len(rows) - number} of {len(rows)} rows were left out")
+                break
+            self.row(row)
+
+
+def _described(row: Row) -> dict[str, Any]:
+    """A row of the report, without results."""
+    return {
+        "list": row.list, "name": row.name, "kind": row.kind, "precision": row.precision,
+        "batch": row.layer.shape[0], "flops": row.layer.flops, "bytes": row.bytes, "results": {},
+    }  # fmt: skip
 
 
 def main(words: list[str] | None = None) -> int:
@@ -102,28 +118,26 @@ def main(words: list[str] | None = None) -> int:
     now = datetime.now(UTC)
     about = {**device.describe(), "torch": peer, **machine.describe(1), "date": now.isoformat(timespec="seconds")}
     files = options.out / f"gpu-{now:%Y-%m-%d}-{about['commit']}".removesuffix("-")
-    rows = [row for row in chosen(device.tiny) if options.only in row.name or options.only == row.kind]
+    every = chosen(device.tiny)
+    rows = [row for row in every if options.only in row.name or options.only == row.kind]
     if not rows:
         parser.error(f"no row's name contains {options.only!r}")
     run = Run(device, torch, about, files)
-    with (
-        device.current(),
-        device.torch_stream(torch) if torch else nullcontext(),
-        torch.inference_mode() if torch else nullcontext(),
-    ):
-        half = half_dtype(device)[0]
-        if half != "bf16":
-            run.note("CuPy's arrays hold no bfloat16 here: rows called bf16 are of float16, in both libraries")
-        run.begin()
-        for number, row in enumerate(rows):
-            if perf_counter() - begin > options.seconds:
-                run.note(f"the time was up: the last {len(rows) - number} of {len(rows)} rows were left out")
-                break
-            run.row(row)
-            if number % 10 == 0:
-                run.write()
-    run.note(f"took {perf_counter() - begin:.0f} s")
-    run.write()
+    try:
+        with (
+            device.current(),
+            device.torch_stream(torch) if torch else nullcontext(),
+            torch.inference_mode() if torch else nullcontext(),
+        ):
+            half = half_dtype(device)[0]
+            if half != "bf16":
+                run.note("CuPy's arrays hold no bfloat16 here: rows called bf16 are of float16, in both libraries")
+            run.begin()
+            run.rows(rows, begin + options.seconds)
+    finally:  # what was measured is kept, whatever ended the run; the classes know what is missing
+        run.report["left_out"] = [_described(row) for row in every if row not in run.done]
+        run.note(f"took {perf_counter() - begin:.0f} s")
+        run.write()
     failed = failures(run.report)
     print(f"\n{markdown(run.report)}\nwritten to {files}.json and .md")
     return 1 if any(": pyconv" in line for line in failed) else 0

@@ -57,9 +57,8 @@ def probes() -> list[Probe]:
     return [loop.kernel for loop in _loops().values()]
 
 
-def ceilings(torch: Any, device: Any) -> dict[str, str | float]:
-    """By name, with the unit in it; in words where something could not be measured."""
-    found: dict[str, str | float] = {}
+def ceilings(torch: Any, device: Any, found: dict[str, str | float]) -> None:
+    """Put them into ``found`` by name, with the unit in it; in words where something could not be measured."""
     parts: dict[str, Callable[[], float]] = {"copy GB/s": lambda: _copy(device)}
     for name, loop in _loops().items():
         parts[f"{name} TFLOP/s"] = lambda loop=loop: _run(device, loop)  # type: ignore[misc]
@@ -70,7 +69,6 @@ def ceilings(torch: Any, device: Any) -> dict[str, str | float]:
             found[name] = measure()
         except Exception as error:  # whatever is missing, the rest is measured
             found[name] = f"not measured ({type(error).__name__}: {error})"[:200]
-    return found
 
 
 def _best(device: Any, work: Callable[[], Any]) -> float:

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..results import geometric_mean
+from . import host
 
 __all__ = ["CLASSES", "Outcome", "Target", "outcomes", "ratio"]
 
 
 class Target(NamedTuple):
-    """A class of rows: their ratios' geometric mean has to be ``least`` or more."""
+    """A class of rows: their ratios' geometric mean has to be ``least`` or more.
+
+    ``ratios`` gives every ratio that a row should add, None for one that could not be made.
+    """
 
     name: str
     least: float
-    ratios: Callable[[dict[str, Any]], Iterator[float]]
+    ratios: Callable[[dict[str, Any]], Iterator[float | None]]
 
 
 class Outcome(NamedTuple):
-    """What became of a class; ``value`` is None where nothing was measured."""
+    """What became of a class.
+
+    ``value`` is of what was measured, None if nothing was: ``count`` numbers of the ``asked`` that belong to the class.
+    ``verdict`` is 'reached' only if that is all of them, 'incomplete' if the value would do but numbers are missing,
+    'missed' if it would not, and '' without a value.
+    """
 
     name: str
     wanted: str
     value: float | None
     count: int
-    reached: bool | None
+    asked: int
+    verdict: str
 
 
 def _time(row: dict[str, Any], name: str, key: str = "median_us") -> float | None:
@@ -40,27 +51,21 @@ def ratio(row: dict[str, Any], own: str, others: list[str], key: str = "median_u
     return min(theirs) / mine if mine and theirs else None
 
 
-def _present(*values: float | None) -> Iterator[float]:
-    return (value for value in values if value is not None)
-
-
-def _conv(row: dict[str, Any], own_layout: str, layout: str, library: str = "pyconv") -> Iterator[float]:
+def _conv(row: dict[str, Any], own_layout: str, layout: str, library: str = "pyconv") -> Iterator[float | None]:
     """Convolution alone, and with bias and ReLU against the quicker of torch's ways."""
     fused = [f"torch conv+bias+relu {layout}", f"torch fused conv+bias+relu {layout}"]
-    return _present(
-        ratio(row, f"{library} conv {own_layout}", [f"torch conv {layout}"]),
-        ratio(row, f"{library} conv+bias+relu {own_layout}", fused),
-    )
+    yield ratio(row, f"{library} conv {own_layout}", [f"torch conv {layout}"])
+    yield ratio(row, f"{library} conv+bias+relu {own_layout}", fused)
 
 
-def _strict(row: dict[str, Any]) -> Iterator[float]:
+def _strict(row: dict[str, Any]) -> Iterator[float | None]:
     if row["kind"] == "dense" and row["precision"] == "fp32":
         yield from _conv(row, "nchw", "nchw")
         yield from _conv(row, "nhwc", "nhwc")
 
 
-def _tensor(own_layout: str, library: str = "pyconv") -> Callable[[dict[str, Any]], Iterator[float]]:
-    def ratios(row: dict[str, Any]) -> Iterator[float]:
+def _tensor(own_layout: str, library: str = "pyconv") -> Callable[[dict[str, Any]], Iterator[float | None]]:
+    def ratios(row: dict[str, Any]) -> Iterator[float | None]:
         # the class is that of networks' layers: 1x1, 3x3, strided, stem
         if row["kind"] == "dense" and row["precision"] != "fp32" and row["list"] in ("resnet50", "vgg16", "tiny"):
             yield from _conv(row, own_layout, "nhwc", library)
@@ -68,21 +73,21 @@ def _tensor(own_layout: str, library: str = "pyconv") -> Callable[[dict[str, Any
     return ratios
 
 
-def _user(row: dict[str, Any]) -> Iterator[float]:
+def _user(row: dict[str, Any]) -> Iterator[float | None]:
     if row["kind"] == "dense" and row["precision"] == "tf32":
         names = "pyconv conv+bias+relu nchw", ["torch conv+bias+relu nchw"]
-        yield from _present(ratio(row, *names, "user_us"))
+        yield ratio(row, *names, "user_us")
 
 
-def _depthwise(row: dict[str, Any]) -> Iterator[float]:
+def _depthwise(row: dict[str, Any]) -> Iterator[float | None]:
     if row["kind"] == "depthwise" and row["precision"] == "fp32":
         yield from _conv(row, "nchw", "nchw")
 
 
-def _other(kind: str) -> Callable[[dict[str, Any]], Iterator[float]]:
-    def ratios(row: dict[str, Any]) -> Iterator[float]:
+def _other(kind: str) -> Callable[[dict[str, Any]], Iterator[float | None]]:
+    def ratios(row: dict[str, Any]) -> Iterator[float | None]:
         if row["kind"] == kind:
-            yield from _present(ratio(row, "pyconv op nchw", ["torch op nchw"]))
+            yield ratio(row, "pyconv op nchw", ["torch op nchw"])
 
     return ratios
 
@@ -101,31 +106,41 @@ CLASSES = (
 _OF_BANDWIDTH, _HOST_US = 0.9, 10.0
 
 
-def _bandwidth(report: dict[str, Any]) -> list[float]:
+def _bandwidth(report: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[float | None]:
     """Of the measured copy, in the activations that are large enough to fill the device."""
     copied = report["ceilings"].get("copy GB/s")
-    if not isinstance(copied, float):
-        return []
-    rows = [row for row in report["rows"] if row["kind"] == "activation" and row["batch"] > 1]
-    times = ((row, _time(row, "pyconv op nchw")) for row in rows)
-    return [row["bytes"] / time / 1000 / copied for row, time in times if time]
+    for row in rows:
+        if row["kind"] == "activation" and row["batch"] > 1:
+            time = _time(row, "pyconv op nchw")
+            yield row["bytes"] / time / 1000 / copied if time and isinstance(copied, float) else None
+
+
+def _outcome(
+    name: str,
+    wanted: str,
+    values: Iterable[float | None],
+    mean: Callable[[list[float]], float | None],
+    enough: Callable[[float], bool],
+) -> Outcome:
+    values = list(values)
+    measured = [value for value in values if value is not None]
+    value = mean(measured)
+    verdict = ""
+    if value is not None:
+        verdict = "missed" if not enough(value) else "reached" if len(measured) == len(values) else "incomplete"
+    return Outcome(name, wanted, value, len(measured), len(values), verdict)
 
 
 def outcomes(report: dict[str, Any]) -> list[Outcome]:
-    """The table of classes."""
+    """The table of classes. Rows that were not begun (``left_out``) belong to them as do those that failed."""
+    rows = [*report["rows"], *report.get("left_out", [])]
     found = []
     for target in CLASSES:
-        ratios = [value for row in report["rows"] for value in target.ratios(row)]
-        mean = geometric_mean(ratios)
-        reached = None if mean is None else mean >= target.least
-        found.append(Outcome(target.name, f"≥ {target.least}", mean, len(ratios), reached))
-    shares = _bandwidth(report)
-    mean = geometric_mean(shares)
-    reached = None if mean is None else mean >= _OF_BANDWIDTH
-    name = "activations at batch 32, share of measured bandwidth"
-    found.append(Outcome(name, f"≥ {_OF_BANDWIDTH}", mean, len(shares), reached))
-    host = [value for value in report.get("host", {}).get("layer(x)", {}).values() if isinstance(value, float)]
-    most = max(host, default=None)
-    reached = None if most is None else most <= _HOST_US
-    found.append(Outcome("host time of a warm call, µs, the slowest", f"≤ {_HOST_US:g}", most, len(host), reached))
+        ratios = [value for row in rows for value in target.ratios(row)]
+        found.append(_outcome(target.name, f"≥ {target.least}", ratios, geometric_mean, target.least.__le__))
+    name, shares = "activations at batch 32, share of measured bandwidth", _bandwidth(report, rows)
+    found.append(_outcome(name, f"≥ {_OF_BANDWIDTH}", shares, geometric_mean, _OF_BANDWIDTH.__le__))
+    name, layers = "host time of a warm call, µs, the slowest", report.get("host", {}).get("layer(x)", {})
+    slowest = partial(max, default=None)
+    found.append(_outcome(name, f"≤ {_HOST_US:g}", map(layers.get, host.CASES), slowest, _HOST_US.__ge__))
     return found

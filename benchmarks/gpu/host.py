@@ -55,9 +55,11 @@ def _without(room: Any, **instead: Any) -> Iterator[None]:
             delattr(room, name)
 
 
-def breakdown(device: Any, whole: bool) -> dict[str, dict[str, float]]:
-    """Microseconds, [part][case]; with ``whole`` also what only a device can show."""
-    table: dict[str, dict[str, float]] = {}
+def breakdown(device: Any, whole: bool, table: dict[str, dict[str, float]]) -> None:
+    """Put microseconds into ``table``, [part][case], as they are measured; with ``whole`` also what a device can show.
+
+    What has been measured stays there if an exception ends it.
+    """
 
     def put(part: str, case: str, function: Callable[[], Any]) -> None:
         table.setdefault(part, {})[case] = _each(device, function)
@@ -88,7 +90,6 @@ def breakdown(device: Any, whole: bool) -> dict[str, dict[str, float]]:
                 put("the same, the general way", case, lambda layer=general, x=x: layer(x))
     if whole:
         _of_cupy(device, put)
-    return table
 
 
 def _of_cupy(device: Any, put: Callable[[str, str, Callable[[], Any]], None]) -> None:
@@ -118,7 +119,9 @@ def main() -> None:
     """On the stand-in."""
     from .rehearsal import Rehearsal
 
-    print(table(breakdown(Rehearsal(), whole=False)))
+    found: dict[str, dict[str, float]] = {}
+    breakdown(Rehearsal(), whole=False, table=found)
+    print(table(found))
 
 
 if __name__ == "__main__":

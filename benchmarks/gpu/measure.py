@@ -1,11 +1,16 @@
-"""One row: every library's result checked, its calls captured, and bursts of all of them timed in turns."""
+"""One row: every library's result checked, its calls captured, and bursts of all of them timed in turns.
+
+An entry's times are ``median_us`` and its percentiles if its calls were replayed from a graph, as all should be. Where
+they cannot be captured, the reason is ``graph``, and their times, one call after another, have names of their own that
+begin with ``eager_``: launches count in them, so that no ratio is made of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +35,14 @@ rest is the sum's. 'op' is for pooling, where any error is one, and activations.
 """
 
 
+class Ready(NamedTuple):
+    """What is timed: an entry, how all its calls are made at once, and what the names of its times begin with."""
+
+    entry: Entry
+    replay: Replay
+    times: str
+
+
 def measure(row: Row, torch: Any, device: Any) -> dict[str, dict[str, Any]]:
     """What became of every entry: status, error, bits, and times in microseconds."""
     numbers = made(row, device, copies(row, device.cache_bytes))
@@ -39,12 +52,12 @@ def measure(row: Row, torch: Any, device: Any) -> dict[str, dict[str, Any]]:
         if torch is not None:
             makers |= peers.makers(torch, row, numbers, device)
         wanted = own.exact(row, numbers, device) if torch is None else peers.exact(torch, row, numbers, device)
-        ready: list[tuple[Entry, Replay]] = []
+        ready: list[Ready] = []
         for name, make in makers.items():
             try:
                 entry = make()
                 results[name], replay = _examined(row, entry, wanted, len(numbers.x), device)
-                ready.append((entry, replay))
+                ready.append(Ready(entry, replay, "eager_" if "graph" in results[name] else ""))
             except BackendError as error:
                 results[name] = {"status": "missing", "reason": _words(error)}
             except Exception as error:  # a row of its own; the others are measured all the same
@@ -66,8 +79,8 @@ def _examined(row: Row, entry: Entry, wanted: Exact, count: int, device: Any) ->
     found: dict[str, Any] = {}
     try:
         replay = entry.capture(lambda: [entry.call(i) for i in range(count)])
-    except Exception as error:  # then its calls are made one by one: launches count too where they are slower
-        found["graph"] = _words(error)
+    except Exception as reason:  # then its calls are made one by one, and are no part of any ratio
+        found["graph"] = _words(reason)
         replay = Replay(lambda: [entry.call(i) for i in range(count)], [first])
     replay.launch()
     device.synchronize()
@@ -96,31 +109,48 @@ def _same_bits(xp: Any, a: Any, b: Any) -> bool:
     return bool((a.view(whole) == b.view(whole)).all())
 
 
-def _bursts(ready: list[tuple[Entry, Replay]], results: dict[str, Any], count: int, device: Any) -> None:
-    """Time all entries in turns: replays of their graphs by events, then what a user would write by the clock."""
-    bursts = 2 if device.tiny else BURSTS
-    times: dict[str, list[float]] = {entry.name: [] for entry, _ in ready}
-    for burst in range(bursts + 1):
-        for entry, replay in ready:
-            took = device.microseconds(replay.launch) / count
+def _bursts(ready: list[Ready], results: dict[str, Any], count: int, device: Any) -> None:
+    """Time all entries in turns: replays of their graphs by events, then what a user would write by the clock.
+
+    One that fails meanwhile is a failure, and the others go on.
+    """
+    times: dict[str, list[float]] = {each.entry.name: [] for each in ready}
+    going = list(ready)
+    for burst in range((2 if device.tiny else BURSTS) + 1):
+        for each in list(going):
+            try:
+                took = device.microseconds(each.replay.launch) / count
+            except Exception as error:
+                results[each.entry.name] |= {"status": "failed", "reason": _words(error)}
+                going.remove(each)
+                continue
             if burst:  # the first brings the clocks up
-                times[entry.name].append(took)
-    for entry, _ in ready:
-        low, median, high = np.percentile(times[entry.name], [10, 50, 90])
-        results[entry.name] |= {"median_us": float(median), "p10_us": float(low), "p90_us": float(high)}
-    users = [entry for entry, _ in ready if entry.user is not None]
-    calls = {}
-    for entry in users:
-        try:
-            _clock(entry, 2, device)
-            calls[entry.name] = 1 if device.tiny else max(3, min(200, int(_USER_US / _clock(entry, 3, device))))
-        except Exception as error:
-            results[entry.name]["user"] = _words(error)
-    eager: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(1 if device.tiny else _USER_BURSTS):
+                times[each.entry.name].append(took)
+    for each in going:
+        low, median, high = map(float, np.percentile(times[each.entry.name], [10, 50, 90]))
+        named = {"median_us": median, "p10_us": low, "p90_us": high}
+        results[each.entry.name] |= {f"{each.times}{name}": value for name, value in named.items()}
+    _user_bursts([each.entry for each in going if each.entry.user is not None], results, device)
+
+
+def _user_bursts(users: list[Entry], results: dict[str, Any], device: Any) -> None:
+    """Time what a user would write; an entry that fails at it has ``user``, the reason, and no such time."""
+    calls: dict[str, int] = {}
+    eager: dict[str, list[float]] = {}
+    for burst in range((1 if device.tiny else _USER_BURSTS) + 1):
         for entry in users:
-            if entry.name in calls:
-                eager[entry.name].append(_clock(entry, calls[entry.name], device))
+            try:
+                if burst:
+                    if entry.name in calls:
+                        eager.setdefault(entry.name, []).append(_clock(entry, calls[entry.name], device))
+                else:
+                    _clock(entry, 2, device)
+                    many = 1 if device.tiny else max(3, min(200, int(_USER_US / _clock(entry, 3, device))))
+                    calls[entry.name] = many
+            except Exception as error:
+                results[entry.name]["user"] = _words(error)
+                calls.pop(entry.name, None)
+                eager.pop(entry.name, None)
     for name, took in eager.items():
         results[name]["user_us"] = float(np.median(took))
 
@@ -141,6 +171,7 @@ def summary(results: dict[str, dict[str, Any]]) -> str:
     parts = []
     for name, found in results.items():
         time = f"{found['median_us']:.1f}" if "median_us" in found else ""
+        time = f"{found['eager_median_us']:.1f} without a graph" if "eager_median_us" in found else time
         bits = "" if found.get("bitwise", True) else " other bits"
         parts.append(f"{name} {time if found['status'] == 'ok' else found['status'] + ' ' + time}{bits}".rstrip())
     return ", ".join(parts)

@@ -19,9 +19,8 @@ _TABLES = {
 
 
 def failures(report: dict[str, Any]) -> list[str]:
-    """A line for every result of pyconv that is wrong, failed, or not the same bits when computed again."""
-    host_time = report.get("host", {})
-    lines = [f"FAIL host time: pyconv: {host_time['failed']}"] if "failed" in host_time else []
+    """A line for every result that is wrong, failed, not in a graph, or not the same bits when computed again."""
+    lines = [f"FAIL host time: pyconv: {report['host_failed']}"] if "host_failed" in report else []
     for row in report["rows"]:
         for name, found in row["results"].items():
             where = f"FAIL {row['name']}: {name}"
@@ -31,6 +30,9 @@ def failures(report: dict[str, Any]) -> list[str]:
                 lines.append(f"{where}: error {found['error']:.1e}, more than {_bound(row):.1e}")
             elif found["status"] == "ok" and not found["bitwise"]:
                 lines.append(f"{where}: computed again it gives other bits")
+            for key, what in (("graph", "its calls cannot be captured"), ("user", "what a user would write fails")):
+                if key in found:
+                    lines.append(f"{where}: {what}: {found[key]}")
     return sorted(lines, key=lambda line: ": pyconv" not in line)
 
 
@@ -45,17 +47,19 @@ def markdown(report: dict[str, Any]) -> str:
     lines += [f"- {note}" for note in report["notes"]]
     lines += ["", "## What the device can do", "", "| measured first | |", "| --- | ---: |"]
     lines += [f"| {key} | {_number(value)} |" for key, value in report["ceilings"].items()]
-    lines += ["", "## Classes", "", "Geometric means of the peer's time over pyconv's, kernel time.", ""]
-    lines += ["| class | wanted | got | ratios | |", "| --- | ---: | ---: | ---: | --- |"]
+    lines += ["", "## Classes", "", "Geometric means of the peer's time over pyconv's, kernel time. Measured are so"]
+    lines += ["many of those that belong to the class: only with all of them is it reached.", ""]
+    lines += ["| class | wanted | got | measured | |", "| --- | ---: | ---: | ---: | --- |"]
     for outcome in outcomes(report):
         got = "not measured" if outcome.value is None else f"{outcome.value:.2f}"
-        verdict = {None: "", True: "reached", False: "missed"}[outcome.reached]
-        lines.append(f"| {outcome.name} | {outcome.wanted} | {got} | {outcome.count} | {verdict} |")
+        measured = f"{outcome.count} of {outcome.asked}"
+        lines.append(f"| {outcome.name} | {outcome.wanted} | {got} | {measured} | {outcome.verdict} |")
     for title, kinds in _TABLES.items():
         lines += ["", f"## {title}", "", *_rows([row for row in report["rows"] if row["kind"] in kinds])]
     lines += ["", "## Host time of a warm call", ""]
-    host_time = report.get("host", {})
-    lines += [f"not measured ({host_time['failed']})" if "failed" in host_time else host.table(host_time)]
+    lines += [host.table(report.get("host", {}))]
+    if "host_failed" in report:
+        lines += ["", f"The rest was not measured ({report['host_failed']})."]
     lines += ["", "## Failures", "", *(failures(report) or ["none"])]
     return "\n".join(lines) + "\n"
 
@@ -67,7 +71,9 @@ def _number(value: Any) -> str:
 def _rows(rows: list[dict[str, Any]]) -> list[str]:
     """Each of pyconv's entries beside the peers in the same layout."""
     lines = [
-        "Microseconds of a call: median (10th to 90th percentile). × is the quickest right peer's time over pyconv's.",
+        "Microseconds of a call, replayed from a graph: median (10th to 90th percentile). × is the quickest right "
+        "peer's time over pyconv's. 'no graph' stands where calls could not be captured: their time, one after "
+        "another, is in no ratio.",
         "",
         "| layer | what | ran | pyconv | TFLOP/s | GB/s | peer | × | peer, channels-last | × | user | × | error | "
         "the peer's |",
@@ -110,6 +116,8 @@ def _times(value: float | None) -> str:
 def _cell(found: dict[str, Any]) -> str:
     if not found:
         return ""
+    if found["status"] == "ok" and "eager_median_us" in found:
+        return f"no graph ({found['eager_median_us']:.1f})"
     if found["status"] != "ok" or "median_us" not in found:
         return "FAIL" if found["status"] in ("failed", "wrong") else found["status"]
     return f"{found['median_us']:.1f} ({found['p10_us']:.1f}–{found['p90_us']:.1f})"
