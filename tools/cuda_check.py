@@ -11,12 +11,14 @@ import ctypes.util
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from importlib.util import find_spec
+from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
+from time import perf_counter
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -168,30 +170,44 @@ def row(kernel: Kernel, uses: dict[str, Usage | None]) -> str:
     return f"{kernel.name:15} {registers} {shared:>7} {max((used.spills for used in known), default=0):>7}  {macros}"
 
 
+def jobs_of(kernels: Iterable[Kernel], architectures: list[str]) -> list[tuple[Kernel, str]]:
+    """What is compiled: all of a kernel's architectures, one after another."""
+    special = {kernel.architecture for kernel in kernels if kernel.architecture}
+    return [
+        (kernel, name)
+        for kernel in kernels
+        for name in architectures
+        if name == kernel.architecture or (kernel.architecture is None and name not in special)
+    ]
+
+
 def main(architectures: list[str]) -> int:
-    """Print the table and what is wrong; 1 if anything is, 2 without a compiler."""
+    """Print the table, a kernel as soon as it is done, and what is wrong; 1 if anything is, 2 without a compiler."""
     if nvrtc() is None:
         print("cuda_check: there is no NVRTC here; pip install nvidia-cuda-nvrtc", file=sys.stderr)
         return 2
     kernels = configurations()
-    special = sorted({kernel.architecture for kernel in kernels if kernel.architecture})
-    names = architectures or [*ARCHITECTURES, *special]
-    jobs = [
-        (kernel, name)
-        for kernel in kernels
-        for name in names
-        if name == kernel.architecture or (kernel.architecture is None and name not in special)
-    ]
-    kernels = list(dict.fromkeys(kernel for kernel, _ in jobs))
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-        results = dict(zip(jobs, pool.map(check, jobs, chunksize=4), strict=True))
+    names = architectures or [*ARCHITECTURES, *sorted({each.architecture for each in kernels if each.architecture})]
+    jobs = jobs_of(kernels, names)
     print(
         f"{'kernel':15} {' '.join(name.rjust(5) for name in names)}  shared  spills  macros (registers by architecture)"
     )
-    for kernel in kernels:
-        print(row(kernel, {name: results.get((kernel, name), (None,))[0] for name in names}))
-    wrong = [f"{kernel} for {name}: {why}" for (kernel, name), (_, why) in results.items() if why]
-    print(f"{len(kernels)} kernels for {', '.join(names)}: {len(wrong) or 'none'} of {len(jobs)} are wrong")
+    wrong, begin, done = [], perf_counter(), 0
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        results = zip(jobs, pool.map(check, jobs, chunksize=4), strict=True)
+        for kernel, found in groupby(results, lambda result: result[0][0]):
+            uses: dict[str, Usage | None] = dict.fromkeys(names)
+            for (_, name), (used, why) in found:
+                uses[name] = used
+                done += 1
+                if why:
+                    wrong.append(f"{kernel} for {name}: {why}")
+                    print(f"WRONG {wrong[-1]}")
+            print(row(kernel, uses), flush=True)
+            if done // 200 > (done - len(uses)) // 200:
+                print(f"({done} of {len(jobs)} after {perf_counter() - begin:.0f} s)", flush=True)
+    count = len({kernel for kernel, _ in jobs})
+    print(f"{count} kernels for {', '.join(names)}: {len(wrong) or 'none'} of {len(jobs)} are wrong")
     print(*wrong, sep="\n", end="\n" if wrong else "")
     return 1 if wrong else 0
 

@@ -1,58 +1,50 @@
 // CUDA's words in C++ for one CPU thread, so that the very kernels of pyconv/backends/cuda/kernels run without a GPU.
 //
-// Included before a kernel's source; run.hpp, after it, runs a grid. Each CUDA thread is a fiber with a stack of its
-// own, and __syncthreads goes on to the next one.
+// Included before a kernel's source; run.cpp, which is compiled once and linked to each of them, runs a grid. No header
+// is included here, since every kernel would be compiled with it. Each CUDA thread is a fiber with a stack of its own,
+// and __syncthreads goes on to the next one.
 #pragma once
-
-#include <algorithm>
-#include <cmath>
-#include <csetjmp>
-#include <csignal>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <map>
-#include <sys/mman.h>
-#include <ucontext.h>
-#include <unistd.h>
-#include <vector>
-
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-#endif
-
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/common_interface_defs.h>
-#endif
 
 #define PYCONV_HOST 1
 #define __global__
 #define __device__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
-// one block runs at a time, so its shared memory is static; a section of its own, so that run.hpp can poison all of it
+// one block runs at a time, so its shared memory is static; a section of its own, so that run.cpp can poison all of it
 #define __shared__ static __attribute__((section("cuda_shared")))
+
+extern "C" double fma(double, double, double), rint(double), sqrt(double), pow(double, double);
+extern "C" float fmaf(float, float, float), rintf(float);
 
 struct Triple {
     unsigned x, y, z;
 };
 
-static Triple threadIdx, blockIdx, blockDim, gridDim;
+// Declared here, defined in run.cpp, and seen by nobody outside of the library that is made of both
+#pragma GCC visibility push(hidden)
+extern Triple threadIdx, blockIdx, blockDim, gridDim;
 
-static void __syncthreads();
-static int __syncthreads_or(int predicate);
+void __syncthreads();
+int __syncthreads_or(int predicate);
+
+// The twins of the PTX in common.cuh; none of them flushes
+float multiply_unflushed(float a, float b);
+float add_unflushed(float a, float b);
+float multiply_add_unflushed(float a, float b, float c);
+float float_of_half(unsigned short half);
+unsigned short half_of_float(float value);
 
 // The twins of mma.cuh are in warp.hpp
 #define DYNAMIC_SHARED(name) alignas(1024) __shared__ unsigned char name[SHARED_BYTES]
-static void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
-static void mma_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
-static void mma_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
-static void load_matrices(unsigned (&words)[4], const void *row);
-static float from_lane_apart(float value, int apart);
-static unsigned load_word(const unsigned *shared);
-static void copy_bytes(void *to, const void *from, int bytes, bool there);
-static void commit_copies();
-static void land_copies(unsigned pending);
+void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
+void mma_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
+void mma_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
+void load_matrices(unsigned (&words)[4], const void *row);
+float from_lane_apart(float value, int apart);
+unsigned load_word(const unsigned *shared);
+void copy_bytes(void *to, const void *from, int bytes, bool there);
+void commit_copies();
+void land_copies(unsigned pending);
 
 template <int BYTES> static inline void copy_async(void *to, const void *from, bool there)
 {
@@ -73,22 +65,24 @@ template <int APART> static inline float from_lane(float value)
 typedef unsigned long long Barrier, Columns;
 template <int COUNT> static inline void fewer_registers() {}
 template <int COUNT> static inline void more_registers() {}
-static void begin_barrier(Barrier *barrier, int arrivals);
-static void publish_shared();
-static void arrive(Barrier *barrier);
-static void arrive_expecting(Barrier *barrier, int bytes);
-static void arrive_after_copies(Barrier *barrier);
-static bool has_ended(Barrier *barrier, int parity);
-static void copy_bulk(void *to, const void *from, int bytes, Barrier *barrier);
-static Columns columns_at(const void *panel);
-static Columns words_of(Columns columns, int part);
-static void begin_products();
-static void commit_products();
-static void wait_for_products();
+void begin_barrier(Barrier *barrier, int arrivals);
+void publish_shared();
+void arrive(Barrier *barrier);
+void arrive_expecting(Barrier *barrier, int bytes);
+void arrive_after_copies(Barrier *barrier);
+bool has_ended(Barrier *barrier, int parity);
+void copy_bulk(void *to, const void *from, int bytes, Barrier *barrier);
+Columns columns_at(const void *panel);
+Columns words_of(Columns columns, int part);
+void begin_products();
+void commit_products();
+void wait_for_products();
 static inline void stay_behind(float (&)[8][4]) {} // the host waits where it is told to
-static void wgmma_tf32(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added);
-static void wgmma_f16(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added);
-static void wgmma_bf16(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added);
+void wgmma_tf32(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added);
+void wgmma_f16(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added);
+void wgmma_bf16(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added);
+
+#pragma GCC visibility pop
 
 static inline unsigned __umulhi(unsigned a, unsigned b)
 {
@@ -127,7 +121,7 @@ template <class To, class From> static inline To same_bits(From value)
 {
     static_assert(sizeof(To) == sizeof(From), "");
     To result;
-    std::memcpy(&result, &value, sizeof result);
+    __builtin_memcpy(&result, &value, sizeof result);
     return result;
 }
 
@@ -157,56 +151,6 @@ static inline unsigned tf32_of(float value)
     return (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fffffffu : (bits + 0x1000u) & ~0x1fffu;
 }
 
-// -ftz=true, where the processor can do it: subnormal float results and operands count as zero
-static inline unsigned flush_subnormals(bool flush)
-{
-#if defined(__x86_64__)
-    unsigned before = _mm_getcsr();
-    _mm_setcsr(flush ? before | 0x8040u : before & ~0x8040u);
-    return before;
-#else
-    (void)flush;
-    return 0;
-#endif
-}
-
-static inline void restore_subnormals(unsigned before)
-{
-#if defined(__x86_64__)
-    _mm_setcsr(before);
-#else
-    (void)before;
-#endif
-}
-
-// The twins of the PTX in common.cuh; none of them flushes
-static __attribute__((noinline)) float multiply_unflushed(float a, float b)
-{
-    unsigned before = flush_subnormals(false);
-    volatile float left = a, right = b;
-    volatile float product = left * right;
-    restore_subnormals(before);
-    return product;
-}
-
-static __attribute__((noinline)) float add_unflushed(float a, float b)
-{
-    unsigned before = flush_subnormals(false);
-    volatile float left = a, right = b;
-    volatile float sum = left + right;
-    restore_subnormals(before);
-    return sum;
-}
-
-static __attribute__((noinline)) float multiply_add_unflushed(float a, float b, float c)
-{
-    unsigned before = flush_subnormals(false);
-    volatile float left = a, right = b, more = c;
-    volatile float sum = std::fmaf(left, right, more);
-    restore_subnormals(before);
-    return sum;
-}
-
 static inline bool below(float a, float b)
 {
     int left = __float_as_int(a), right = __float_as_int(b);
@@ -218,30 +162,4 @@ static inline bool below(float a, float b)
 static inline bool beats(float b, float a)
 {
     return below(a, b) || (__float_as_int(b) & 0x7fffffff) > 0x7f800000;
-}
-
-static __attribute__((noinline)) float float_of_half(unsigned short half)
-{
-    int exponent = half >> 10 & 31, fraction = half & 1023;
-    unsigned sign = (unsigned)(half >> 15) << 31;
-    if (exponent == 31)
-        return __int_as_float((int)(sign | 0x7f800000u | (unsigned)fraction << 13));
-    double size = exponent ? std::ldexp(1024.0 + fraction, exponent - 25) : std::ldexp((double)fraction, -24);
-    return (float)(sign ? -size : size);
-}
-
-static __attribute__((noinline)) unsigned short half_of_float(float value)
-{
-    unsigned bits = (unsigned)__float_as_int(value);
-    unsigned short sign = (unsigned short)(bits >> 16 & 0x8000u);
-    unsigned magnitude = bits & 0x7fffffffu;
-    if (magnitude > 0x7f800000u)
-        return (unsigned short)(sign | 0x7fffu);
-    double size = std::fabs((double)value);
-    if (size >= 65520.0)
-        return (unsigned short)(sign | 0x7c00u);
-    // numbers below the smallest normal one are whole multiples of 2**-24, others of 2**(exponent - 10)
-    int exponent = size < std::ldexp(1.0, -14) ? -14 : std::ilogb(size);
-    double units = std::nearbyint(std::ldexp(size, 10 - exponent));
-    return (unsigned short)(sign | (unsigned)((exponent + 14) * 1024 + (int)units));
 }

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import weakref
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +27,7 @@ from pyconv.errors import DeviceError
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build" / "cuda_host"
 CXX = os.environ.get("CXX", "g++")
+HEADERS = ("host.hpp", "entry.hpp", "warp.hpp", "warpgroup.hpp")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -284,7 +286,7 @@ class StandIn:
 
 
 def _flags(sanitize: bool) -> list[str]:
-    flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
+    flags = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
     flags += ["-Wno-unknown-pragmas", "-Wno-unused-function", f"-I{HERE}"]
     with contextlib.suppress(OSError):
         if " fma " in Path("/proc/cpuinfo").read_text():
@@ -294,19 +296,35 @@ def _flags(sanitize: bool) -> list[str]:
     return flags
 
 
-def build(kernel, sanitize: bool = False) -> Path:
-    """The kernel as a shared library, compiled if it is not there yet. Raises DeviceError with the compiler's words."""
-    source = f'#include "host.hpp"\n{kernel.source}#line 1 "{kernel.file}"\n#include "run.hpp"\n'
-    command = [CXX, *_flags(sanitize), *kernel.options, f"-DENTRY={kernel.name}", "-x", "c++", "-"]
+def _made(name: str, suffix: str, command: list[str], source: str) -> Path:
+    """The file that ``command`` makes of ``source``, unless it is there: its name tells all that goes into it."""
     hashed = hashlib.sha256(repr((command, source)).encode())
-    for header in ("host.hpp", "run.hpp", "warp.hpp", "warpgroup.hpp"):
+    for header in HEADERS:
         hashed.update((HERE / header).read_bytes())
-    library = BUILD / f"{kernel.name}-{hashed.hexdigest()[:20]}.so"
-    if not library.exists():
+    file = BUILD / f"{name}-{hashed.hexdigest()[:20]}{suffix}"
+    if not file.exists():
         BUILD.mkdir(parents=True, exist_ok=True)
-        unfinished = library.with_suffix(f".{os.getpid()}")
+        unfinished = file.with_suffix(f".{os.getpid()}")
         done = subprocess.run([*command, "-o", str(unfinished)], input=source, capture_output=True, text=True)
         if done.returncode:
-            raise DeviceError(f"the CUDA kernel {kernel} does not compile on the host:\n{done.stderr}")
-        unfinished.replace(library)
-    return library
+            raise DeviceError(f"{name} does not compile on the host:\n{done.stderr}")
+        unfinished.replace(file)
+    return file
+
+
+@cache
+def _runner(sanitize: bool) -> Path:
+    """run.cpp, compiled: most of what a kernel's library needs, and the same for all of them."""
+    command = [CXX, *_flags(sanitize), "-c", "-x", "c++", "-"]
+    return _made("run", ".o", command, f'#line 1 "run.cpp"\n{(HERE / "run.cpp").read_text()}')
+
+
+def build(kernel, sanitize: bool = False) -> Path:
+    """The kernel as a shared library, compiled if it is not there yet. Raises DeviceError with the compiler's words."""
+    source = f'#include "host.hpp"\n{kernel.source}#include "entry.hpp"\n'
+    command = [CXX, *_flags(sanitize), *kernel.options, f"-DENTRY={kernel.name}", "-shared", "-x", "c++", "-"]
+    command += ["-x", "none", str(_runner(sanitize))]
+    try:
+        return _made(kernel.name, ".so", command, source)
+    except DeviceError as error:
+        raise DeviceError(f"the CUDA kernel {kernel}: {error}") from None

@@ -201,41 +201,41 @@ void together(const Together &asked)
 
 }  // namespace
 
-static void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2])
+void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2])
 {
     together({MMA_TF32, c, a, b, nullptr, nullptr, 0, 0, true});
 }
 
-static void mma_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2])
+void mma_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2])
 {
     together({MMA_F16, c, a, b, nullptr, nullptr, 0, 0, true});
 }
 
-static void mma_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2])
+void mma_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2])
 {
     together({MMA_BF16, c, a, b, nullptr, nullptr, 0, 0, true});
 }
 
-static void load_matrices(unsigned (&words)[4], const void *row)
+void load_matrices(unsigned (&words)[4], const void *row)
 {
     note_access(row, 16);
     together({LOAD_MATRICES, nullptr, nullptr, nullptr, words, row, 0, 0, true});
 }
 
-static float from_lane_apart(float value, int apart)
+float from_lane_apart(float value, int apart)
 {
     unsigned word;
     together({FROM_LANE, nullptr, nullptr, nullptr, &word, &value, apart, 0, true});
     return __int_as_float((int)word);
 }
 
-static unsigned load_word(const unsigned *shared)
+unsigned load_word(const unsigned *shared)
 {
     note_access(shared, 4);
     return *shared;
 }
 
-static void copy_bytes(void *to, const void *from, int bytes, bool there)
+void copy_bytes(void *to, const void *from, int bytes, bool there)
 {
     note_access(to, bytes);
     if (there && (unsigned long)from % bytes)
@@ -245,12 +245,12 @@ static void copy_bytes(void *to, const void *from, int bytes, bool there)
     lane.copies.push_back({to, from, bytes, there, lane.groups});
 }
 
-static void commit_copies()
+void commit_copies()
 {
     lanes[threadIdx.x].groups++;
 }
 
-static void land_copies(unsigned pending)
+void land_copies(unsigned pending)
 {
     land_flights_of(threadIdx.x);
     Lane &lane = lanes[threadIdx.x];
@@ -267,7 +267,7 @@ static void land_copies(unsigned pending)
 }
 
 // Whether shared memory's accesses are watched from now on, and the conflicts that were counted until now
-extern "C" unsigned long long pyconv_count_conflicts(int on)
+extern "C" __attribute__((visibility("default"))) unsigned long long pyconv_count_conflicts(int on)
 {
     begin_lanes(0);
     unsigned long long found = conflicts;

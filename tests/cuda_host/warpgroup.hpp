@@ -207,34 +207,34 @@ void warp_together(Kind kind)
 
 }  // namespace
 
-static void begin_barrier(Barrier *barrier, int arrivals)
+void begin_barrier(Barrier *barrier, int arrivals)
 {
     if ((unsigned long)barrier % sizeof(Barrier))
         complain("a barrier that is not aligned");
     barriers[barrier] = {arrivals, arrivals, 0, 0};
 }
 
-static void publish_shared() {}
+void publish_shared() {}
 
-static void arrive(Barrier *barrier)
+void arrive(Barrier *barrier)
 {
     count_down(barrier, 1, 0);
 }
 
-static void arrive_expecting(Barrier *barrier, int bytes)
+void arrive_expecting(Barrier *barrier, int bytes)
 {
     phases_of(barrier).bytes += bytes;
     arrive(barrier);
 }
 
-static void arrive_after_copies(Barrier *barrier)
+void arrive_after_copies(Barrier *barrier)
 {
     Lane &lane = lanes[threadIdx.x];
     flights.push_back({lane.copies, barrier, 0, threadIdx.x});
     lane.copies.clear();
 }
 
-static bool has_ended(Barrier *barrier, int parity)
+bool has_ended(Barrier *barrier, int parity)
 {
     if (!phase_ended(barrier, parity)) {
         lanes[threadIdx.x].barrier = barrier;
@@ -244,7 +244,7 @@ static bool has_ended(Barrier *barrier, int parity)
     return true;
 }
 
-static void copy_bulk(void *to, const void *from, int bytes, Barrier *barrier)
+void copy_bulk(void *to, const void *from, int bytes, Barrier *barrier)
 {
     if (((unsigned long)to | (unsigned long)from | (unsigned long)bytes) % 16)
         complain("a bulk copy that is not aligned");
@@ -252,44 +252,44 @@ static void copy_bulk(void *to, const void *from, int bytes, Barrier *barrier)
     flights.push_back({{{to, from, bytes, true, 0}}, barrier, bytes, threadIdx.x});
 }
 
-static Columns columns_at(const void *panel)
+Columns columns_at(const void *panel)
 {
     if ((unsigned long)panel % 1024)
         complain("columns that do not begin at a multiple of 1024 bytes");
     return (Columns)panel;
 }
 
-static Columns words_of(Columns columns, int part)
+Columns words_of(Columns columns, int part)
 {
     return columns + part * 32;
 }
 
-static void begin_products()
+void begin_products()
 {
     warp_together(BEGIN_PRODUCTS);
 }
 
-static void commit_products()
+void commit_products()
 {
     warp_together(COMMIT_PRODUCTS);
 }
 
-static void wait_for_products()
+void wait_for_products()
 {
     warp_together(WAIT_FOR_PRODUCTS);
 }
 
-static void wgmma_tf32(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added)
+void wgmma_tf32(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added)
 {
     product_together(WGMMA_TF32, c, a, b, added);
 }
 
-static void wgmma_f16(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added)
+void wgmma_f16(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added)
 {
     product_together(WGMMA_F16, c, a, b, added);
 }
 
-static void wgmma_bf16(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added)
+void wgmma_bf16(float (&c)[8][4], const unsigned (&a)[4], Columns b, bool added)
 {
     product_together(WGMMA_BF16, c, a, b, added);
 }

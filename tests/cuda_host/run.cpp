@@ -1,8 +1,111 @@
-// Runs a grid of the kernel in front of it: ENTRY, over `struct Arguments`.
+// Runs a grid of the kernel that it is linked to, `pyconv_kernel` of entry.hpp; and the twins of what it calls.
 //
 // Blocks run one after another and threads in turns, both in an order that a seed shuffles; shared memory begins every
 // block as NaN. An access outside of mapped memory (tensors lie between guard pages) ends the run with a message
 // instead of the process.
+
+#include <algorithm>
+#include <cmath>
+#include <csetjmp>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+#include "host.hpp"
+
+#include "entry.hpp"
+
+Triple threadIdx, blockIdx, blockDim, gridDim;
+
+// -ftz=true, where the processor can do it: subnormal float results and operands count as zero
+static unsigned flush_subnormals(bool flush)
+{
+#if defined(__x86_64__)
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(flush ? before | 0x8040u : before & ~0x8040u);
+    return before;
+#else
+    (void)flush;
+    return 0;
+#endif
+}
+
+static void restore_subnormals(unsigned before)
+{
+#if defined(__x86_64__)
+    _mm_setcsr(before);
+#else
+    (void)before;
+#endif
+}
+
+// The twins of the PTX in common.cuh
+float multiply_unflushed(float a, float b)
+{
+    unsigned before = flush_subnormals(false);
+    volatile float left = a, right = b;
+    volatile float product = left * right;
+    restore_subnormals(before);
+    return product;
+}
+
+float add_unflushed(float a, float b)
+{
+    unsigned before = flush_subnormals(false);
+    volatile float left = a, right = b;
+    volatile float sum = left + right;
+    restore_subnormals(before);
+    return sum;
+}
+
+float multiply_add_unflushed(float a, float b, float c)
+{
+    unsigned before = flush_subnormals(false);
+    volatile float left = a, right = b, more = c;
+    volatile float sum = std::fmaf(left, right, more);
+    restore_subnormals(before);
+    return sum;
+}
+
+float float_of_half(unsigned short half)
+{
+    int exponent = half >> 10 & 31, fraction = half & 1023;
+    unsigned sign = (unsigned)(half >> 15) << 31;
+    if (exponent == 31)
+        return __int_as_float((int)(sign | 0x7f800000u | (unsigned)fraction << 13));
+    double size = exponent ? std::ldexp(1024.0 + fraction, exponent - 25) : std::ldexp((double)fraction, -24);
+    return (float)(sign ? -size : size);
+}
+
+unsigned short half_of_float(float value)
+{
+    unsigned bits = (unsigned)__float_as_int(value);
+    unsigned short sign = (unsigned short)(bits >> 16 & 0x8000u);
+    unsigned magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u)
+        return (unsigned short)(sign | 0x7fffu);
+    double size = std::fabs((double)value);
+    if (size >= 65520.0)
+        return (unsigned short)(sign | 0x7c00u);
+    // numbers below the smallest normal one are whole multiples of 2**-24, others of 2**(exponent - 10)
+    int exponent = size < std::ldexp(1.0, -14) ? -14 : std::ilogb(size);
+    double units = std::nearbyint(std::ldexp(size, 10 - exponent));
+    return (unsigned short)(sign | (unsigned)((exponent + 14) * 1024 + (int)units));
+}
 
 extern "C" char __start_cuda_shared[] __attribute__((weak)), __stop_cuda_shared[] __attribute__((weak));
 
@@ -12,14 +115,17 @@ enum { STACK = 64 * 1024 };
 
 struct Fiber {
     ucontext_t context;
+    jmp_buf place;
     char *stack;
+    bool begun;  // then it goes on at its place
     enum State { READY, AT_BARRIER, AT_WARP, AT_PHASE, DONE } state;
 };
 
 std::vector<Fiber> fibers;
 ucontext_t launcher;
+jmp_buf launcher_place;
 Fiber *running;
-const Arguments *arguments;
+const void *arguments;
 unsigned long long noise;
 sigjmp_buf fault;
 volatile unsigned long fault_address;
@@ -44,39 +150,60 @@ const void *launcher_stack;
 size_t launcher_size;
 #endif
 
-void to_launcher(bool done)
+// From one stack to another. swapcontext asks the kernel for signal masks each time, so that only a fiber's first turn,
+// which needs its stack made, goes by it; the sanitizer knows no jump between stacks.
+void change(ucontext_t &from, jmp_buf &from_place, const ucontext_t &to, jmp_buf &to_place, bool first)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    (void)from_place, (void)to_place, (void)first;
+    swapcontext(&from, &to);
+#else
+    (void)from;
+    if (_setjmp(from_place) == 0) {
+        if (first)
+            setcontext(&to);
+        else
+            _longjmp(to_place, 1);
+    }
+#endif
+}
+
+void to_launcher()
 {
 #if defined(__SANITIZE_ADDRESS__)
     void *kept = nullptr;
-    __sanitizer_start_switch_fiber(done ? nullptr : &kept, launcher_stack, launcher_size);
-#else
-    (void)done;
+    __sanitizer_start_switch_fiber(&kept, launcher_stack, launcher_size);
 #endif
-    swapcontext(&running->context, &launcher);
+    change(running->context, running->place, launcher, launcher_place, false);
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_finish_switch_fiber(kept, &launcher_stack, &launcher_size);
 #endif
 }
 
+// A thread of every block: when one has ended, the same stack serves the next
 void thread_main()
 {
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_finish_switch_fiber(nullptr, &launcher_stack, &launcher_size);
 #endif
-    ENTRY(*arguments);
-    running->state = Fiber::DONE;
-    to_launcher(true);
+    for (;;) {
+        pyconv_kernel.call(arguments);
+        running->state = Fiber::DONE;
+        to_launcher();
+    }
 }
 
 void resume(Fiber &fiber, unsigned index)
 {
     running = &fiber;
     threadIdx = {index, 0, 0};
+    bool first = !fiber.begun;
+    fiber.begun = true;
 #if defined(__SANITIZE_ADDRESS__)
     void *kept = nullptr;
     __sanitizer_start_switch_fiber(&kept, fiber.stack, STACK);
 #endif
-    swapcontext(&launcher, &fiber.context);
+    change(launcher, launcher_place, fiber.context, fiber.place, first);
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_finish_switch_fiber(kept, nullptr, nullptr);
 #endif
@@ -86,7 +213,7 @@ void wait_as(Fiber::State state)
 {
     unsigned index = threadIdx.x;
     running->state = state;
-    to_launcher(false);
+    to_launcher();
     threadIdx.x = index;
 }
 
@@ -105,14 +232,14 @@ __attribute__((no_sanitize_address)) void poison()
 }
 
 // on its own: what getcontext returns to must hold no variable that changes
-__attribute__((noinline)) void begin(Fiber &fiber)
+__attribute__((noinline)) void make_context(Fiber &fiber)
 {
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack;
     fiber.context.uc_stack.ss_size = STACK;
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, thread_main, 0);
-    fiber.state = Fiber::READY;
+    fiber.begun = false;
 }
 
 // Has whole warps, or warpgroups, that wait together go on, after doing what they wait for; false if the lanes of one
@@ -164,7 +291,7 @@ bool run_block(unsigned block, std::vector<unsigned> &order, char *message, size
     begin_phases();
     any_so_far = 0;
     for (Fiber &fiber : fibers)
-        begin(fiber);
+        fiber.state = Fiber::READY;
     for (;;) {
         shuffle(order);
         for (unsigned i : order)
@@ -244,12 +371,12 @@ bool reserve(unsigned count)
 
 }  // namespace
 
-static void __syncthreads()
+void __syncthreads()
 {
     wait_as(Fiber::AT_BARRIER);
 }
 
-static int __syncthreads_or(int predicate)
+int __syncthreads_or(int predicate)
 {
     any_so_far |= predicate != 0;
     wait_as(Fiber::AT_BARRIER);
@@ -257,16 +384,14 @@ static int __syncthreads_or(int predicate)
 }
 
 // 0, or 1 with what went wrong in `message`
-extern "C" int pyconv_run(unsigned grid, unsigned block, const void *packed, size_t bytes, unsigned long long seed,
+extern "C" __attribute__((visibility("default"))) int pyconv_run(unsigned grid, unsigned block, const void *packed, size_t bytes, unsigned long long seed,
                           char *message, size_t length)
 {
-    static Arguments copy;
-    if (bytes != sizeof copy) {
-        std::snprintf(message, length, "the arguments take %zu bytes, got %zu", sizeof copy, bytes);
+    if (bytes != pyconv_kernel.bytes) {
+        std::snprintf(message, length, "the arguments take %zu bytes, got %zu", pyconv_kernel.bytes, bytes);
         return 1;
     }
-    std::memcpy((void *)&copy, packed, bytes);
-    arguments = &copy;
+    arguments = packed;
     noise = seed * 2 + 1;
     *complaint = 0;
     if (!reserve(block)) {
@@ -275,7 +400,9 @@ extern "C" int pyconv_run(unsigned grid, unsigned block, const void *packed, siz
     }
     gridDim = {grid, 1, 1};
     blockDim = {block, 1, 1};
-    const unsigned before = flush_subnormals(DTYPE != FLOAT64);
+    const unsigned before = flush_subnormals(pyconv_kernel.flushes);  // which contexts take with them
+    for (Fiber &fiber : fibers)
+        make_context(fiber);
     bool right;
 #if !defined(__SANITIZE_ADDRESS__)
     static char handler_stack[64 * 1024];
