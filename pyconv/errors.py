@@ -65,4 +65,4 @@ class DeviceError(PyconvError, RuntimeError):
 
 
 class BackendWarning(UserWarning):
-    """A backend plug-in is broken or clashes with another, and was left out."""
+    """A backend plug-in, or what was asked of a backend, cannot be used, and was left out."""

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers import refused
+from test_packaging import load_tool
 
 import pyconv
 import pyconv.functional as F
@@ -19,11 +20,13 @@ from pyconv.backends.cuda import CudaBackend, conv, tensor, tensor_run, tensor_t
 from pyconv.backends.cuda.device import CupyRoom, compiled
 from pyconv.backends.cuda.kernel import OPTIONS
 from pyconv.backends.cuda.tensor_tile import TILES, Cut, wgmma_tiles
-from pyconv.errors import ConfigurationError, DeviceError
+from pyconv.errors import BackendWarning, ConfigurationError, DeviceError
 from pyconv.functional.conv import plan_call_conv2d
 from pyconv.report import explanation
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
+import stand_in
+from nvrtc import Nvrtc
 from places import stand_in_for_cuda
 from stand_in import StandIn, missing
 
@@ -254,12 +257,34 @@ def test_asked_for():
 
 
 class FakeCupy:
-    """What the room asks of CuPy for the devices' tensor cores."""
+    """What the room asks of CuPy for the devices' tensor cores, with a compiler and a loader that take everything."""
 
-    def __init__(self, *capabilities: tuple[int, int]) -> None:
+    def __init__(self, *capabilities: tuple[int, int], nvrtc=None) -> None:
         properties = [{"major": major, "minor": minor} for major, minor in capabilities]
         count, each = (lambda: len(properties)), properties.__getitem__
-        self.cuda = SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=count, getDeviceProperties=each))
+        runtime = SimpleNamespace(getDeviceCount=count, getDeviceProperties=each, getDevice=lambda: 0)
+        compiler = SimpleNamespace(CompileException=CompileError)
+        self.cuda = SimpleNamespace(runtime=runtime, compiler=compiler, nvrtc=nvrtc or FakeNvrtc())
+        self.loaded: list[bytes] = []
+
+    def RawModule(self, path):
+        def compile():
+            self.loaded.append(Path(path).read_bytes())
+
+        return SimpleNamespace(get_function=lambda name: SimpleNamespace(compile=compile))
+
+
+class CompileError(Exception):
+    """CuPy's own."""
+
+
+class FakeNvrtc:
+    """It compiles everything, to nothing."""
+
+    NVRTCError = CompileError
+
+    def __getattr__(self, name):
+        return lambda *arguments: b"a cubin"
 
 
 @pytest.mark.parametrize(
@@ -289,16 +314,95 @@ def test_nonsense_is_an_error(monkeypatch):
     refused(ConfigurationError, ["PYCONV_CUDA_WGMMA='1'", "off, on"], CupyRoom)
 
 
-def test_the_cubin_is_for_sm_90a():
-    """By the NVRTC that CuPy finds; the compiler's words where it does not compile. Neither needs a GPU."""
-    cupy = pytest.importorskip("cupy")
-    kernel = next(wgmma.kernels())
-    try:
-        cupy.cuda.nvrtc.getVersion()
-    except Exception as error:  # of whatever kind, if there is no NVRTC
-        pytest.skip(f"no NVRTC: {error}")
-    assert compiled(cupy, kernel, (*OPTIONS, *kernel.options)).startswith(b"\x7fELF")
+@pytest.fixture(params=["cupy", "ctypes"])
+def nvrtc(request):
+    """The compiler as CuPy has it, and by itself: no GPU is needed for either."""
+    if request.param == "cupy":
+        cupy = pytest.importorskip("cupy")
+        try:
+            cupy.cuda.nvrtc.getVersion()
+        except Exception as error:  # of whatever kind, if there is no NVRTC
+            pytest.skip(f"CuPy finds no NVRTC: {error}")
+        return cupy.cuda.nvrtc
+    library = load_tool("cuda_check").nvrtc()
+    if library is None:
+        pytest.skip("there is no NVRTC here; pip install nvidia-cuda-nvrtc")
+    return Nvrtc(library)
+
+
+def test_the_cubin_is_for_sm_90a(nvrtc):
+    """An ELF file for that architecture; the compiler's words where it does not compile, and nothing is left behind."""
+    cupy, kernel = FakeCupy((9, 0), nvrtc=nvrtc), next(wgmma.kernels())
+    cubin = compiled(cupy, kernel, (*OPTIONS, *kernel.options))
+    assert cubin.startswith(b"\x7fELF")
+    assert b"sm_90a" in cubin
     refused(DeviceError, ["conv_wgmma.cu", "TILES"], compiled, cupy, kernel, OPTIONS)
+    unknown = replace(kernel, architecture="sm_1")
+    refused(DeviceError, ["conv_wgmma.cu"], compiled, cupy, unknown, (*OPTIONS, *kernel.options))
+    assert getattr(nvrtc, "programs", 0) == 0
+
+
+def test_the_trial_takes_what_the_compiler_makes(nvrtc, monkeypatch):
+    """From the setting to a loaded cubin, but for the device."""
+    cupy = FakeCupy((9, 0), nvrtc=nvrtc)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    room = CupyRoom(wgmma=True)
+    assert (room.tensor_cores(), room.without_wgmma) == (9, None)
+    assert [cubin[:4] for cubin in cupy.loaded] == [b"\x7fELF"]
+
+
+@pytest.mark.parametrize("where", ["compileProgram", "RawModule"])
+def test_the_device_falls_back_once(monkeypatch, where):
+    """What NVRTC or the driver refuses leaves mma.sync, with one warning."""
+    cupy, asked = FakeCupy((9, 0)), []
+
+    def fail(*arguments, **more):
+        asked.append(where)
+        raise CompileError("not here")
+
+    monkeypatch.setattr(cupy if where == "RawModule" else cupy.cuda.nvrtc, where, fail, raising=False)
+    monkeypatch.setattr(cupy.cuda.nvrtc, "getProgramLog", lambda program: "not here", raising=False)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    room = CupyRoom(wgmma=True)
+    with pytest.warns(BackendWarning, match=r"PYCONV_CUDA_WGMMA=on.*mma.sync take their place.*not here") as said:
+        assert [room.tensor_cores() for _ in range(3)] == [8, 8, 8]
+    assert len(said) == len(asked) == 1
+    assert "not here" in room.without_wgmma
+
+
+@needs_compiler
+def test_it_falls_back_to_mma_sync(monkeypatch):
+    """Where its kernels do not compile: the same results as without it, one warning, and the reason in explain."""
+    build = stand_in.build
+
+    def without_wgmma(kernel, sanitize=False):
+        if kernel.name == "conv_wgmma":
+            raise DeviceError("no such architecture")
+        return build(kernel, sanitize)
+
+    monkeypatch.setattr(stand_in, "build", without_wgmma)
+    falls, plain = StandIn(seed=3, tensor_cores=9, try_wgmma=True), StandIn(seed=3)
+    x, layer = numbers(2, 32, 6, 7), pyconv.Conv2d(32, 40, 3, padding=1, rng=0, precision="tf32")
+    stand_in_for_cuda(monkeypatch, plain)
+    with pyconv.use_backend("cuda"):
+        wanted = layer(x)
+    stand_in_for_cuda(monkeypatch, falls)
+    layer = pyconv.Conv2d(32, 40, 3, padding=1, rng=0, precision="tf32")
+    with pyconv.use_backend("cuda"):
+        with pytest.warns(BackendWarning, match="no such architecture") as said:
+            results = [layer(x) for _ in range(4)]
+        explained = str(explanation(layer, x))
+    assert len(said) == 1
+    for result in results:
+        np.testing.assert_array_equal(result, wanted)
+    assert set(falls.launched) <= {"pack", "conv_tensor", "sum_parts"}
+    assert "its kernels cannot be used here: DeviceError: no such architecture" in explained
+
+
+@needs_compiler
+def test_the_trial_passes_where_its_kernels_compile():
+    room = StandIn(seed=3, tensor_cores=9, try_wgmma=True)
+    assert (room.tensor_cores(), room.without_wgmma, room.launched) == (9, None, [])
 
 
 @needs_compiler

@@ -55,6 +55,7 @@ class Device:
         asked = CupyRoom(wgmma=True)
         self.wgmma = CudaBackend(asked) if asked.tensor_cores() >= 9 else None
         """A backend that uses Hopper's wgmma, if every device has it."""
+        self._asked = asked.describe()["cuda wgmma"]
 
     def current(self) -> AbstractContextManager[Any]:
         """The stream as CuPy's current one."""
@@ -146,6 +147,7 @@ class Device:
     def describe(self) -> dict[str, Any]:
         """Device, driver, versions, clocks and power limit."""
         found = {**self.room.describe(), "second-level cache": f"{self.cache_bytes / 2**20:.0f} MiB"}
+        found["pyconv-wgmma"] = self._asked
         return {**found, **_nvidia_smi()}
 
 

@@ -21,6 +21,7 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from pyconv.backends.cuda.device import wgmma_failure
 from pyconv.backends.cuda.kernel import by_value
 from pyconv.errors import DeviceError
 
@@ -128,10 +129,16 @@ class StandIn:
         How many devices to play.
     tensor_cores : int
         Which they have: of compute capability 8.0 or, to be used by wgmma, 9.0; or 0.
+    try_wgmma : bool
+        Ask first whether wgmma's kernels can be used, as the device is asked.
     """
 
-    def __init__(self, seed: int = 0, sanitize: bool = False, devices: int = 1, tensor_cores: int = 8) -> None:
+    def __init__(
+        self, seed: int = 0, sanitize: bool = False, devices: int = 1, tensor_cores: int = 8, try_wgmma: bool = False
+    ) -> None:
         self._tensor_cores = tensor_cores
+        self._to_try = try_wgmma
+        self.without_wgmma: str | None = None
         self._random = np.random.default_rng(seed)
         self._sanitize = sanitize
         self._devices = devices
@@ -153,6 +160,9 @@ class StandIn:
 
     def tensor_cores(self) -> int:
         self.check_process()
+        if self._to_try:
+            self._to_try, self.without_wgmma = False, wgmma_failure(self.launcher)
+            self._tensor_cores = 8 if self.without_wgmma else self._tensor_cores
         return self._tensor_cores
 
     def device_of(self, array: Array) -> int:
@@ -256,6 +266,7 @@ class StandIn:
             self.launcher(launch)(by_value(arguments))
 
     def launcher(self, launch):
+        self._library(launch.kernel)
         return lambda arguments: self._launch(launch, arguments)
 
     def _launch(self, launch, arguments: np.ndarray) -> None:

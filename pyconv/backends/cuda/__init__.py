@@ -83,10 +83,9 @@ class CudaBackend:
 
     def implementations(self, plan: Plan) -> list[tuple[str, str | None]]:
         """(name, None or the reason for refusing), in the order in which they are tried."""
-        if isinstance(plan, FusedPlan):
-            return conv.implementations(plan.conv, self._room.tensor_cores(), plan.pool is not None)
-        if isinstance(plan, ConvPlan):
-            return conv.implementations(plan, self._room.tensor_cores())
+        if isinstance(plan, FusedPlan | ConvPlan):
+            of_conv, pooled = (plan.conv, plan.pool is not None) if isinstance(plan, FusedPlan) else (plan, False)
+            return conv.implementations(of_conv, self._room.tensor_cores(), pooled, self._room.without_wgmma)
         if isinstance(plan, TransposedPlan):
             return transposed.implementations(plan, self._room.tensor_cores())
         if plan.op not in _MODULES:

@@ -41,15 +41,20 @@ def _refusal(each: ModuleType, plan: ConvPlan, tensor_cores: int) -> str | None:
     return _MISSING[each] if tensor_cores < _NEEDED.get(each, 0) else each.refusal(plan)
 
 
-def implementations(plan: ConvPlan, tensor_cores: int, pooled: bool = False) -> list[tuple[str, str | None]]:
+def implementations(
+    plan: ConvPlan, tensor_cores: int, pooled: bool = False, without_wgmma: str | None = None
+) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing) of every implementation, in the order in which they are tried.
 
     ``tensor_cores``: of which generation all devices have them and may use them, 0, 8 or 9. Nothing else is asked of a
     device, so that results are the same on all that have them. ``pooled``: they have to pool what they compute.
+    ``without_wgmma``: why its kernels cannot be used, if that is why they are not.
     """
     found = []
     for each in IMPLEMENTATIONS:
         reason = _algorithm(plan) or _refusal(each, plan, tensor_cores)
+        if each is wgmma and reason == _MISSING[wgmma] and without_wgmma is not None:
+            reason = f"its kernels cannot be used here: {without_wgmma}"
         found.append((each.label(plan), reason or (_unpooled(each, plan) if pooled else None)))
     return found
 

@@ -28,6 +28,7 @@ __all__ = [
     "pooling_refusal",
     "refusal",
     "run",
+    "trial",
     "writes",
 ]
 
@@ -80,6 +81,16 @@ def kernels() -> Iterator[Kernel]:
         yield _kernel("float32", "TAPS", wgmma_tiles(1)[0], epilogue)
     for epilogue, products, fetch in product(POOLED, (1, 3), ("TAPS", "MIXED", "LAST")):
         yield _kernel("float32", fetch, wgmma_tiles(products)[0], epilogue)
+
+
+def trial() -> Launch:
+    """A launch of no blocks, whose kernel, with most memory, shows whether the others can be compiled and loaded.
+
+    All of them use the same instructions of one architecture, so that what refuses one (an NVRTC or a driver older than
+    it, no folder for temporary files) refuses all.
+    """
+    tile = max(wgmma_tiles(1), key=lambda tile: tile.shared)
+    return Launch(_kernel("float32", "TAPS", tile), 0, tile.threads, tile.shared)
 
 
 def _kernel(dtype: str, fetch: str, tile: AnyTile, epilogue: Epilogue = NONE) -> Kernel:
