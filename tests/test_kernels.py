@@ -129,6 +129,42 @@ def test_packing_of_wide_rows(level, dtype, stride):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [2, 3, 4, 5, 15, 16, 17, 33])
+def test_packing_of_channels_that_are_neighbours(level, dtype, channels):
+    """Squares of pixels and channels, whole or not, in rows with and without padding; groups take some channels."""
+    for width, stride, padding, groups in itertools.product((1, 15, 16, 37), (1, 2, 5), (0, 3), (1, 2)):
+        x = np.moveaxis(normal(1, 7, width, channels * groups, dtype=dtype, seed=width), -1, 1)
+        weight = normal(2 * groups, channels, 3, min(width, 3), dtype=dtype, seed=1)
+        plan = _plan(x, weight, stride, padding, groups=groups)
+        out = np.empty(plan.out_shape, dtype)
+        got = direct.run(plan, x, direct.prepare(plan, weight, None), out)
+        wanted = F.conv2d(x, weight, None, stride, padding, groups=groups, backend="reference")
+        assert_close(got, wanted, terms=9 * channels)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("pixels", [(32, 48), (1, 3000), (45, 64)])
+def test_output_that_begins_anywhere_in_a_cache_line(level, dtype, pixels):
+    """Tiles after the first store whole lines where they can: the same bits, nothing before and after the output."""
+    x, weight = normal(1, 5, *pixels, dtype=dtype), normal(13, 5, 1, 1, dtype=dtype, seed=1)
+    plan, size = _plan(x, weight), 13 * pixels[0] * pixels[1]
+    weights = direct.prepare(plan, weight, None)
+    memory = np.empty(size + 64, dtype)
+    first = -memory.ctypes.data % 64 // memory.itemsize
+    results = []
+    for offset in (0, 1, 3, 4, 7, 15):
+        memory.fill(np.nan)
+        begin = first + offset
+        results.append(memory[begin : begin + size].reshape(plan.out_shape))
+        direct.run(plan, x, weights, results[-1])
+        assert np.isnan(memory[:begin]).all()
+        assert np.isnan(memory[begin + size :]).all()
+        results[-1] = results[-1].copy()
+        np.testing.assert_array_equal(results[-1], results[0])
+    assert_close(results[0], F.conv2d(x, weight, backend="reference"), terms=5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_many_bands(level, dtype, monkeypatch):
     """A cache so small that images are cut into bands of few rows and columns."""
     from pyconv.backends.cpu import bands as module
@@ -296,7 +332,7 @@ GUARDED = """
 import ctypes, itertools, mmap
 import numpy as np
 import pyconv, pyconv.functional as F
-from pyconv.backends.cpu import depthwise, depthwise_channels, isa
+from pyconv.backends.cpu import channels as along_channels, depthwise, depthwise_channels, direct, isa
 from pyconv.plan import conv_parameters, layout_of, plan_conv2d
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -339,6 +375,12 @@ for name in isa.names():
                         w = copy(rng.standard_normal((outs, channels, 3, 3)).astype(dtype), at_end)
                         out = guarded((1, outs, height, width), dtype, at_end)
                         F.conv2d(array, w, b, 1, 1, out=out, backend="cpu", algorithm="winograd")
+                        for stride in (2, 3, 4):
+                            shapes = array.shape, w.shape, b.shape, dtype, w.itemsize, layout_of(array)
+                            plan = plan_conv2d(*shapes, *conv_parameters("conv2d", stride, 1, 1, 1), "direct", True)
+                            for each in (direct, along_channels):
+                                out = guarded(plan.out_shape, dtype, at_end)
+                                each.run(plan, array, each.prepare(plan, w, b), out)
                         checked += 1
                     w = copy(rng.standard_normal((channels, 1, 3, 3)).astype(dtype), at_end)
                     for stride, each in itertools.product((1, 2, 3), (depthwise, depthwise_channels)):

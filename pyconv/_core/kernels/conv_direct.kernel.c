@@ -1,9 +1,10 @@
 /* Direct convolution: one task packs one band of input, then walks it tile by tile. */
-#include <string.h>
-
 #include "conv.h"
 
-enum { LINE = 64 / sizeof(real) /* elements of a cache line */ };
+enum {
+    LINE = 64 / sizeof(real), /* elements of a cache line */
+    FEW_TAPS = 16             /* of which a tile takes about as long to store its sums as to compute them */
+};
 
 typedef struct {
     int64_t from, to, count; /* places in the tile and in the band's output, in pixels */
@@ -45,8 +46,12 @@ typedef struct {
     int64_t rows, cols; /* of this line */
     int64_t line, end;  /* the packed line's real places, and the end of what may be read */
     int gaps;           /* between the places of two rows, or between the rows of the output */
-    const pc_tile *full, *last, *end_full, *end_last; /* the tiles, and those of as many channels that end the line */
 } job;
+
+/* The tiles of some pixels of a line: of most output channels, and of the last ones. */
+typedef struct {
+    const pc_tile *full, *last;
+} stretch;
 
 /* A tile's sums, as [channel][width], to the places of the output that its pixels are. */
 static void write_segments(const segment *segments, int count, const real *sums, int64_t width, int64_t channels,
@@ -54,7 +59,11 @@ static void write_segments(const segment *segments, int count, const real *sums,
 {
     for (int64_t k = 0; k < channels; k++, sums += width, to += channel_stride) {
         for (int s = 0; s < count; s++) {
-            memcpy(to + segments[s].to, sums + segments[s].from, (size_t)segments[s].count * sizeof(real));
+            const real *from = sums + segments[s].from;
+            real *at = to + segments[s].to;
+            const int64_t run = segments[s].count, whole = run / LANES * LANES;
+            for (int64_t i = 0; i < whole; i += LANES) store(at + i, load(from + i));
+            if (whole < run) store_part(at + whole, load_part(from + whole, 0, run - whole), run - whole);
         }
     }
 }
@@ -70,17 +79,37 @@ static const pc_tile *with_vectors(const pc_tile *tile, int64_t vectors)
     return best;
 }
 
+/* How a line of so many vectors ends behind tiles of the full width: narrower by one or two tiles, whose number is
+ * returned. Two of about one size, where one would be so narrow that its loads, or sums that wait for each other, took
+ * longer than its multiply-adds. */
+static int find_ends(stretch *ends, stretch widest, int64_t vectors)
+{
+    const int64_t most = widest.full->vectors, left = vectors % most;
+    if (left == 0) return 0;
+    if (vectors > most && 2 * left <= most) {
+        const int64_t two = most + left;
+        const pc_tile *first = with_vectors(widest.full, (two + 1) / 2);
+        const pc_tile *second = with_vectors(widest.full, two - first->vectors);
+        if (first->vectors + second->vectors == two) {
+            ends[0] = (stretch){first, with_vectors(widest.last, first->vectors)};
+            ends[1] = (stretch){second, with_vectors(widest.last, second->vectors)};
+            return 2;
+        }
+    }
+    ends[0] = (stretch){with_vectors(widest.full, left), with_vectors(widest.last, left)};
+    return 1;
+}
+
 /* One row of register tiles: output channels first .. end (in tiles) at places q, q + 1, ... of the packed line. The taps
  * pass in chunks, whose pixels stay in the first level of the cache while all tiles read them; each tile fetches one
  * line of each tap's pixels for the chunk that comes next. */
-static void run_tiles(const job *at, int64_t q, int64_t first_tile, int64_t end_tile)
+static void run_tiles(const job *at, stretch tiles, int64_t q, int64_t first_tile, int64_t end_tile)
 {
     const pc_direct *conv = at->conv;
-    const int64_t channel_stride = at->out_strides[1], left_places = at->line - q;
-    const int more = left_places > at->full->vectors * LANES;
-    const pc_tile *full = more ? at->full : at->end_full, *last = more ? at->last : at->end_last;
+    const pc_tile *full = tiles.full, *last = tiles.last;
+    const int64_t channel_stride = at->out_strides[1], left_places = at->line - q, width = full->vectors * LANES;
+    const int more = left_places > width;
     /* a tile that would read on past the image begins earlier, and does again what others have done */
-    const int64_t width = full->vectors * LANES;
     const int64_t place = least(q, at->end - width), skipped = q - place;
     segment segments[MOST_VECTORS * LANES + 1];
     int count = 1;
@@ -110,6 +139,15 @@ static void run_tiles(const job *at, int64_t q, int64_t first_tile, int64_t end_
     }
 }
 
+/* Where a line's second tile begins so that it and those behind it store whole cache lines, which takes half as long as
+ * vectors of 64 bytes that meet two: some places of the first tile are done again. 0: no matter, or not to be had. */
+static int64_t second_tile(const job *at, int64_t width)
+{
+    const int64_t over = (int64_t)((uintptr_t)at->out / sizeof(real) % LINE);
+    if (VECTOR_BYTES < 64 || at->conv->taps > FEW_TAPS || at->line <= 4 * width) return 0;
+    return over && at->out_strides[1] % LINE == 0 ? width - over : 0;
+}
+
 void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, int64_t task, void *scratch)
 {
     const pc_direct *conv = parameters;
@@ -131,7 +169,6 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
     const int64_t packed_channels = conv->full_tiles * full->channels + (conv->last_channels > 0) * last->channels;
     const int64_t lines = conv->by_rows ? rows : 1, rows_of_line = conv->by_rows ? 1 : rows;
     const int64_t width = full->vectors * LANES, line = (rows_of_line - 1) * conv->pitch + cols;
-    const int64_t end_vectors = ((line - 1) % width + LANES) / LANES;
     const job at = {
         .conv = conv,
         .band = conv->in_place ? x + first_col : scratch,
@@ -146,11 +183,15 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
         .line = line,
         .end = conv->in_place ? conv->in_w - first_col : line + width,
         .gaps = rows_of_line > 1 && (conv->pitch != cols || out_strides[2] != cols),
-        .full = full,
-        .last = last,
-        .end_full = with_vectors(full, end_vectors),
-        .end_last = with_vectors(last, end_vectors),
     };
+    const int64_t begin = lines == 1 && !at.gaps ? second_tile(&at, width) : 0;
+    const stretch widest = {full, last};
+    const int64_t vectors = (line - begin + LANES - 1) / LANES;
+    stretch ends[2];
+    int64_t narrow = 0; /* vectors of the ends */
+    const int count = find_ends(ends, widest, vectors);
+    for (int i = 0; i < count; i++) narrow += ends[i].full->vectors;
+
     const __auto_type mode = flush_denormals();
     if (!conv->in_place) PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, first_col, scratch);
 
@@ -160,7 +201,10 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
     for (int64_t tile = first_tile; tile < end_tile; tile += step) {
         job row = at;
         for (int64_t i = 0; i < lines; i++, row.band += conv->pitch, row.out += out_strides[2]) {
-            for (int64_t q = 0; q < line; q += width) run_tiles(&row, q, tile, tile + step);
+            int64_t q = begin;
+            if (begin) run_tiles(&row, widest, 0, tile, tile + step);
+            for (; q < begin + (vectors - narrow) * LANES; q += width) run_tiles(&row, widest, q, tile, tile + step);
+            for (int e = 0; e < count; q += ends[e++].full->vectors * LANES) run_tiles(&row, ends[e], q, tile, tile + step);
         }
     }
     restore_denormals(mode);

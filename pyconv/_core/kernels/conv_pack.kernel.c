@@ -5,48 +5,84 @@
  * long line over which vectors may run past row ends. Packed form: [channel][row phase][column phase][row][pitch].
  * Any input strides will do, so channels-last images, slices and broadcasts are read where they lie.
  */
-#include <string.h>
+#include <stddef.h>
 
 #include "conv.h"
 
-/* Channels copied together where the channel is the densest axis: one cache line of them. */
-enum { CHANNEL_BLOCK = 16 };
+enum {
+    FEW_CHANNELS = 4, /* fewer that are neighbours in memory are copied one by one */
+    MOST_DEALT = 4,   /* strides up to this are packed in vectors; so are as many channels that are neighbours */
+};
 
 static int64_t ceil_div(int64_t a, int64_t b) { return a > 0 ? (a + b - 1) / b : -(-a / b); }
 
 static int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
 
-/* Every third of three vectors' lanes: those of the first two, and then the third's behind them. */
+/* F(lane, p) of each lane. */
 #if VECTOR_BYTES == 64 && !PC_F64
-#define THIRDS 0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 0, 0, 0, 0, 0
-#define LAST_THIRDS 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 17, 20, 23, 26, 29
+#define LANE_BY_LANE(F, p) \
+    F(0, p), F(1, p), F(2, p), F(3, p), F(4, p), F(5, p), F(6, p), F(7, p), \
+    F(8, p), F(9, p), F(10, p), F(11, p), F(12, p), F(13, p), F(14, p), F(15, p)
 #elif VECTOR_BYTES == 64 || (VECTOR_BYTES == 32 && !PC_F64)
-#define THIRDS 0, 3, 6, 9, 12, 15, 0, 0
-#define LAST_THIRDS 0, 1, 2, 3, 4, 5, 10, 13
+#define LANE_BY_LANE(F, p) F(0, p), F(1, p), F(2, p), F(3, p), F(4, p), F(5, p), F(6, p), F(7, p)
 #elif VECTOR_BYTES == 32 || !PC_F64
-#define THIRDS 0, 3, 6, 0
-#define LAST_THIRDS 0, 1, 2, 5
+#define LANE_BY_LANE(F, p) F(0, p), F(1, p), F(2, p), F(3, p)
 #else
-#define THIRDS 0, 3
-#define LAST_THIRDS 0, 1
+#define LANE_BY_LANE(F, p) F(0, p), F(1, p)
 #endif
 
-/* from[0], from[step], ...: a vector of them for a step of 3 or 4, with zeros for those before begin or from end on. No
- * memory is touched before the first one that is not zero, nor behind the last. */
-static inline __attribute__((always_inline)) vec load_steps(const real *from, int step, int64_t begin, int64_t end)
+/* Elements p, p + 3 ... of three vectors: those of the first two, and then the third's behind them. */
+enum { COUNT = VECTOR_BYTES / sizeof(real) };
+#define THIRD(k, p) 3 * (k) + (p) < 2 * COUNT ? 3 * (k) + (p) : 0
+#define LAST_THIRD(k, p) 3 * (k) + (p) < 2 * COUNT ? (k) : 3 * (k) + (p) - COUNT
+#define THIRDS_OF(part, p) \
+    SHUFFLE(SHUFFLE((part)[0], (part)[1], LANE_BY_LANE(THIRD, p)), (part)[2], LANE_BY_LANE(LAST_THIRD, p))
+
+/* Elements p, p + step ... of step vectors that follow one another; step is 2, 3 or 4. */
+static inline __attribute__((always_inline)) vec every(const vec *part, int step, int p)
 {
-    const int64_t first = step * begin, past = step * (end - 1) + 1;
-    vec part[4];
-    if (begin <= 0 && end > LANES) {
-        UNROLL for (int i = 0; i < step; i++) part[i] = load(from + i * LANES);
-    } else {
-        UNROLL for (int i = 0; i < step; i++) part[i] = load_part(from + i * LANES, first - i * LANES, past - i * LANES);
-    }
-    if (step == 3) return SHUFFLE(SHUFFLE(part[0], part[1], THIRDS), part[2], LAST_THIRDS);
-    return SHUFFLE(SHUFFLE(part[0], part[1], EVENS), SHUFFLE(part[2], part[3], EVENS), EVENS);
+    if (step == 3) return p == 0 ? THIRDS_OF(part, 0) : p == 1 ? THIRDS_OF(part, 1) : THIRDS_OF(part, 2);
+    if (step == 2) return p == 0 ? even_of(part[0], part[1]) : odd_of(part[0], part[1]);
+    const vec first = p % 2 == 0 ? even_of(part[0], part[1]) : odd_of(part[0], part[1]);
+    const vec second = p % 2 == 0 ? even_of(part[2], part[3]) : odd_of(part[2], part[3]);
+    return p < 2 ? even_of(first, second) : odd_of(first, second);
 }
 
-/* One packed row of a channel: to[i] = from[i * step] for i in begin .. end, zeros before and after. Whole vectors are
+/* One row, read once and dealt out to all its channels and phases: to[p][c * to_pitch + i] is from[(i * step + p) * channels
+ * + c], with zeros for what does not lie in from[begin .. end - 1]; no other memory is touched. Nobody wants the phases
+ * whose place is NULL. The row at `next` is fetched meanwhile. */
+static inline __attribute__((always_inline)) void deal(real *const *to, int64_t to_pitch, const real *from,
+                                                       const real *next, int channels, int step, int64_t begin,
+                                                       int64_t end, int64_t pitch)
+{
+    const int64_t all = channels * step * LANES;
+    for (int64_t i = 0; i < pitch; i += LANES, from += all, next += all, begin -= all, end -= all) {
+        const int whole = begin <= 0 && end >= all;
+        vec columns[MOST_DEALT][MOST_DEALT]; /* of each channel */
+        UNROLL for (int v = 0; v < step; v++)
+        {
+            vec part[MOST_DEALT];
+            UNROLL for (int c = 0; c < channels; c++)
+            {
+                const int64_t at = (v * channels + c) * LANES;
+                part[c] = whole ? load(from + at) : load_part(from + at, begin - at, end - at);
+                __builtin_prefetch(next + at);
+            }
+            UNROLL for (int c = 0; c < channels; c++) columns[c][v] = channels == 1 ? part[0] : every(part, channels, c);
+        }
+        UNROLL for (int p = 0; p < step; p++)
+        {
+            if (!to[p]) continue;
+            UNROLL for (int c = 0; c < channels; c++)
+            {
+                const vec row = step == 1 ? columns[c][0] : every(columns[c], step, p);
+                store_part(to[p] + c * to_pitch + i, row, pitch - i);
+            }
+        }
+    }
+}
+
+/* One packed row of a channel, of one phase: to[i] = from[i * step] for i in begin .. end, zeros before and after. Whole vectors are
  * written: what is too much lies where later rows are packed, or in the slack behind the last. */
 static void pack_row(real *to, const real *from, int64_t step, int64_t begin, int64_t end, int64_t pitch)
 {
@@ -55,69 +91,122 @@ static void pack_row(real *to, const real *from, int64_t step, int64_t begin, in
             const int whole = i >= begin && i + LANES <= end;
             store(to + i, whole ? load(from + i) : load_part(from + i, begin - i, end - i));
         }
-    } else if (step == 2) {
-        for (int64_t i = 0; i < pitch; i += LANES) {
-            const int64_t first = 2 * (begin - i), past = 2 * (end - i) - 1; /* nothing behind the last element */
-            const vec low = load_part(from + 2 * i, first, past);
-            const vec high = load_part(from + 2 * i + LANES, first - LANES, past - LANES);
-            store(to + i, SHUFFLE(low, high, EVENS));
-        }
-    } else if (step == 3) {
-        for (int64_t i = 0; i < pitch; i += LANES) store(to + i, load_steps(from + 3 * i, 3, begin - i, end - i));
-    } else if (step == 4) {
-        for (int64_t i = 0; i < pitch; i += LANES) store(to + i, load_steps(from + 4 * i, 4, begin - i, end - i));
     } else {
         for (int64_t i = 0; i < pitch; i++) to[i] = i >= begin && i < end ? from[i * step] : 0;
     }
 }
 
-/* The same row of CHANNEL_BLOCK channels at most, whose elements are neighbours in memory. */
+/* The same row of channels whose elements are neighbours in memory: squares of LANES pixels and
+ * channels are turned in registers. */
 static void pack_channels(real *to, int64_t to_pitch, const real *from, int64_t step, int64_t begin, int64_t end,
                           int64_t pitch, int64_t channels)
 {
+    for (int64_t i = 0; i < pitch; i += LANES) {
+        for (int64_t c = 0; c < channels; c += LANES) {
+            const int64_t some = channels - c < LANES ? channels - c : LANES;
+            const real *corner = from + i * step + c;
+            vec square[LANES];
+            if (some == LANES && i >= begin && i + LANES <= end) {
+                UNROLL for (int p = 0; p < LANES; p++) square[p] = load(corner + p * step);
+                UNROLL for (int p = 0; p < LANES; p++) __builtin_prefetch(corner + (LANES + p) * step);
+            } else {
+                const lane_mask lanes = lanes_between(0, some);
+                UNROLL for (int p = 0; p < LANES; p++)
+                {
+                    square[p] = i + p >= begin && i + p < end ? load_lanes(corner + p * step, lanes) : splat(0);
+                }
+            }
+            turn_square(square);
+            UNROLL for (int k = 0; k < LANES; k++)
+            {
+                if (k < some) store_part(to + (c + k) * to_pitch + i, square[k], pitch - i);
+            }
+        }
+    }
+}
+
+/* The same of so few channels that most of a square would be empty. */
+static void pack_few_channels(real *to, int64_t to_pitch, const real *from, int64_t step, int64_t begin, int64_t end,
+                              int64_t pitch, int64_t channels)
+{
     for (int64_t c = 0; c < channels; c++) {
-        memset(to + c * to_pitch, 0, (size_t)begin * sizeof(real));
-        memset(to + c * to_pitch + end, 0, (size_t)(pitch - end) * sizeof(real));
+        real *row = to + c * to_pitch;
+        for (int64_t i = 0; i < begin; i++) row[i] = 0;
+        for (int64_t i = begin; i < end; i++) row[i] = from[i * step + c];
+        for (int64_t i = end; i < pitch; i++) row[i] = 0;
     }
-    if (channels == CHANNEL_BLOCK) {
-        for (int64_t i = begin; i < end; i++) {
-            UNROLL for (int c = 0; c < CHANNEL_BLOCK; c++) to[c * to_pitch + i] = from[i * step + c];
+}
+
+/* Rows top, top + stride_h ... of a channel, or of all where they are neighbours in memory, from the column `left` on, each
+ * dealt out to planes of one phase. */
+static void deal_rows(const pc_direct *conv, int channels, real *lines, int64_t plane, const real *from, int64_t row_step,
+                      int64_t top, int64_t rows, int64_t left)
+{
+    real *to[MOST_DEALT] = {NULL};
+    for (int64_t pw = 0; pw < conv->phases_w; pw++) to[conv->phase_w[pw]] = lines + pw * plane;
+    for (int64_t j = 0; j < rows; j++, from += row_step) {
+        const int64_t row = top + j * conv->stride_h;
+        const int inside = row >= 0 && row < conv->in_h;
+        const int64_t begin = inside ? -left * channels : 0, end = inside ? (conv->in_w - left) * channels : 0;
+#define DEAL(C, S) \
+    case 4 * C + S: deal(to, conv->channel_pitch, from, from + row_step, C, S, begin, end, conv->pitch); break;
+        switch (4 * channels + conv->stride_w) {
+            DEAL(1, 2) DEAL(1, 3) DEAL(1, 4)
+            DEAL(3, 1) DEAL(3, 2) DEAL(3, 3) DEAL(3, 4)
+            DEAL(4, 1) DEAL(4, 2) DEAL(4, 3) DEAL(4, 4)
         }
-    } else {
-        for (int64_t i = begin; i < end; i++) {
-            for (int64_t c = 0; c < channels; c++) to[c * to_pitch + i] = from[i * step + c];
+        for (int p = 0; p < MOST_DEALT; p++) {
+            if (to[p]) to[p] += conv->pitch;
         }
     }
+}
+
+/* The channels that are dealt out of a row: 1, or those of colours that are neighbours in memory; 0: none. */
+static int channels_dealt(const pc_direct *conv, int64_t channel_stride, int64_t column_stride)
+{
+    if (conv->stride_w > MOST_DEALT) return 0;
+    if (column_stride == 1) return conv->stride_w > 1;
+    const int pixels = channel_stride == 1 && column_stride == conv->in_channels;
+    return pixels && (column_stride == 3 || column_stride == 4) ? (int)column_stride : 0;
 }
 
 void PC_NAME(conv_pack)(const pc_direct *conv, const real *x, const int64_t *x_strides, int64_t first_row,
                         int64_t rows, int64_t first_col, real *band)
 {
     const int64_t channel_stride = x_strides[1], row_stride = x_strides[2], column_stride = x_strides[3];
-    const int64_t pitch = conv->pitch, channel_pitch = conv->channel_pitch;
+    const int64_t pitch = conv->pitch, channel_pitch = conv->channel_pitch, plane = conv->packed_rows * pitch;
     const int64_t packed_rows = conv->packed_rows - (conv->rows - rows);
-    const int64_t block = channel_stride == 1 && column_stride != 1 ? CHANNEL_BLOCK : 1;
+    const int64_t left = first_col * conv->stride_w - conv->pad_left; /* the input's column where phase 0 begins */
+    /* where channels are neighbours in memory, all of a pixel are copied before the next one is read */
+    const int64_t block = channel_stride == 1 && column_stride != 1 ? conv->in_channels : 1;
+    const int dealt = channels_dealt(conv, channel_stride, column_stride);
 
     for (int64_t c = 0; c < conv->in_channels; c += block) {
-        int64_t channels = conv->in_channels - c < block ? conv->in_channels - c : block;
-        real *to = band + c * channel_pitch;
         for (int64_t ph = 0; ph < conv->phases_h; ph++) {
+            const int64_t top = first_row * conv->stride_h - conv->pad_top + conv->phase_h[ph];
+            real *lines = band + c * channel_pitch + ph * conv->phases_w * plane;
+            const real *from = x + c * channel_stride + top * row_stride + left * column_stride;
+            if (dealt) {
+                deal_rows(conv, dealt, lines, plane, from, conv->stride_h * row_stride, top, packed_rows, left);
+                continue;
+            }
             for (int64_t pw = 0; pw < conv->phases_w; pw++) {
                 /* input column of packed column i: start + i * stride_w */
-                const int64_t start = first_col * conv->stride_w - conv->pad_left + conv->phase_w[pw];
+                const int64_t start = left + conv->phase_w[pw];
                 const int64_t begin = clamp(ceil_div(-start, conv->stride_w), 0, pitch);
                 const int64_t end = clamp(ceil_div(conv->in_w - start, conv->stride_w), begin, pitch);
-                int64_t row = first_row * conv->stride_h - conv->pad_top + conv->phase_h[ph];
-                real *line = to + (ph * conv->phases_w + pw) * conv->packed_rows * pitch;
-                for (int64_t j = 0; j < packed_rows; j++, row += conv->stride_h, line += pitch) {
+                real *line = lines + pw * plane;
+                for (int64_t j = 0; j < packed_rows; j++, line += pitch) {
+                    const int64_t row = top + j * conv->stride_h;
                     const int inside = row >= 0 && row < conv->in_h;
                     const int64_t first = inside ? begin : pitch, past = inside ? end : pitch;
-                    const real *from = x + c * channel_stride + row * row_stride + start * column_stride;
+                    const real *at = from + j * conv->stride_h * row_stride + conv->phase_w[pw] * column_stride;
                     if (block == 1) {
-                        pack_row(line, from, column_stride * conv->stride_w, first, past, pitch);
+                        pack_row(line, at, column_stride * conv->stride_w, first, past, pitch);
+                    } else if (block < FEW_CHANNELS) {
+                        pack_few_channels(line, channel_pitch, at, column_stride * conv->stride_w, first, past, pitch, block);
                     } else {
-                        pack_channels(line, channel_pitch, from, column_stride * conv->stride_w, first, past, pitch,
-                                      channels);
+                        pack_channels(line, channel_pitch, at, column_stride * conv->stride_w, first, past, pitch, block);
                     }
                 }
             }
