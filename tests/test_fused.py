@@ -133,7 +133,7 @@ def registers(monkeypatch):
     """Pool in registers whatever it costs, on so many threads."""
 
     def use(threads):
-        for name in ("cycles", "_copying", "_finishing"):
+        for name in ("cycles", "_finishing"):
             monkeypatch.setattr(few, name, lambda *_: 0)
         for other in (few.channels, few.depthwise, few.depthwise_channels, few.winograd):
             monkeypatch.setattr(other, "refusal", lambda plan: "not here")

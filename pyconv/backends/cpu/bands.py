@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..._core import runtime
 from ...plan import ConvPlan, Pair
 from . import estimate
 from .cache import WORKING_SET
 from .cut import ceil_div, shares
 from .tiles import FIRST_LEVEL, Tiling
 
-__all__ = ["LARGEST_BAND", "Bands", "bands", "is_flat", "packed_elements", "packed_line", "reads_in_place"]
+__all__ = ["LARGEST_BAND", "Bands", "bands", "is_flat", "packed_line", "packing_cycles", "reads_in_place"]
 
 LARGEST_BAND = 2**28
 """Elements of packed input that a task may need: 1 GiB of float32. Offsets into it are 32-bit."""
@@ -119,17 +120,37 @@ def is_flat(plan: ConvPlan) -> bool:
     return (plan.kernel, plan.stride, plan.padding) == ((1, 1), (1, 1), ((0, 0), (0, 0))) and plan.layout != "strided"
 
 
-def reads_in_place(plan: ConvPlan) -> bool:
+def reads_in_place(plan: ConvPlan, level: int) -> bool:
     """Whether a flat image is read where it lies, which is then already what packing would make of it.
 
-    Not where channels lie whole pages apart: then the same few sets of a cache would have to hold all of them.
+    Not where channels lie whole pages apart: then the same few sets of a cache would have to hold all of them. Nor,
+    where a tile has few sums, an image of more pages than the processor keeps at hand, for many output channels: a tile
+    is done before it has found the next page.
     """
     plane, page = plan.in_size[0] * plan.in_size[1], 4096 // np.dtype(plan.dtype).itemsize
+    per_in, per_out = plan.in_channels // plan.groups, plan.out_channels // plan.groups
+    if not (is_flat(plan) and plan.layout == "nchw" and plane * per_in < 2**31):
+        return False
+    if _has_few_sums(level) and per_out >= 64 and plane * per_in > 64 * page:
+        return False
+    return per_in <= 16 or plane % page != 0
+
+
+def packing_cycles(plan: ConvPlan, lanes: int) -> float:
+    """The core's own cycles in which the channels of a group are packed.
+
+    6 for a vector; 2 for each element of strides above 4, and of few channels that are neighbours in memory, but colours;
+    of more of these 1 (measured).
+    """
     per_in = plan.in_channels // plan.groups
-    return is_flat(plan) and plan.layout == "nchw" and plane * per_in < 2**31 and (per_in <= 16 or plane % page != 0)
+    packed = per_in * _packed_elements(plan)
+    colours = plan.in_channels in (3, 4) and plan.groups == 1
+    if plan.stride[1] <= 4 and (plan.layout != "nhwc" or colours):
+        return 6 * packed / lanes
+    return packed if plan.layout == "nhwc" and per_in >= 4 else 2 * packed
 
 
-def packed_elements(plan: ConvPlan) -> int:
+def _packed_elements(plan: ConvPlan) -> int:
     """Elements that one channel of an image takes in packed form."""
     elements = 1
     for size, kernel, stride, dilation in zip(plan.out_size, plan.kernel, plan.stride, plan.dilation, strict=True):
@@ -138,9 +159,14 @@ def packed_elements(plan: ConvPlan) -> int:
     return elements
 
 
+def _has_few_sums(level: int) -> bool:
+    """Whether tiles have 16 registers, and so ask for a vector of pixels after few multiply-adds."""
+    return runtime.block_vectors(level, False) < 4
+
+
 def _near(level: int) -> int:
     """Bytes of pixels that stay while the weights of all output channels pass by: so near as multiply-adds ask for."""
-    return FIRST_LEVEL if estimate.asks_much(level) else WORKING_SET // 2
+    return FIRST_LEVEL if estimate.asks_much(level) or _has_few_sums(level) else WORKING_SET // 2
 
 
 def _chunk(plan: ConvPlan, tiling: Tiling, itemsize: int, near: int) -> int:
@@ -160,7 +186,7 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int, level: in
     """
     flat = is_flat(plan)
     row = plan.out_size[1] if flat else 0
-    in_place = reads_in_place(plan) and plan.in_size[0] * plan.in_size[1] >= tiling.pixels
+    in_place = reads_in_place(plan, level) and plan.in_size[0] * plan.in_size[1] >= tiling.pixels
     if flat:
         pixels = plan.in_size[0] * plan.in_size[1]
         plan = replace(plan, in_size=(1, pixels), out_size=(1, pixels))
@@ -190,7 +216,7 @@ def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int, level: in
     most = max(1, min(out_h, room // (planes * pitch) - step_h[-1]))
     # Enough tasks for all threads: bands, if the weights stay in the cache; otherwise shares of the output channels,
     # each of which packs the band anew. A band reads the rows again that its neighbours reach, and the last vector of
-    # its line may be half empty. A packed vector takes about 6 cycles, as in direct.py.
+    # its line may be half empty. A packed vector takes about 6 cycles.
     parts = plan.groups * max(plan.batch, 1) * ceil_div(out_w, cols)
     packing = 12 * planes / (plan.kernel[0] * plan.kernel[1] * tiling.packed_channels)
 

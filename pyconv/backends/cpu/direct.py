@@ -12,7 +12,7 @@ from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import estimate, isa
 from .arrays import into, into_rows
-from .bands import LARGEST_BAND, Bands, bands, is_flat, packed_elements, packed_line, reads_in_place
+from .bands import LARGEST_BAND, Bands, bands, is_flat, packed_line, packing_cycles, reads_in_place
 from .cache import WORKING_SET
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, threads_for
 from .tiles import Tiling, choose
@@ -68,21 +68,18 @@ def refusal(plan: ConvPlan) -> str | None:
 def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated: those of the tiles, and those of packing.
 
-    A packed vector takes about 6 cycles, 16 where it is put together from three or four, and each element two where
-    they are gathered (measured). Pixels of many channels that are read in place are waited for instead, for as long, or
-    a third of it where a multiply-add takes a cycle; there a vector of sums takes 5 to be begun and stored, besides.
+    Pixels of many channels that are read in place are waited for, as long as packing takes, or a third of it where a
+    multiply-add takes a cycle; there a vector of sums takes 5 to be begun and stored, besides (measured).
     """
     per_in, per_out = plan.in_channels // plan.groups, plan.out_channels // plan.groups
     lanes = runtime.lanes(level, is_double_plan(plan))
-    taps = _tiling(plan, level).cycles / 0.95 * per_in * plan.kernel[0] * plan.kernel[1]
     one = estimate.pace(level) < 1  # multiply-add a cycle
+    taps = _tiling(plan, level).cycles / (0.98 if one else 0.95) * per_in * plan.kernel[0] * plan.kernel[1]
     storing = 5 * ceil_div(packed_line(plan), lanes) * per_out if one else 0
     packing = 0.0
-    if not reads_in_place(plan) or per_in > 128:
-        packed = per_in * packed_elements(plan)
-        in_vectors = plan.stride[1] <= 4 and plan.layout != "nhwc"
-        packing = (6 if plan.stride[1] <= 2 else 16) * packed / lanes if in_vectors else 2 * packed
-        if reads_in_place(plan) and one:
+    if not reads_in_place(plan, level) or per_in > 128:
+        packing = packing_cycles(plan, lanes)
+        if reads_in_place(plan, level) and one:
             packing /= 3
     return plan.groups * (taps + estimate.pace(level) * (storing + packing))
 

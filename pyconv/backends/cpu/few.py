@@ -18,7 +18,7 @@ from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost, FusedPlan
 from . import channels, depthwise, depthwise_channels, direct, estimate, isa, winograd
 from .arrays import into_rows
-from .bands import LARGEST_BAND, Bands, bands, is_flat, packed_elements
+from .bands import LARGEST_BAND, Bands, bands, is_flat, packing_cycles
 from .cache import WORKING_SET
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, threads_for
 from .tiles import Tiling
@@ -90,7 +90,7 @@ def refusal(plan: ConvPlan) -> str | None:
         return reason
     if plan.algorithm != "measure":
         level = isa.current()
-        own, other = cycles(plan, level), direct.cycles(plan, level) + _copying(plan, level)
+        own, other = cycles(plan, level), direct.cycles(plan, level)
         if own > other:
             return f"vectors along rows take fewer cycles: {other:,.0f}, along channels {own:,.0f}"
     return None
@@ -132,7 +132,7 @@ def _pools(plan: FusedPlan, level: int) -> str | None:
     others = earlier if refusal(one) is None else (*earlier, channels)
     if any(other.refusal(one) is None for other in others):
         return "the convolution by itself runs on sums in another order"
-    own, other = cycles(one, level, 4), min(cycles(one, level), direct.cycles(one, level) + _copying(one, level))
+    own, other = cycles(one, level, 4), min(cycles(one, level), direct.cycles(one, level))
     other += _finishing(one, level)
     return None if own <= other else f"pooling in the cache takes fewer cycles: {other:,.0f}, in registers {own:,.0f}"
 
@@ -143,21 +143,13 @@ def _finishing(plan: ConvPlan, level: int) -> float:
     return estimate.pace(level) * plan.out_channels * plan.out_size[0] * (20 + 6 * vectors)
 
 
-def _copying(plan: ConvPlan, level: int) -> float:
-    """Cycles that direct.py takes besides, where its lines have places between two rows: its sums are copied by rows.
-
-    About six of the core's for each row of a channel.
-    """
-    return estimate.pace(level) * 6 * plan.out_channels * plan.out_size[0] if plan.kernel[1] > 1 else 0.0
-
-
 def cycles(plan: ConvPlan, level: int, pooled: int = 1) -> float:
     """Cycles of an image on one core, estimated, in the cost models' (see estimate.py).
 
-    Two multiply-adds a cycle, a fifth more where a tile's weights leave no room in the first level of the cache; sums
-    that would wait for each other; and in the core's own cycles one for the loop, 4 for each sum of a tile that begins
-    and ends, 15 for each row of a square of pixels and channels that is turned (of ``pooled`` pixels one is), 6 for a
-    packed vector, or 2 for an element that is gathered (measured).
+    Two multiply-adds a cycle, where two loads a cycle allow it, a fifth more where a tile's weights leave no room in
+    the first level of the cache; sums that would wait for each other; and in the core's own cycles one for the loop, 4
+    for each sum of a tile that begins and ends, 8 for each row of a square of pixels and channels that is turned (of
+    ``pooled`` pixels one is), and those of packing (measured).
     """
     pace = estimate.pace(level)
     is_double = is_double_plan(plan)
@@ -166,15 +158,14 @@ def cycles(plan: ConvPlan, level: int, pooled: int = 1) -> float:
     per_in, blocks = plan.in_channels // plan.groups, ceil_div(plan.out_channels // plan.groups, lanes)
     count = ceil_div(width, columns)
     each = ceil_div(width, count)
-    tap = sum(max(columns, 4 * pace) + pace for columns in (*[each] * (count - 1), width - (count - 1) * each))
+    loads = 1 if pace == 1 else 0  # beside a broadcast for each product; of two a cycle
+    tap = sum(max(wide + loads, 4 * pace) + pace for wide in (*[each] * (count - 1), width - (count - 1) * each))
     tiles = blocks * ceil_div(height, 2)
     taps = per_in * plan.kernel[0] * plan.kernel[1]
     products = tiles * tap * taps / (0.95 if 64 * taps <= _NEAR else 0.8)  # a vector is 64 bytes at most
-    turning = 15 * lanes * blocks * ceil_div(height * width, pooled * lanes)
+    turning = 8 * lanes * blocks * ceil_div(height * width, pooled * lanes)
     beginning = 4 * tiles * 2 * (width + count)
-    packed = per_in * packed_elements(plan)
-    packing = 6 * packed / lanes if plan.stride[1] <= 2 and plan.layout != "nhwc" else 2 * packed
-    return plan.groups * (products + pace * (beginning + turning + packing))
+    return plan.groups * (products + pace * (beginning + turning + packing_cycles(plan, lanes)))
 
 
 def cost(plan: ConvPlan) -> Cost:

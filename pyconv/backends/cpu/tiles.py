@@ -59,10 +59,22 @@ def _cycles(channels: int, vectors: int, pace: float, far: bool) -> float:
 def _line_cycles(line: int, lanes: int, tile: dict[int, float]) -> float:
     """Cycles of a line of so many pixels in the widest tiles of ``tile``, which has those of each number of vectors.
 
-    A narrower one ends the line.
+    A narrower one ends the line, or two: as find_ends of kernels/conv_direct.kernel.c has it.
     """
-    whole, left = divmod(ceil_div(line, lanes), max(tile))
-    return whole * tile[max(tile)] + (min(cycles for v, cycles in tile.items() if v >= left) if left else 0)
+
+    def narrowest(vectors: int) -> int:
+        return min(v for v in tile if v >= vectors)
+
+    most = max(tile)
+    whole, left = divmod(ceil_div(line, lanes), most)
+    if left == 0:
+        return whole * tile[most]
+    if whole and 2 * left <= most:
+        first = narrowest(ceil_div(most + left, 2))
+        second = narrowest(most + left - first)
+        if first + second == most + left:
+            return (whole - 1) * tile[most] + tile[first] + tile[second]
+    return whole * tile[most] + tile[narrowest(left)]
 
 
 @lru_cache(maxsize=256)

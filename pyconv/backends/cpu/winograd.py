@@ -36,8 +36,8 @@ _CHOSEN = (4, 2)
 _CHUNK = 128
 """Input channels whose weights pass the tiles at a time: 32 KiB, which stay in the first level of the cache."""
 
-_LEAST_CHANNELS = 8
-"""Input channels below which it is not chosen: 3->64, 224x224 by direct sums takes 0.6 to 0.75 as long (measured)."""
+_TAKING_UP = 60
+"""The core's own cycles each time that a register tile takes up its sums and puts them down (measured)."""
 
 _MOST_TILES = 64
 """Of a task: enough that weights from far away come in time."""
@@ -87,8 +87,6 @@ def refusal(plan: ConvPlan) -> str | None:
         return "each group has one input channel, so there is nothing to sum"
     if plan.algorithm != "auto":
         return None
-    if plan.in_channels // plan.groups < _LEAST_CHANNELS:
-        return f"it is for {_LEAST_CHANNELS} input channels and more: of fewer, the transforms cost more than they save"
     level = isa.current()
     fast = _cycles(plan, level, _tile(plan, level))
     plain = min(direct.cycles(plan, level), channels.cycles(plan, level))
@@ -107,9 +105,10 @@ def _cycles(plan: ConvPlan, level: int, tile: int) -> float:
     """Cycles of an image on one core, estimated.
 
     In the cost models' cycles (see estimate.py), also where vectors pass at half the pace, as multiply-adds do. Of two
-    multiply-adds a cycle five sixths are reached, 95 in a hundred where they ask for half as much. On the way in four
-    and a half cycles for each of the rows of a square of pixels and channels that is turned, and two for each place of
-    a tile's vector of channels; on the way out as much for turning, and two and a half for each place (measured).
+    multiply-adds a cycle five sixths are reached, 95 in a hundred where they ask for half as much; of few input
+    channels, taking up sums takes most of the time. On the way in four and a half cycles for each of the rows of a
+    square of pixels and channels that is turned, and two for each place of a tile's vector of channels; on the way out
+    as much for turning, and two and a half for each place (measured).
     Weights that do not stay in the second level of the cache come from the third at 12 bytes of the core's own cycles,
     8 where multiply-adds ask for much, and half as fast from memory. Transforming weights, unless they are kept, takes
     some 14 cycles for each of them.
@@ -136,7 +135,12 @@ def _group(plan: ConvPlan) -> ConvPlan:
 
 def _products(plan: ConvPlan, level: int, tile: int) -> float:
     """Cycles of the products of a tile for a vector of output channels."""
-    return (tile + 2) ** 2 * plan.in_channels / 2 / (5 / 6 if estimate.asks_much(level) else 0.95)
+    lanes = runtime.lanes(level, is_double_plan(plan))
+    vectors = min(ceil_div(plan.out_channels, lanes), runtime.block_vectors(level, is_double_plan(plan)))
+    full = vectors == runtime.block_vectors(level, is_double_plan(plan))
+    sums = vectors * (runtime.block_pixels(level, is_double_plan(plan)) if full else 8)  # of a register tile
+    taking_up = estimate.pace(level) * _TAKING_UP * ceil_div(plan.in_channels, _CHUNK) / sums
+    return (tile + 2) ** 2 * (plan.in_channels / 2 / (5 / 6 if estimate.asks_much(level) else 0.95) + taking_up)
 
 
 def _fetching(plan: ConvPlan, level: int, tile: int) -> float:
