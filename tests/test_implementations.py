@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from math import prod
 
 import numpy as np
 import pytest
@@ -137,6 +138,23 @@ def test_channels_in_parts(level, channels_in, chunk, monkeypatch):
     pyconv.set_num_threads(2)
 
 
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 4), (1, 7), (7, 1)])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_channels_taps_in_parts(level, kernel, dilation, monkeypatch):
+    """Parts that end within a row of the kernel, and tiles whose pixels see few of its places: always the same bits."""
+    x, weight, bias = normal(1, 20, 9, 11), normal(36, 20, *kernel, seed=1), normal(36, seed=2)
+    padding = tuple((size - 1) * dilation for size in kernel)  # so that a corner sees one place
+    parameters = {"padding": padding, "dilation": dilation}
+    results = []
+    for chunk in (7, 20, 41, 99, 1000):
+        monkeypatch.setattr(channels, "_chunk", lambda plan, level, band, chunk=chunk: chunk)
+        channels._tasks.cache_clear()
+        results.append(_run(channels, x, weight, bias, **parameters))
+        np.testing.assert_array_equal(results[-1], results[0])
+    channels._tasks.cache_clear()
+    assert_close(results[0], F.conv2d(x, weight, bias, **parameters, backend="reference"), terms=20 * prod(kernel))
+
+
 @pytest.mark.parametrize("out_channels", [64, 65, 96, 130, 192, 330])
 def test_channels_in_blocks(level, out_channels):
     """Blocks of any number of vectors, even and odd; the bits do not depend on the threads that share them."""
@@ -209,7 +227,7 @@ def test_planes_of_whole_pages_are_packed():
     for size, in_place in (((32, 32), False), ((64, 48), False), ((33, 32), True), ((56, 56), True)):
         x, weight = normal(1, 40, *size), normal(9, 40, 1, 1, seed=1)
         plan = _plan(x, weight)
-        assert bands.reads_in_place(plan) == in_place
+        assert bands.reads_in_place(plan, isa.current()) == in_place
         assert_close(_run(direct, x, weight), F.conv2d(x, weight, backend="reference"), terms=40)
 
 

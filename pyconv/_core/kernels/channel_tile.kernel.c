@@ -8,8 +8,9 @@
 #include "channels.h"
 
 #define TILE(P, V)                                                                                                  \
-    static void tile_##P##x##V(const real *const *inputs, int64_t step, int64_t count, const real *weights,          \
-                               const real *bias, real *const *sums, const char *next, int64_t next_step)            \
+    static void tile_##P##x##V(const real *const *inputs, const int64_t *places, int64_t taps, int64_t step,         \
+                               int64_t count, const real *weights, const real *bias, real *const *sums,             \
+                               const char *next, int64_t next_step)                                                 \
     {                                                                                                               \
         const real *input[P];                                                                                       \
         vec sum[P][V];                                                                                              \
@@ -19,16 +20,18 @@
             input[p] = inputs[p];                                                                                   \
             UNROLL for (int v = 0; v < V; v++) sum[p][v] = load(start + v * LANES);                                 \
         }                                                                                                           \
-        const real *end = weights + count * V * LANES;                                                              \
-        for (int64_t at = 0; weights < end; at += step, weights += V * LANES, next += next_step) {                  \
-            vec w[V];                                                                                               \
-            UNROLL for (int v = 0; v < V; v++) w[v] = load(weights + v * LANES);                                    \
-            __builtin_prefetch(next, 0, 2);                                                                         \
-            __builtin_prefetch(next + CACHE_LINE, 0, 2);                                                            \
-            UNROLL for (int p = 0; p < P; p++)                                                                      \
-            {                                                                                                       \
-                const vec pixel = splat(input[p][at]);                                                              \
-                UNROLL for (int v = 0; v < V; v++) sum[p][v] += pixel * w[v];                                       \
+        for (const int64_t *place = places; place < places + taps; place++) {                                       \
+            const real *end = weights + count * V * LANES;                                                          \
+            for (int64_t at = *place; weights < end; at += step, weights += V * LANES, next += next_step) {         \
+                vec w[V];                                                                                           \
+                UNROLL for (int v = 0; v < V; v++) w[v] = load(weights + v * LANES);                                \
+                __builtin_prefetch(next, 0, 2);                                                                     \
+                __builtin_prefetch(next + CACHE_LINE, 0, 2);                                                        \
+                UNROLL for (int p = 0; p < P; p++)                                                                  \
+                {                                                                                                   \
+                    const vec pixel = splat(input[p][at]);                                                          \
+                    UNROLL for (int v = 0; v < V; v++) sum[p][v] += pixel * w[v];                                   \
+                }                                                                                                   \
             }                                                                                                       \
         }                                                                                                           \
         UNROLL for (int p = 0; p < P; p++)                                                                          \

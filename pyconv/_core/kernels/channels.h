@@ -18,11 +18,12 @@
 enum { CACHE_LINE = 64, FETCHED = 2 * CACHE_LINE /* bytes that a tile may fetch ahead for each input channel */ };
 
 /* For each pixel p and each channel of the vectors:
- * sums[p][k] = start + sum over c < count of inputs[p][c * step] * weights[c * vectors * LANES + k],
+ * sums[p][k] = start + sum over t < taps, c < count of inputs[p][places[t] + c * step] * weights[t][c][k],
  * where start is bias[k], or sums[p][k] if bias is NULL. Meanwhile FETCHED bytes are
- * fetched from `next` for each c; next_step is FETCHED, or 0 to fetch nothing new. */
-typedef void channel_tile(const real *const *inputs, int64_t step, int64_t count, const real *weights,
-                          const real *bias, real *const *sums, const char *next, int64_t next_step);
+ * fetched from `next` for each c of each tap; next_step is FETCHED, or 0 to fetch nothing new. */
+typedef void channel_tile(const real *const *inputs, const int64_t *places, int64_t taps, int64_t step, int64_t count,
+                          const real *weights, const real *bias, real *const *sums, const char *next,
+                          int64_t next_step);
 
 extern channel_tile *const PC_NAME(channel_tiles)[BLOCK_VECTORS][MOST_PIXELS]; /* by vectors - 1, pixels - 1 */
 

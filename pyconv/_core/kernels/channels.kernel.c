@@ -10,6 +10,8 @@
 #include "channels.h"
 #include "squares.h"
 
+enum { LINE = CACHE_LINE / sizeof(int64_t) };
+
 /* Where the first tap of every pixel of a band's tiles lies, in elements from the first of the image; it may lie before
  * the image, where nothing is read. */
 static void find_offsets(const pc_channels *conv, const int64_t *x_strides, int64_t band, int64_t *offsets)
@@ -25,40 +27,60 @@ static void find_offsets(const pc_channels *conv, const int64_t *x_strides, int6
     }
 }
 
-/* One band of pixels for one block of output channels: its sums, [pixel][channel]. offsets has the place in the input
- * of the first tap of every pixel of every tile, in or out of the image. */
-static void run_band(const pc_channels *conv, const real *x, const int64_t *x_strides, int64_t band,
-                     const int64_t *offsets, int64_t vectors, const real *weights, const real *bias, real *sums)
+/* Go on to the kernel's first place, from (row i, column j) on, that the tile's pixels see; 0: there is none. */
+static int seek(const pc_channels_tile *tile, int64_t *i, int64_t *j)
 {
-    const int64_t width = vectors * LANES;
+    if (*i < tile->row) *i = tile->row, *j = 0;
+    if (*j >= tile->end_column) ++*i, *j = 0;
+    if (*j < tile->column) *j = tile->column;
+    return *i < tile->end_row;
+}
+
+/* One band of pixels for one block of output channels: its sums, [pixel][channel]. offsets has the place in the input
+ * of the first tap of every pixel of every tile, in or out of the image; places, from there, that of every tap. */
+static void run_band(const pc_channels *conv, const real *x, int64_t channel_stride, int64_t band, const int64_t *offsets,
+                     const int64_t *places, int64_t vectors, const real *weights, const real *bias, real *sums)
+{
+    const int64_t width = vectors * LANES, taps = conv->kernel_h * conv->kernel_w;
     const pc_channels_tile *tiles = conv->tiles + conv->band_tiles[band];
     const int64_t count = conv->band_tiles[band + 1] - conv->band_tiles[band];
     channel_tile *const *runs = PC_NAME(channel_tiles)[vectors - 1];
-    for (int64_t i = 0; i < conv->kernel_h; i++) {
-        for (int64_t j = 0; j < conv->kernel_w; j++) {
-            for (int64_t c = 0; c < conv->in_channels; c += conv->chunk) {
-                const int64_t channels = conv->in_channels - c < conv->chunk ? conv->in_channels - c : conv->chunk;
-                const int64_t at = i * conv->dilation_h * x_strides[2] + j * conv->dilation_w * x_strides[3] +
-                                   c * x_strides[1];
-                /* the tiles that pass first fetch the part of the weights that comes next */
-                const char *next = (const char *)(weights + channels * width);
-                const char *next_end = next + channels * width * (int64_t)sizeof(real);
-                for (int64_t t = 0; t < count; t++) {
-                    const pc_channels_tile *tile = tiles + t;
-                    if (i < tile->row || i >= tile->end_row || j < tile->column || j >= tile->end_column) continue;
-                    const int is_first = c == 0 && i == tile->row && j == tile->column;
-                    const real *inputs[MOST_PIXELS];
-                    real *to[MOST_PIXELS];
-                    for (int64_t p = 0; p < tile->count; p++) {
-                        inputs[p] = x + (offsets[t * MOST_PIXELS + p] + at);
-                        to[p] = sums + tile->pixels[p] * width;
-                    }
-                    runs[tile->count - 1](inputs, x_strides[1], channels, weights, is_first ? bias : NULL, to, next,
-                                          next < next_end ? FETCHED : 0);
-                    if (next < next_end) next += channels * FETCHED;
+    /* some channels of one tap, or all channels of some taps */
+    int64_t together = conv->chunk < conv->in_channels ? 1 : conv->chunk / conv->in_channels;
+    const int64_t passes = (taps + together - 1) / together;
+    together = (taps + passes - 1) / passes;
+    for (int64_t first = 0; first < taps; first += together) {
+        const int64_t end = taps - first < together ? taps : first + together;
+        const int64_t first_row = first / conv->kernel_w, first_column = first % conv->kernel_w;
+        for (int64_t c = 0; c < conv->in_channels; c += conv->chunk) {
+            const int64_t channels = conv->in_channels - c < conv->chunk ? conv->in_channels - c : conv->chunk;
+            const int64_t part = (end - first) * channels * width;
+            /* the tiles that pass first fetch the part of the weights that comes next */
+            const char *next = (const char *)(weights + part);
+            const char *next_end = next + part * (int64_t)sizeof(real);
+            for (int64_t t = 0; t < count; t++) {
+                const pc_channels_tile *tile = tiles + t;
+                const real *inputs[MOST_PIXELS];
+                real *to[MOST_PIXELS];
+                for (int64_t p = 0; p < tile->count; p++) {
+                    inputs[p] = x + (offsets[t * MOST_PIXELS + p] + c * channel_stride);
+                    to[p] = sums + tile->pixels[p] * width;
                 }
-                weights += channels * width;
+                const int whole = tile->end_column - tile->column == conv->kernel_w; /* rows, which are one run of places */
+                for (int64_t i = first_row, j = first_column; seek(tile, &i, &j); i++, j = 0) {
+                    const int64_t place = i * conv->kernel_w + j;
+                    int64_t past = whole ? tile->end_row * conv->kernel_w : place - j + tile->end_column;
+                    if (past > end) past = end;
+                    if (place >= past) break;
+                    const int is_first = c == 0 && i == tile->row && j == tile->column;
+                    runs[tile->count - 1](inputs, places + place, past - place, channel_stride, channels,
+                                          weights + (place - first) * channels * width, is_first ? bias : NULL, to, next,
+                                          next < next_end ? FETCHED : 0);
+                    if (next < next_end) next += (past - place) * channels * FETCHED;
+                    if (whole) break;
+                }
             }
+            weights += part;
         }
     }
 }
@@ -80,9 +102,14 @@ void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays
     const real *weights = (const real *)arrays->weights + group * all_vectors * LANES * taps;
     const real *bias = (const real *)arrays->bias + group * all_vectors * LANES;
     real *out = (real *)arrays->out + image * out_strides[0] + group * conv->out_channels * out_strides[1];
-    int64_t *offsets = scratch;
-    real *sums = (real *)(offsets + conv->most_tiles * MOST_PIXELS);
+    int64_t *offsets = scratch, *places = offsets + conv->most_tiles * MOST_PIXELS;
+    real *sums = (real *)(places + (conv->kernel_h * conv->kernel_w + LINE - 1) / LINE * LINE);
     const __auto_type mode = flush_denormals();
+    for (int64_t i = 0; i < conv->kernel_h; i++) {
+        for (int64_t j = 0; j < conv->kernel_w; j++) {
+            places[i * conv->kernel_w + j] = i * conv->dilation_h * x_strides[2] + j * conv->dilation_w * x_strides[3];
+        }
+    }
     for (int64_t block = first_block; block < end_block; block++) {
         const int64_t vector = all_vectors * block / conv->blocks, channel = vector * LANES;
         const int64_t vectors = all_vectors * (block + 1) / conv->blocks - vector; /* BLOCK_VECTORS at most */
@@ -92,7 +119,7 @@ void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays
             const int64_t first = band * conv->pixels;
             const int64_t count = pixels - first < conv->pixels ? pixels - first : conv->pixels;
             find_offsets(conv, x_strides, band, offsets);
-            run_band(conv, x, x_strides, band, offsets, vectors, weights + channel * taps, bias + channel, sums);
+            run_band(conv, x, x_strides[1], band, offsets, places, vectors, weights + channel * taps, bias + channel, sums);
             write_rows(sums, vectors * LANES, first, count, channels, conv->out_w, out + channel * out_strides[1],
                        out_strides);
         }

@@ -11,6 +11,7 @@ void PC_NAME(winograd_products)(const pc_winograd *winograd, int64_t tiles, int6
                                 const real *weights, real *sums)
 {
     static const real nothing[BLOCK_VECTORS * LANES];
+    static const int64_t here = 0;
     const int64_t width = vectors * LANES, count = places_of(winograd);
     const int64_t most = vectors < BLOCK_VECTORS ? MOST_PIXELS : BLOCK_PIXELS, rounds = (tiles + most - 1) / most;
     channel_tile *const *runs = PC_NAME(channel_tiles)[vectors - 1];
@@ -29,7 +30,7 @@ void PC_NAME(winograd_products)(const pc_winograd *winograd, int64_t tiles, int6
                     inputs[t - tile] = places + t * winograd->tile_pitch + c;
                     to[t - tile] = sums + t * width;
                 }
-                runs[past - tile - 1](inputs, 1, channels, weights, c ? NULL : nothing, to, next,
+                runs[past - tile - 1](inputs, &here, 1, 1, channels, weights, c ? NULL : nothing, to, next,
                                       next < end ? FETCHED : 0);
                 next += channels * FETCHED;
             }

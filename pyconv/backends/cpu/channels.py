@@ -18,7 +18,7 @@ from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import direct, estimate, isa
 from .cache import WORKING_SET
-from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, run_tasks, threads_for
+from .cut import BRIEF_FLOPS, Pieces, ceil_div, even, is_double_plan, run_tasks, threads_for
 
 __all__ = [
     "Cut",
@@ -43,7 +43,8 @@ _BAND = 200
 """Output pixels whose sums wait together: more would leave the first level of the cache, fewer read weights again."""
 
 _CHUNK = 128
-"""Input channels whose weights, 32 KiB, pass a band at a time; half as many where a band is small (measured)."""
+"""Input channels, of all taps together, whose weights pass a band at a time: 32 KiB; half as many where a band is small
+(measured)."""
 
 _LONG_CHUNK = 1024
 """The same, 256 KiB, where they may as well come from the second level (measured)."""
@@ -114,9 +115,10 @@ def cycles(plan: ConvPlan, level: int) -> float:
 
     Of two multiply-adds a cycle 85 in a hundred are reached, of one 97, and fewer in tiles of one or two vectors of
     four, which load more. In the core's own cycles: about 50 each time that a tile takes up its sums and puts them
-    down; 120 to turn a vector of channels of as many pixels into rows, 240 with one multiply-add a cycle; and up to 8
-    for each cache line of input, where the channels of a part lie in more pages than the processor keeps at hand and
-    two multiply-adds a cycle wait for them (measured).
+    down; 120 to turn a vector of channels of as many pixels into rows, 240 with one multiply-add a cycle; up to 8 for
+    each cache line of input, where the channels of a part lie in more pages than the processor keeps at hand and two
+    multiply-adds a cycle wait for them; and 4 for each channel of a tile's tap where channels lie whole pages apart,
+    and so meet in few sets of the first level of the cache (measured).
     """
     is_double = is_double_plan(plan)
     lanes = runtime.lanes(level, is_double)
@@ -129,13 +131,21 @@ def cycles(plan: ConvPlan, level: int) -> float:
     few = {1: 0.7, 2: 0.9}.get(vectors, 1.0) if vectors < runtime.block_vectors(level, is_double) else 1.0
     reached = 0.97 * few if one else 0.85
     products = rows * columns * per_in * vectors / 2 / reached
-    taking_up = 50 * blocks * rows * columns / runtime.block_pixels(level, is_double) * ceil_div(per_in, _CHUNK)
+    chunk = _LONG_CHUNK if one else _CHUNK
+    if per_in > chunk:
+        parts = rows * columns * ceil_div(per_in, chunk)
+    else:
+        parts = pixels * ceil_div(plan.kernel[0] * plan.kernel[1], chunk // per_in)
+    taking_up = 50 * blocks * parts / runtime.block_pixels(level, is_double)
     turning = (240 if one else 120) * ceil_div(pixels, lanes) * vectors
     width = plan.in_size[1] * (8 if is_double else 4)
     lines = blocks * per_in * plan.out_size[0] * plan.kernel[0] * ceil_div(width, 64)
     pages = min(plan.in_size[0] * width / 4096, 1.0) * min(per_in, _CHUNK)
     fetching = lines * 8 * max(pages - 64, 0) / 64
-    return plan.groups * (products + estimate.pace(level) * (taking_up + turning + (0 if one else fetching)))
+    tiles = blocks * rows * columns / runtime.block_pixels(level, is_double)  # of each tap
+    meeting = 4 * tiles * per_in if plan.in_size[0] * width % 4096 == 0 and plan.layout == "nchw" else 0
+    waiting = meeting + (0 if one else fetching)
+    return plan.groups * (products + estimate.pace(level) * (taking_up + turning + waiting))
 
 
 def cost(plan: ConvPlan) -> Cost:
@@ -145,14 +155,17 @@ def cost(plan: ConvPlan) -> Cost:
 
 
 def _chunk(plan: ConvPlan, level: int, band: int) -> int:
-    """Input channels whose weights pass a band of so many pixels at a time.
+    """Input channels whose weights pass a band of so many pixels at a time: of one tap, or of several that are as many.
 
     Each part of them takes up the sums of the band and puts them down again: few parts are best, but where weights have
     to come from the first level of the cache, which holds parts of 32 KiB beside pixels and sums.
     """
     if estimate.asks_much(level):
-        return _CHUNK // 2 if band <= 64 else _CHUNK
-    return _LONG_CHUNK if runtime.block_vectors(level, False) == 4 else _CHUNK
+        most = _CHUNK // 2 if band <= 64 else _CHUNK
+    else:
+        most = _LONG_CHUNK if runtime.block_vectors(level, False) == 4 else _CHUNK
+    per_in = plan.in_channels // plan.groups
+    return even(per_in, most) if per_in > most else most
 
 
 def _tiles(plan: ConvPlan, pixels: int, band: int) -> tuple[np.ndarray, np.ndarray]:
@@ -227,6 +240,8 @@ def cut(plan: ConvPlan, level: int, count: int) -> Cut:
     bands = ceil_div(size, band)
     tiles, band_tiles = _tiles(plan, pixels, band)
     most_tiles = int(np.diff(band_tiles).max())
+    places = 64 * ceil_div(plan.kernel[0] * plan.kernel[1], 8)  # bytes, in whole cache lines
+    sums = band * widest * runtime.lanes(level, is_double) * itemsize
     return Cut(
         chunk=_chunk(plan, level, band),
         blocks=len(firsts) - 1,
@@ -237,7 +252,7 @@ def cut(plan: ConvPlan, level: int, count: int) -> Cut:
         most_tiles=most_tiles,
         tiles=tiles,
         band_tiles=band_tiles,
-        scratch=most_tiles * _MOST_PIXELS * 8 + band * widest * runtime.lanes(level, is_double) * itemsize,
+        scratch=most_tiles * _MOST_PIXELS * 8 + places + sums,
     )
 
 
@@ -291,9 +306,7 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
     whole = cut(plan, level, 1)
 
     def tasks(part: ConvPlan, shares: int) -> conv.ChannelsTasks:
-        # sums are taken up in parts of so many channels: other parts would round otherwise
-        some = cut(part, level, 1)._replace(shares=shares, chunk=whole.chunk)
-        return conv.ChannelsTasks(level, is_double, 1, part, some)
+        return conv.ChannelsTasks(level, is_double, 1, part, cut(part, level, 1)._replace(shares=shares))
 
     edges = [vector * runtime.lanes(level, is_double) for vector in _first_vectors(plan, level)]
     return Pieces(
