@@ -139,8 +139,8 @@ def reads_in_place(plan: ConvPlan, level: int) -> bool:
 def packing_cycles(plan: ConvPlan, lanes: int) -> float:
     """The core's own cycles in which the channels of a group are packed.
 
-    6 for a vector; 2 for each element of strides above 4, and of few channels that are neighbours in memory, but colours;
-    of more of these 1 (measured).
+    6 for a vector; 2 for each element of strides above 4, and of few channels that are neighbours in memory, but for
+    colours; of more of these 1 (measured).
     """
     per_in = plan.in_channels // plan.groups
     packed = per_in * _packed_elements(plan)
