@@ -139,14 +139,15 @@ def reads_in_place(plan: ConvPlan, level: int) -> bool:
 def packing_cycles(plan: ConvPlan, lanes: int) -> float:
     """The core's own cycles in which the channels of a group are packed.
 
-    6 for a vector; 2 for each element of strides above 4, and of few channels that are neighbours in memory, but for
-    colours; of more of these 1 (measured).
+    6 for a vector that is read; 2 for each element of strides above 4, and of few channels that are neighbours in
+    memory, but for colours; of more of these 1 (measured).
     """
     per_in = plan.in_channels // plan.groups
     packed = per_in * _packed_elements(plan)
     colours = plan.in_channels in (3, 4) and plan.groups == 1
     if plan.stride[1] <= 4 and (plan.layout != "nhwc" or colours):
-        return 6 * packed / lanes
+        used = len(_phases(plan.kernel[1], plan.stride[1], plan.dilation[1])[0]) / plan.stride[1]
+        return 6 * packed / used / lanes
     return packed if plan.layout == "nhwc" and per_in >= 4 else 2 * packed
 
 

@@ -68,22 +68,20 @@ def refusal(plan: ConvPlan) -> str | None:
 def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated: those of the tiles, and those of packing.
 
-    Pixels of many channels that are read in place are waited for, as long as packing takes, or a third of it where a
-    multiply-add takes a cycle. There a vector of sums takes 5 to be begun and stored, besides, and weights of float64
-    that do not stay in the cache slow the tiles down by a tenth (measured).
+    Pixels of many channels that are read in place are waited for, as long as packing takes. Where a multiply-add takes
+    a cycle, a vector of sums takes 5 to be begun and stored, besides, and weights of float64 that do not stay in the
+    cache slow the tiles down by a tenth (measured).
     """
     per_in, per_out = plan.in_channels // plan.groups, plan.out_channels // plan.groups
     lanes, tiling = runtime.lanes(level, is_double_plan(plan)), _tiling(plan, level)
     one = estimate.pace(level) < 1  # multiply-add a cycle
     taps = per_in * plan.kernel[0] * plan.kernel[1]
     far = is_double_plan(plan) and 8 * tiling.packed_channels * taps > WORKING_SET
-    products = tiling.cycles * taps / ((0.9 if far else 0.98) if one else 0.95)
+    products = tiling.cycles * taps / ((0.9 if far else 0.97) if one else 0.95)
     storing = 5 * ceil_div(packed_line(plan), lanes) * per_out if one else 0
     packing = 0.0
     if not reads_in_place(plan, level) or per_in > 128:
         packing = packing_cycles(plan, lanes)
-        if reads_in_place(plan, level) and one:
-            packing /= 3
     return plan.groups * (products + estimate.pace(level) * (storing + packing))
 
 
