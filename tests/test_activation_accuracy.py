@@ -245,12 +245,19 @@ def test_long_sums_stay_exact(level, op, dtype):
     assert error_of_long_sums(op, dtype, "cpu") <= 4
 
 
+# Lines and their length: at the edges of vectors, of what is turned (up to three vectors), and of what is done at once.
+LINES = (
+    *((1, 1), (3, 2), (7, 5), (17, 7), (5, 11), (33, 12), (4, 13), (17, 15), (16, 16), (33, 17), (15, 23), (31, 24)),
+    *((18, 25), (9, 31), (17, 47), (16, 48), (35, 49), (3, 63), (5, 112), (40, 1000), (2, 3001)),
+)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("op", ["softmax", "softmin", "log_softmax"])
 def test_softmax_of_lines_of_every_length(level, op, dtype):
     """Along the last axis and another; near zero and far from it; some elements minus infinity."""
     rng = np.random.default_rng(8)
-    for lines, length in ((1, 1), (3, 2), (17, 15), (16, 16), (33, 17), (5, 112), (40, 1000), (2, 3001)):
+    for lines, length in LINES:
         for offset in (0.0, 30.0, -4095.5, 4096.25, -1e7):
             x = (rng.standard_normal((lines, length)) * 9 + offset).astype(dtype)
             if op != "softmin" and length > 2:
@@ -270,6 +277,21 @@ def test_softmax_of_lines_of_every_length(level, op, dtype):
                 assert float((np.abs(got[known] - exact[known]) / unit).max(initial=0)) <= 4
                 np.testing.assert_array_equal(got[exact == 0], 0)
                 np.testing.assert_array_equal(np.isinf(got), np.isinf(exact))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("op", ["softmax", "softmin", "log_softmax"])
+def test_softmax_of_a_line_is_the_same_bits_in_any_company(level, op, dtype):
+    """However many lines there are beside it, and wherever among them it lies."""
+    rng = np.random.default_rng(10)
+    for lines, length in LINES:
+        x = (rng.standard_normal((lines, length)) * 9).astype(dtype)
+        along = getattr(F, op)(x, 1, backend="cpu")
+        across = getattr(F, op)(np.ascontiguousarray(x.T), 0, backend="cpu")
+        for k in {0, lines // 2, lines - 1}:
+            np.testing.assert_array_equal(getattr(F, op)(x[k : k + 1], 1, backend="cpu"), along[k : k + 1])
+            pair = np.repeat(x[k], 2).reshape(length, 2)  # its elements are no neighbours here either
+            np.testing.assert_array_equal(getattr(F, op)(pair, 0, backend="cpu")[:, 0], across[:, k])
 
 
 @pytest.mark.parametrize("op", ["softmax", "softmin", "log_softmax"])
