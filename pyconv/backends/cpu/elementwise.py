@@ -19,11 +19,10 @@ BRIEF_ELEMENTS = 2_048
 """Below this, one thread takes it all, and other Python threads are not let run meanwhile."""
 
 CHUNK = 16_384
-"""Elements a thread takes at a time, at most."""
+"""Elements a thread takes at a time, at most, where halves are multiplied; and of which the time is measured."""
 
-LINES = 256
-"""Neighbouring lines that a thread takes at a time, at most, where an operation runs along an axis that is not the
-last."""
+LINE = 64
+"""Elements that a thread takes come in so many: a few lines of the cache."""
 
 SQUARE = 16
 """Lines that a thread takes at a time come in so many: as many as vectors have lanes, or a multiple."""
@@ -69,8 +68,8 @@ def _threads(op: str, dtype: str, size: int) -> int:
 
 
 def _chunk(size: int, threads: int) -> int:
-    """Elements that a thread takes at a time."""
-    return max(min(CHUNK, -(-size // threads // 1024) * 1024), 1)
+    """Elements of a thread's share, in one piece: whole lines of the cache."""
+    return max(-(-size // (threads * LINE)) * LINE, 1)
 
 
 def run(plan: ElementwisePlan | AxisPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> np.ndarray:
@@ -144,10 +143,8 @@ def _along_axis(plan: AxisPlan, order: tuple[int, ...], threads: int) -> element
     level, is_double, brief = isa.current(), plan.dtype == "float64", prod(shape) < BRIEF_ELEMENTS
     if plan.op == "glu":
         return elementwise.GluWork(level, is_double, outer, length * inner, threads, CHUNK, brief)
-    most = CHUNK // max(length, 1) if inner == 1 else LINES
-    even = -(-outer * inner // (threads * SQUARE)) * SQUARE
+    chunk = max(-(-outer * inner // (threads * SQUARE)) * SQUARE, 1)
     negative, logarithm = plan.op == "softmin", plan.op == "log_softmax"
-    chunk = max(min(most, even), 1)
     return elementwise.SoftmaxWork(level, is_double, outer, length, inner, negative, logarithm, threads, chunk, brief)
 
 
