@@ -11,7 +11,7 @@ import pytest
 
 import pyconv.functional as F
 from pyconv.backends.cpu import isa
-from pyconv.plan import ACTIVATIONS
+from pyconv.plan import ACTIVATIONS, MEASURED
 
 ROUNDED = [op for op, entry in ACTIVATIONS.items() if entry.ulps[0]]
 
@@ -150,11 +150,22 @@ def worst(op, bits):
     return float(error[place]), float(x[place])
 
 
+# A processor's estimates of reciprocals may differ in their last bits, and after a step of Newton's little of that is
+# left.
+OTHER_PROCESSORS = 0.1
+
+
+def most(op, level):
+    """The largest error that an instruction set's kernel may have: what was measured, else what is promised."""
+    promised = ACTIVATIONS[op].ulps[0]
+    return min(promised, MEASURED[op][level][0] + OTHER_PROCESSORS) if level in MEASURED[op] else promised
+
+
 @pytest.mark.parametrize("op", ROUNDED)
 def test_sample_of_float32(level, op):
     """Every 20011th float32: both signs, every exponent."""
     found, at = worst(op, np.arange(0, 2**32, 20011, dtype=np.uint64))
-    assert found <= ACTIVATIONS[op].ulps[0], f"{op}({at!r})"
+    assert found <= most(op, level), f"{op}({at!r})"
 
 
 @pytest.mark.slow
@@ -163,12 +174,29 @@ def test_every_float32(level, op):
     """All of them; with -s it prints the largest error."""
     step = 2**18  # what belongs to so many stays in the cache
     found, at = max(worst(op, np.arange(low, low + step, dtype=np.uint64)) for low in range(0, 2**32, step))
-    print(f"{level} {op}: {found:.3f} ulp at {at!r}")
-    assert found <= ACTIVATIONS[op].ulps[0]
+    print(f"{level} {op}: {found:.3f} ulp at {at.hex()}")
+    assert found <= most(op, level)
 
 
-# Where sweeps over every float32 found the largest errors of what is computed now, or was computed before.
-WORST = {
+def test_every_rounded_function_was_swept():
+    assert set(MEASURED) == set(ROUNDED)
+    for op, found in MEASURED.items():
+        assert set(found) == {"x86-64-v3", "x86-64-v4"}
+        assert max(error for error, _ in found.values()) <= ACTIVATIONS[op].ulps[0]
+
+
+@pytest.mark.parametrize("op", MEASURED)
+def test_largest_errors_are_what_was_measured(level, op):
+    """Each at its own argument; and where other instruction sets have theirs, it is not larger."""
+    for name, (error, at) in MEASURED[op].items():
+        found, _ = worst(op, np.array([float.fromhex(at)], np.float32).view(np.uint32))
+        assert found <= most(op, level), f"{op}({at})"
+        if name == level:
+            assert found > error - OTHER_PROCESSORS, f"{op}({at}): sweep again, and write down what is found"
+
+
+# Where sweeps found the largest errors of formulas that were here before.
+FORMER = {
     "sigmoid": ("-0x1.0afdfap4", "-0x1.6d3fb8p-12", "-0x1.19d4b8p0"),
     "gelu": ("-0x1.9f9d3ep3", "-0x1.d34714p0", "-0x1.180f2ep-3"),
     "silu": ("-0x1.f9ff54p-17", "-0x1.cf29a6p3"),
@@ -177,9 +205,9 @@ WORST = {
 }
 
 
-@pytest.mark.parametrize("op", WORST)
-def test_places_of_the_largest_errors(level, op):
-    found, at = worst(op, np.array([float.fromhex(value) for value in WORST[op]], np.float32).view(np.uint32))
+@pytest.mark.parametrize("op", FORMER)
+def test_places_of_former_errors(level, op):
+    found, at = worst(op, np.array([float.fromhex(value) for value in FORMER[op]], np.float32).view(np.uint32))
     assert found <= ACTIVATIONS[op].ulps[0], f"{op}({at!r})"
 
 

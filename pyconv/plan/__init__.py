@@ -3,7 +3,7 @@
 A plan is frozen and hashable: backends receive nothing but valid plans, compute no sizes and check nothing again.
 """
 
-from .activations import ACTIVATIONS, Activation, activation_parameters, number
+from .activations import ACTIVATIONS, MEASURED, Activation, activation_parameters, number
 from .arguments import LIMIT, PADDING_FORMS, Pads, Pair, check_bytes, check_flag, index, pads, pair, span
 from .arrays import (
     DTYPES,
@@ -61,6 +61,7 @@ __all__ = [
     "DTYPES",
     "HALF_DTYPES",
     "LIMIT",
+    "MEASURED",
     "PADDING_FORMS",
     "PADDING_MODES",
     "PRECISIONS",

@@ -321,10 +321,12 @@ static inline vec quick_gelu_tanh(vec x, NO_PARAMETERS)
     const vec fine = fused(splat(GELU_3), square.high, splat(GELU_1_COARSE) - coarse) + low;
     const vec n = t * slope * splat(-INVERSE_LOG2) + splat(ROUNDER), whole = n - splat(ROUNDER);
     const vec high = fused(t, coarse, whole * splat(LOG2_HIGH) + splat((real)0x1p-60)); /* one fusion is possible */
-    const power e = power_of(-high - (t * fine + whole * splat(LOG2_LOW)), n);
+    const vec r = -high - (t * fine + whole * splat(LOG2_LOW));
 #if defined(__AVX512F__)
-    return greater_of(splat(0), x) - scaled(quotient(magnitude * e.v, splat(1) + e.value), n);
+    const vec v = (polynomial(r, expm1_terms) * r + splat(1)) * r + splat(1);
+    return greater_of(splat(0), x) - scaled(quotient(magnitude * v, splat(1) + scaled(v, n)), n);
 #else
+    const power e = power_of(r, n);
     vec exponent;
     const vec v = logistic(below(x, splat(0)), e, &exponent);
     return times_x(x, v, exponent);
