@@ -1,5 +1,5 @@
-// How a warp of wgmma writes its sums: a thread has two neighbouring channels of a pixel, and the lanes beside it eight
-// neighbouring pixels: 32 bytes of a channel.
+// How a warp of wgmma writes its sums: a thread has two neighbouring channels of a pixel, and lanes four apart, eight of
+// them, neighbouring pixels: of a channel, 32 bytes in float32 and 16 in half precision lie side by side.
 
 #include "tensor_output.cuh"
 
