@@ -12,7 +12,7 @@ import numpy as np
 
 from ...plan import AxisPlan
 from .kernel import DTYPES, Kernel, Launch, struct
-from .memory import VECTOR, in_memory_order
+from .memory import VECTOR, given_back, in_memory_order
 
 __all__ = ["implementations", "kernels", "run"]
 
@@ -107,7 +107,4 @@ def run(room: Any, plan: AxisPlan, x: Any, prepared: Any, out: Any) -> Any:
     if given is not None and target is given:
         return out
     result = target if order == tuple(range(x.ndim)) else target.transpose(tuple(np.argsort(order)))
-    if out is None:
-        return result
-    room.assign(out, result)
-    return out
+    return given_back(room, result, out)

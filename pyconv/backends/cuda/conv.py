@@ -17,6 +17,7 @@ from . import depthwise, gemm, pointwise, tensor, wgmma
 from .activation import NONE, Epilogue
 from .dense import Addresses
 from .kept import Kept, keep
+from .memory import given_back
 from .weights import pack
 
 __all__ = ["IMPLEMENTATIONS", "implementations", "pooling_refusal", "prepare", "prepare_key", "run"]
@@ -122,7 +123,4 @@ def run(
         chosen.run(room, plan, x, at, result, epilogue)
     else:
         room.launch(chosen.launch(plan, epilogue), chosen.arguments(plan, x, at, epilogue))
-    if out is None or result is out:
-        return result
-    room.assign(out, result)
-    return out
+    return given_back(room, result, out)

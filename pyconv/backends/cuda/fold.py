@@ -12,6 +12,7 @@ import numpy as np
 
 from ...plan import FoldPlan
 from .kernel import DTYPES, INDEX_TYPES, Kernel, Launch, struct
+from .memory import given_back
 from .plans import INT_LIMIT, strides_of, too_wide
 
 __all__ = ["OPERATIONS", "implementations", "kernels", "launch", "run"]
@@ -60,7 +61,4 @@ def run(room: Any, plan: FoldPlan, x: Any, prepared: Any, out: Any) -> Any:
     packed["kernel"], packed["stride"], packed["dilation"] = plan.kernel, plan.stride, plan.dilation
     packed["start"] = plan.padding[0][0], plan.padding[1][0]
     room.launch(launch(plan), packed)
-    if out is None or result is out:
-        return result
-    room.assign(out, result)
-    return out
+    return given_back(room, result, out)

@@ -13,6 +13,7 @@ import numpy as np
 from ...plan import TransposedPlan, span
 from .kept import Kept, keep
 from .kernel import DTYPES, INDEX_TYPES, Kernel, Launch, struct
+from .memory import given_back
 from .plans import INT_LIMIT, strides_of
 
 __all__ = ["kernels", "label", "launch", "prepare", "refusal", "run"]
@@ -77,7 +78,4 @@ def run(room: Any, plan: TransposedPlan, x: Any, prepared: Kept, out: Any) -> An
     packed["kernel"], packed["stride"], packed["dilation"] = plan.kernel, plan.stride, plan.dilation
     packed["start"] = plan.padding[0][0], plan.padding[1][0]
     room.launch(launch(plan), packed)
-    if out is None or result is out:
-        return result
-    room.assign(out, result)
-    return out
+    return given_back(room, result, out)

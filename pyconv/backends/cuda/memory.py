@@ -1,4 +1,4 @@
-"""What the kernels that go once over memory without gaps have in common (memory.cuh)."""
+"""How results come into ``out``, and what kernels have in common that go once over memory without gaps (memory.cuh)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from .kernel import Kernel, Launch
 
-__all__ = ["VECTOR", "in_memory_order", "launch_over", "over_memory"]
+__all__ = ["VECTOR", "given_back", "in_memory_order", "launch_over", "over_memory"]
 
 _THREADS = 256
 VECTOR = {"float64": 2, "float32": 4}
@@ -17,6 +17,14 @@ VECTOR = {"float64": 2, "float32": 4}
 
 _SEVERAL = 2 * 132 * 2048
 """Vectors from which on a thread takes two: an H100's threads have all as many then."""
+
+
+def given_back(room: Any, result: Any, out: Any) -> Any:
+    """What the caller gets: ``result``, or ``out``, if there is one, with its numbers; they may be the same array."""
+    if out is None or result is out:
+        return result
+    room.assign(out, result)
+    return out
 
 
 def launch_over(kernel: Kernel, dtype: str, size: int) -> Launch:
@@ -49,10 +57,7 @@ def over_memory(
     packed["each"] = _each(x.dtype.name, x.size)
     fill(packed, x)
     room.launch(launch, packed)
-    if out is None or result is out:
-        return result
-    room.assign(out, result)
-    return out
+    return given_back(room, result, out)
 
 
 def in_memory_order(x: Any) -> tuple[int, ...] | None:

@@ -14,6 +14,7 @@ from ...plan import ConvPlan, PhasePart, TransposedPlan, phase_parts
 from . import conv
 from .kept import Kept
 from .kernel import DTYPES, INDEX_TYPES, Kernel, Launch, struct
+from .memory import given_back
 from .plans import INT_LIMIT
 
 __all__ = ["Phases", "kernels", "label", "launch", "prepare", "refusal", "run", "suits"]
@@ -149,10 +150,7 @@ def run(room: Any, plan: TransposedPlan, x: Any, prepared: Phases, out: Any) -> 
     for part, weights in zip(parts, prepared.parts, strict=True):
         sums = conv.run(room, part.plan, x[:, :, part.rows, part.columns], weights, None)
         room.launch(launch(plan, part.plan), _arguments(plan, part, room.address(sums), room.address(result)))
-    if out is None or result is out:
-        return result
-    room.assign(out, result)
-    return out
+    return given_back(room, result, out)
 
 
 def _arguments(plan: TransposedPlan, part: PhasePart, phases: int, out: int) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...plan import PoolPlan
 from . import channel_pool, max_pool, row_pool, sum_pool
+from .memory import given_back
 
 __all__ = ["IMPLEMENTATIONS", "OPERATIONS", "Addresses", "implementations", "run"]
 
@@ -49,7 +50,5 @@ def run(room: Any, plan: PoolPlan, x: Any, prepared: Any, out: Any) -> Any:
     indices = room.empty(plan.out_shape, np.dtype(np.int64), order) if plan.return_indices else None
     at = Addresses(room.address(x), room.address(result), 0 if indices is None else room.address(indices))
     room.launch(chosen.launch(plan), chosen.arguments(plan, x, result, indices, at))
-    if out is not None and result is not out:
-        room.assign(out, result)
-        result = out
+    result = given_back(room, result, out)
     return result if indices is None else (result, indices)

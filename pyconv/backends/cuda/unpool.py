@@ -13,6 +13,7 @@ import numpy as np
 from ...errors import DeviceError
 from ...plan import UnpoolPlan
 from .kernel import DTYPES, Kernel, Launch, struct
+from .memory import given_back
 from .plans import INT_LIMIT, strides_of
 
 __all__ = ["implementations", "kernels", "launches", "run"]
@@ -74,7 +75,4 @@ def run(room: Any, plan: UnpoolPlan, x: Any, prepared: Any, out: Any) -> Any:
     packed["in_size"], packed["out_plane"] = plan.in_size, prod(plan.out_size)
     for launch in launches(plan):
         room.launch(launch, packed)
-    if out is None or result is out:
-        return result
-    room.assign(out, result)
-    return out
+    return given_back(room, result, out)
