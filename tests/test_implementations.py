@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -359,3 +360,23 @@ def test_flat_images_into_rows_with_gaps():
         np.testing.assert_array_equal(wide[..., 3:43], wanted)
         assert (wide[..., :3] == 7).all()
         assert (wide[..., 43:] == 7).all()
+
+
+def test_large_kernels_with_strides_or_several_results_are_packed_first():
+    """Not small ones, those of fixed size, or what is measured."""
+    packed = [((9, 9), 1, {"stride": 2}), ((5, 5), 4, {}), ((11, 11), 2, {"stride": 2})]
+    in_place = [
+        ((3, 3), 1, {"stride": 2}),
+        ((5, 5), 1, {"stride": 2}),
+        ((5, 5), 1, {}),
+        ((3, 3), 4, {}),
+        ((15, 15), 1, {}),
+    ]
+    x = np.zeros((1, 1, 480, 640), np.float32)
+    for cases, refused in ((packed, True), (in_place, False)):
+        for kernel, outs, given in cases:
+            plan = _plan(x, normal(outs, 1, *kernel), **given)
+            reason = depthwise.refusal(plan)
+            assert (reason is not None) == refused, (kernel, outs, given)
+            assert not refused or "packed rows" in reason
+            assert depthwise.refusal(replace(plan, algorithm="measure")) is None

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
-from . import estimate, isa
+from . import direct, estimate, isa
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, run_tasks, threads_for
 
 __all__ = [
@@ -34,6 +34,8 @@ _LEAST_ROWS = 16
 
 
 _MOST_MULTIPLIER = 4
+_LEAST_TAPS = 25  # of kernels that direct sums may take over
+_ALIKE = 1.1  # estimates that are no more than that apart say the same, and packed rows are the safer choice then
 _MOST_SCRATCH = 2**24
 _VECTOR_BYTES = 64  # of the widest instruction set
 _MOST_ROWS = 4  # output rows that are computed together
@@ -96,7 +98,24 @@ def refusal(plan: ConvPlan) -> str | None:
         return f"the horizontal stride is {plan.stride[1]}, it takes 1 and 2"
     if _scratch(plan) > _MOST_SCRATCH:
         return f"the masks for so wide a kernel take {_scratch(plan):,} bytes, more than {_MOST_SCRATCH:,}"
-    return None
+    return None if plan.algorithm == "measure" else _slower_than_packed(plan, isa.current())
+
+
+def _slower_than_packed(plan: ConvPlan, level: int) -> str | None:
+    """The reason why not, where rows are better packed first: for large kernels with strides, or several results.
+
+    Those of fixed size are quicker in any case, and small ones have little to gain.
+    """
+    if (
+        plan.kernel[0] * plan.kernel[1] < _LEAST_TAPS
+        or _is_square_of_stride_2(plan)
+        or direct.refusal(plan) is not None
+    ):
+        return None
+    own, other = estimate.pace(level) * cycles(plan, level), direct.cycles(plan, level)
+    if other > _ALIKE * own:
+        return None
+    return f"packed rows would take few cycles: {other:,.0f}, rows as they lie {own:,.0f}"
 
 
 def _scratch(plan: ConvPlan) -> int:
@@ -119,6 +138,10 @@ def _tasks(plan: ConvPlan, level: int, count: int) -> conv.DepthwiseTasks:
     return conv.DepthwiseTasks(level, is_double_plan(plan), count, plan, Cut(planes, parts, bands, _scratch(plan)))
 
 
+def _is_square_of_stride_2(plan: ConvPlan) -> bool:
+    return plan.stride == (2, 2) and plan.dilation == (1, 1) and plan.kernel in ((3, 3), (5, 5))
+
+
 def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated, where every load is from the first level of the cache.
 
@@ -129,7 +152,7 @@ def cycles(plan: ConvPlan, level: int) -> float:
     is_double = is_double_plan(plan)
     vectors = ceil_div(plan.out_size[1], runtime.lanes(level, is_double))
     has_masks = runtime.lanes(level, is_double) * (8 if is_double else 4) == _VECTOR_BYTES
-    if plan.stride == (2, 2) and plan.dilation == (1, 1) and plan.kernel in ((3, 3), (5, 5)):
+    if _is_square_of_stride_2(plan):
         row = (18 if plan.kernel == (3, 3) else 55) + (0 if has_masks else 32)
         return plan.out_channels * plan.out_size[0] * (row + vectors * (4 + 1.4 * plan.kernel[0] * plan.kernel[1]))
     alone = plan.stride[0] > 1 or plan.dilation[0] > 1 or (plan.kernel[0] < _MOST_ROWS and plan.kernel != (3, 3))
