@@ -90,7 +90,8 @@ def driver(name: str) -> Extension:
         f"pyconv._core.{name}",
         [str(CORE / f"{name}.pyx")],
         include_dirs=[str(CORE), numpy.get_include()],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *MACROS],
+        # the lock is taken back by Python's own function: Cython's shortcut keeps thread states in mind
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("CYTHON_FAST_GIL", "0"), *MACROS],
         extra_compile_args=["-O2", "-g0", "-fopenmp", "-fvisibility=hidden", *SANITIZE],
         extra_link_args=["-fopenmp", "-pthread", *SANITIZE],
         depends=[str(KERNELS / "kernels.h"), str(KERNELS / "process.h"), *map(str, sources)],

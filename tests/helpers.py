@@ -129,3 +129,24 @@ def pretend(monkeypatch, backend):
     monkeypatch.setattr(registry, "_discover", lambda: {i.name: (i, "here") for i in (*BUILTIN, info)})
     monkeypatch.setattr(registry, "_selected", {})
     monkeypatch.setattr(registry, "_fusing", {})
+
+
+WORK = """
+import numpy as np, os, sys
+import pyconv, pyconv.functional as F
+rng = np.random.default_rng(0)
+x = rng.standard_normal((2, 16, 64, 64)).astype(np.float32)
+weight = rng.standard_normal((32, 16, 3, 3)).astype(np.float32)
+wanted = F.conv2d(x, weight, padding=1, backend="reference")
+image = rng.standard_normal((4, 1, 90, 90)).astype(np.float32)  # for tasks that are Python's
+filtered = F.conv2d(image, weight[:1, :1].repeat(9, 2).repeat(9, 3), backend="cpu", algorithm="direct")
+def right():
+    got = F.conv2d(x, weight, padding=1, backend="cpu")
+    pooled = F.max_pool2d(got, 3, 2, backend="cpu")
+    active = F.tanh(got, backend="cpu")
+    by_fft = F.conv2d(image, weight[:1, :1].repeat(9, 2).repeat(9, 3), backend="cpu", algorithm="fft")
+    return bool(np.allclose(got, wanted, rtol=1e-4, atol=1e-3) and pooled.shape == (2, 32, 31, 31)
+                and np.allclose(by_fft, filtered, rtol=1e-4, atol=1e-3)
+                and np.allclose(active, np.tanh(got), atol=1e-6))
+"""
+"""Work that is worth several threads, and checks itself against the reference."""

@@ -10,28 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from helpers import assert_close, normal, output_of, run_python
+from helpers import WORK, assert_close, normal, output_of, run_python
 from threadpoolctl import threadpool_limits
 
 import pyconv
 import pyconv.functional as F
 from pyconv.errors import PyconvError
-
-# Work that is worth several threads, and checks itself against the reference.
-WORK = """
-import numpy as np, os, sys
-import pyconv, pyconv.functional as F
-rng = np.random.default_rng(0)
-x = rng.standard_normal((2, 16, 64, 64)).astype(np.float32)
-weight = rng.standard_normal((32, 16, 3, 3)).astype(np.float32)
-wanted = F.conv2d(x, weight, padding=1, backend="reference")
-def right():
-    got = F.conv2d(x, weight, padding=1, backend="cpu")
-    pooled = F.max_pool2d(got, 3, 2, backend="cpu")
-    active = F.tanh(got, backend="cpu")
-    return bool(np.allclose(got, wanted, rtol=1e-4, atol=1e-3) and pooled.shape == (2, 32, 31, 31)
-                and np.allclose(active, np.tanh(got), atol=1e-6))
-"""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -136,6 +120,7 @@ SAME_BITS = {
     "depthwise": lambda: F.conv2d(normal(1, 70, 57, 59), normal(70, 1, 3, 3), padding=1, groups=70, backend="cpu"),
     "channels_last": lambda: F.conv2d(np.moveaxis(normal(1, 57, 59, 20), -1, 1), normal(24, 20, 5, 5), backend="cpu"),
     "image": lambda: F.conv2d(normal(1, 1, 301, 303), normal(1, 1, 9, 9), backend="cpu"),
+    "fft": lambda: F.conv2d(normal(2, 2, 130, 140), normal(3, 2, 21, 9), algorithm="fft", backend="cpu"),
     "pool": lambda: F.max_pool2d(normal(2, 33, 57, 59), 3, 2, 1, backend="cpu"),
     "sigmoid": lambda: F.sigmoid(normal(301, 1009), backend="cpu"),
     "tanh": lambda: F.tanh(normal(301, 1009, dtype="float64"), backend="cpu"),

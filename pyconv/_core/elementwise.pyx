@@ -55,8 +55,7 @@ cdef class DenseWork(Work):
 
     cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1:
         if self.threads > 1:
-            with nogil:
-                self.parallel(x, out)
+            self.parallel(x, out)
         elif self.brief:
             self.serial(x, out)
         else:
@@ -69,10 +68,11 @@ cdef class DenseWork(Work):
         for i in range(self.count):
             self.task(i, x, out)
 
-    cdef void parallel(self, const char *x, char *out) noexcept nogil:
+    cdef void parallel(self, const char *x, char *out) noexcept:
+        """It lets the lock go itself, see tasks.pyx."""
         cdef int64_t i
         note_parallel()
-        for i in prange(self.count, schedule="static", num_threads=self.threads):
+        for i in prange(self.count, nogil=True, schedule="static", num_threads=self.threads):
             self.task(i, x, out)
 
 

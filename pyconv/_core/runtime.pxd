@@ -11,5 +11,6 @@ cdef const pc_kernels *kernels(int isa, bint is_double) noexcept nogil
 cdef void *scratch(size_t size) noexcept nogil
 cdef void note_parallel() noexcept nogil
 cdef int allowed(int wanted, int preset) noexcept nogil
+cdef bint runs_python() noexcept nogil
 cdef int check_packed(cnp.ndarray array, int type_number) except -1
 cdef int check_array(cnp.ndarray array, int type_number, int64_t *strides) except -1

@@ -19,6 +19,7 @@ cdef extern from "kernels/process.h" nogil:
     void pc_note_parallel()
     int pc_must_be_serial()
     int pc_allowed_threads(int wanted, int preset)
+    int pc_runs_python()
 
 
 if pc_watch_forks() != 0:
@@ -39,6 +40,10 @@ cdef void note_parallel() noexcept nogil:
 
 cdef int allowed(int wanted, int preset) noexcept nogil:
     return pc_allowed_threads(wanted, preset)
+
+
+cdef bint runs_python() noexcept nogil:
+    return pc_runs_python()
 
 
 cdef int check_packed(cnp.ndarray array, int type_number) except -1:

@@ -8,17 +8,25 @@ done by the calling thread alone: no result depends on it.
 """
 
 from cython.parallel cimport prange
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 cimport numpy as cnp
 
-from .runtime cimport kernels, note_parallel
+from .runtime cimport kernels, note_parallel, runs_python
+
+import numpy as np
 
 from .runtime import check
 
 cnp.import_array()
+
+
+cdef extern from "Python.h":
+    ctypedef struct PyInterpreterState
+    PyInterpreterState *PyInterpreterState_Get()
+    PyInterpreterState *PyInterpreterState_Main()
 
 
 cdef extern from * nogil:
@@ -102,16 +110,19 @@ cdef int shared_out(Tasks tasks, const void *arrays, Share *shares, int own, int
     return failed
 
 
-cdef int parallel(Tasks tasks, const void *arrays, int threads) noexcept nogil:
+cdef int parallel(Tasks tasks, const void *arrays, int threads) noexcept:
+    """On several threads. It lets the lock go itself: a prange of a function without it asks Python whether this thread
+    has it, which Python before 3.12 affirms wherever there have been subinterpreters, and would let it go once more."""
     cdef Share *shares = <Share *>calloc(threads, sizeof(Share))
     cdef int own, failed = 0
     cdef int64_t begun = now()
     if shares == NULL:
         return serial(tasks, arrays)
     note_parallel()
-    for own in prange(threads, schedule="static", chunksize=1, num_threads=threads):
-        failed += shared_out(tasks, arrays, shares, own, threads)
-    note(shares[0].finished - begun, now() - shares[0].finished)
+    with nogil:
+        for own in prange(threads, schedule="static", chunksize=1, num_threads=threads):
+            failed += shared_out(tasks, arrays, shares, own, threads)
+        note(shares[0].finished - begun, now() - shares[0].finished)
     free(shares)
     return failed
 
@@ -121,26 +132,38 @@ cdef int run_tasks(Tasks tasks, bint brief, const void *arrays) except -1:
     cdef int threads = <int>min(tasks.threads, tasks.count), failed
     if threads > 1 and rest():
         threads, brief = 1, False
-    if threads <= 1 and brief:
+    if threads > 1:
+        failed = parallel(tasks, arrays, threads)
+    elif brief:
         failed = serial(tasks, arrays)
     else:
         with nogil:
-            failed = parallel(tasks, arrays, threads) if threads > 1 else serial(tasks, arrays)
+            failed = serial(tasks, arrays)
     if failed:
         raise MemoryError(f"no memory for {tasks.scratch_bytes:,} bytes of scratch on each thread")
     return 0
 
 
 cdef class FunctionTasks(Tasks):
-    """Tasks that are calls of a Python function: of NumPy's, which let other threads run while they compute."""
+    """Tasks that are calls of a Python function: of NumPy's, which let other threads run while they compute.
+
+    What a helper gets whose stack is too small for that is left to the calling thread.
+    """
 
     cdef object function, error
+    cdef cnp.ndarray left
+    cdef uint8_t *is_left
 
     def __init__(self, int threads, int64_t count, function):
         super().__init__(0, False, threads)
         self.count, self.function, self.error = count, function, None
+        self.left = np.zeros(count, np.uint8)
+        self.is_left = <uint8_t *>cnp.PyArray_DATA(self.left)
 
     cdef int run_one(self, const void *arrays, int64_t i) noexcept nogil:
+        if not runs_python():
+            self.is_left[i] = 1
+            return 0
         with gil:
             self.call(i)
         return 0
@@ -155,11 +178,20 @@ cdef class FunctionTasks(Tasks):
 
 
 def run_function(function, int64_t count, int threads):
-    """Call ``function(i)`` for every i below ``count``, on threads. After an error, which is raised, no more begin."""
+    """Call ``function(i)`` for every i below ``count``, on threads. After an error, which is raised, no more begin.
+
+    In a subinterpreter on the calling thread alone: others would come from the main interpreter.
+    """
+    if threads <= 1 or PyInterpreterState_Get() != PyInterpreterState_Main():
+        for i in range(count):
+            function(i)
+        return
     cdef FunctionTasks tasks = FunctionTasks(threads, count, function)
     run_tasks(tasks, False, NULL)
     if tasks.error is not None:
         raise tasks.error
+    for i in np.flatnonzero(tasks.left):
+        function(int(i))
 
 
 def note_wait(double worked, double waited):

@@ -1,4 +1,5 @@
-/* A thread's scratch memory, and what a fork means for threads. */
+/* A thread's scratch memory and stack, and what a fork means for threads. */
+#define _GNU_SOURCE /* pthread_getattr_np */
 #include "process.h"
 
 #include <pthread.h>
@@ -101,4 +102,30 @@ int pc_allowed_threads(int wanted, int preset)
     }
     if (limit >= wanted) return wanted;
     return limit > 1 ? limit : 1;
+}
+
+enum { PYTHON_STACK = 256 << 10 }; /* bytes; 48 KiB have been enough */
+
+static int stack_has_room(void)
+{
+#ifdef __linux__
+    pthread_attr_t attributes;
+    size_t size = 0;
+    if (pthread_getattr_np(pthread_self(), &attributes)) return 0;
+    const int known = !pthread_attr_getstacksize(&attributes, &size);
+    pthread_attr_destroy(&attributes);
+    return known && size >= PYTHON_STACK;
+#else
+    return 1;
+#endif
+}
+
+int pc_runs_python(void)
+{
+    static __thread int asked, answer; /* asking takes a while */
+    if (!asked) {
+        answer = stack_has_room();
+        asked = 1;
+    }
+    return answer;
 }

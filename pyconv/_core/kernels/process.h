@@ -19,4 +19,7 @@ int pc_must_be_serial(void);
  * limit OpenMP's threads by its own setting for a thread. */
 int pc_allowed_threads(int wanted, int preset);
 
+/* Whether the calling thread has stack enough for Python: a helper may have as little as OMP_STACKSIZE says. */
+int pc_runs_python(void);
+
 #endif

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import lru_cache
-from math import log2, prod
+from math import inf, log2, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -91,6 +91,8 @@ def _refusal(plan: ConvPlan, level: int) -> str | None:
 def _plain_cycles(plan: ConvPlan, level: int) -> float:
     """Of the plain sum; depthwise kernels count a tap as on cores that begin two multiply-adds in a cycle."""
     plain = separable.plain(plan)
+    if plain is None:  # too large for it; tiles are not
+        return inf
     return plain.cycles(plan, level) * (estimate.pace(level) if plain is depthwise else 1)
 
 

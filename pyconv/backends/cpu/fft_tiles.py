@@ -84,6 +84,9 @@ def block_bytes(plan: ConvPlan, grid: Grid) -> int:
     return sum(prod(shape) * np.dtype(dtype).itemsize for shape, dtype in _shapes(plan, grid))
 
 
+_KEPT = 2**26
+"""Bytes of memory that is kept for the next task, as much as the compiled core keeps for a thread."""
+
 _blocks: list[np.ndarray] = []
 """Memory that tasks have worked in, for the next ones: fresh pages would take as long as half of the transforms."""
 
@@ -149,7 +152,8 @@ class Running:
         with np.errstate(all="ignore"):  # each thread has its own
             if not self.compute(number, block):
                 self.undone.append(number)
-        _blocks.append(block)
+        if self.bytes <= _KEPT:
+            _blocks.append(block)
 
     def compute(self, number: int, block: np.ndarray) -> bool:
         """Write the results of a tile: whether they keep to the bound of direct sums."""

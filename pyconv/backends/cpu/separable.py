@@ -86,16 +86,18 @@ def _refusal(plan: ConvPlan, level: int) -> str | None:
         return "it is for stride 1 and dilation 1"
     if plan.layout != "nchw":
         return f"the input's layout is {plan.layout}, it takes nchw"
-    own, other = cycles(plan, level), plain(plan).cycles(plan, level)
+    if (summing := plain(plan)) is None:
+        return "no plain sum takes the plan, for results that are not finite"
+    own, other = cycles(plan, level), summing.cycles(plan, level)
     if own > other:
         return f"two passes would take more cycles: {own:,.0f}, the plain sum {other:,.0f}"
     return None
 
 
-def plain(plan: ConvPlan) -> ModuleType:
+def plain(plan: ConvPlan) -> ModuleType | None:
     """What sums directly: it runs the plan where kernels are not separable or a result is not finite."""
     summed = replace(plan, algorithm="direct")
-    return next(each for each in _PLAIN if each.refusal(summed) is None)
+    return next((each for each in _PLAIN if each.refusal(summed) is None), None)
 
 
 def cycles(plan: ConvPlan, level: int) -> float:
