@@ -182,8 +182,8 @@ def test_choice_goes_by_the_weights():
     np.testing.assert_array_equal(layer(x), two_passes)
     for wanted, kernel, parameters in (
         ("depthwise", weight, {"algorithm": "direct"}),
-        ("direct", weight, {"stride": 2}),
-        ("depthwise", weight, {"dilation": 2}),
+        (("depthwise", "direct"), weight, {"stride": 2}),
+        (("depthwise", "direct"), weight, {"dilation": 2}),
         # two passes of three taps save multiply-adds only where vectors are narrow
         ("depthwise" if isa.name().endswith("v4") else "separable", SOBEL.astype(np.float32)[None, None], {}),
         ("depthwise", gaussian(9, 2)[None, None, :, 4:5], {}),
