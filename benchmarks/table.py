@@ -92,7 +92,7 @@ def _total(rows: list[dict[str, Any]], name: str) -> float | None:
 def _rows(report: dict[str, Any], rows: list[dict[str, Any]], peers: list[str]) -> str:
     head = ["layer", "×", "pyconv µs", "rate", "of ceiling", "best peer", "µs", "ratio", *peers, "implementation"]
     saves = any("saved_bytes" in row["layer"] for row in rows)  # of stacks: by running each group as one
-    head += ["MB saved"] * saves
+    head += ["MB saved", "MB held", "MB grown"] * saves
     lines = []
     for row in rows:
         best = best_peer(row)
@@ -110,10 +110,17 @@ def _rows(report: dict[str, Any], rows: list[dict[str, Any]], peers: list[str]) 
                 _number(ratio(row)) + mark,
                 *(_time(micros(row, peer)) for peer in peers),
                 row["implementation"] or "–",
-                *([f"{row['layer']['saved_bytes'] / 1e6:.3g}"] if saves else []),
+                *(_memory(row) if saves else []),
             ]
         )
     return _table(head, lines)
+
+
+def _memory(row: dict[str, Any]) -> list[str]:
+    """What a stack saves; what pyconv holds in memory after the first batches, and how much more in the end."""
+    ours = row["results"].get("pyconv", {})
+    found = (row["layer"]["saved_bytes"], ours.get("resident"), ours.get("grown"))
+    return [_number(None if each is None else each / 1e6, ".3g") for each in found]
 
 
 def _spread(row: dict[str, Any], name: str) -> float:

@@ -13,10 +13,14 @@ from pyconv.errors import ShapeError
 from pyconv.functional.conv import plan_call_conv2d
 from pyconv.plan import (
     FusedPlan,
+    avg_pool_parameters,
     conv_parameters,
     describe,
+    lp_pool_parameters,
+    plan_avg_pool2d,
     plan_elementwise,
     plan_fused,
+    plan_lp_pool2d,
     plan_max_pool2d,
     pool_parameters,
     traffic,
@@ -30,6 +34,13 @@ POOLS = {
     "3x2 s1x3 ceil": ((3, 2), (1, 3), 0, 1, True),
     "2x2 s3 ceil": (2, 3, 0, 1, True),
     "asymmetric": (3, 2, ((2, 1), (0, 2)), 1, False),
+}
+AVERAGES = {  # of those without, whether the padding counts, and another divisor
+    "average 2x2": (2, None, 0, False, True, None),
+    "average 3x3 s2 p1": (3, 2, 1, False, True, None),
+    "average 3x3 s1 p1, padding left out": (3, 1, 1, False, False, None),
+    "average 3x2 s1x3 ceil": ((3, 2), (1, 3), 0, True, True, None),
+    "average asymmetric, by 5": (3, 2, ((2, 1), (0, 2)), False, True, 5),
 }
 # input, weight, (stride, padding, dilation, groups), the implementation that takes it on every instruction set
 LAYERS = {
@@ -56,7 +67,9 @@ def plans(name, pool, activation=("leaky_relu", (0.1,)), residual=False, dtype="
     out_shape, itemsize = call.plan.out_shape, x.itemsize
     activated = plan_elementwise(activation[0], out_shape, dtype, activation[1]) if activation else None
     pooled = None
-    if POOLS[pool] is not None:
+    if pool in AVERAGES:
+        pooled = plan_avg_pool2d(out_shape, dtype, itemsize, "nchw", *avg_pool_parameters("pool", *AVERAGES[pool]))
+    elif POOLS[pool] is not None:
         pooled = plan_max_pool2d(out_shape, dtype, itemsize, "nchw", *pool_parameters("pool", *POOLS[pool], False))
     plan = plan_fused(call.plan, out_shape if residual else None, activated, pooled)
     return plan, x, weight, bias, normal(*out_shape, dtype=dtype, seed=1) if residual else None
@@ -99,7 +112,7 @@ def bands(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("pool", [*POOLS, *AVERAGES])
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_same_bits(level, name, pool, dtype, bands):
     for room in (1, 2**14, 2**20):
@@ -113,7 +126,7 @@ def test_the_same_bits_for_any_number_of_threads(monkeypatch, name, threads, ban
     monkeypatch.setattr(fused, "threads_for", lambda plan, slowness=1: threads)
     for room in (1, 2**20):
         bands(room)
-        for pool in ("none", "2x2", "3x3 s2 p1"):
+        for pool in ("none", "2x2", "3x3 s2 p1", "average 2x2", "average 3x3 s2 p1"):
             check(*plans(name, pool))
 
 
@@ -237,6 +250,10 @@ def test_what_it_cannot_do_is_refused_in_words():
         (pooled(4, None, 0, 1, False, False), "larger than 3x3"),
         (pooled(2, None, 0, 2, False, False), "have gaps"),
         (pooled(2, None, 0, 1, False, True), "more than maxima"),
+        (
+            plan_lp_pool2d(shape, "float32", 4, "nchw", *lp_pool_parameters("pool", 2, 2, None, False, 0)),
+            "more than maxima or averages",
+        ),
     ):
         assert words in cpu.fuses(plan_fused(plan.conv, None, None, pool))
     call = plan_call_conv2d(

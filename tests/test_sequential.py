@@ -53,11 +53,12 @@ def test_what_is_grouped():
     net = Sequential(
         ReLU(), Conv2d(3, 3, 1), BatchNorm2d(3), pyconv.GELU(), MaxPool2d(2), MaxPool2d(2), Conv2d(3, 3, 1),
         MaxPool2d(1), ReLU(), Conv2d(3, 3, 1), Own(), Conv2d(3, 3, 1), Softmax(1), Conv2d(3, 3, 1), Conv2d(3, 3, 1),
-        BatchNorm2d(3),
+        BatchNorm2d(3), Conv2d(3, 3, 1), ReLU(), pyconv.AvgPool2d(2), Conv2d(3, 3, 1), pyconv.AdaptiveAvgPool2d(1),
     )  # fmt: skip
     assert kinds(net) == [
         "ReLU", ["Conv2d", "BatchNorm2d", "GELU", "MaxPool2d"], "MaxPool2d", ["Conv2d", "MaxPool2d"], "ReLU", "Conv2d",
-        "Own", "Conv2d", "Softmax", "Conv2d", ["Conv2d", "BatchNorm2d"],
+        "Own", "Conv2d", "Softmax", "Conv2d", ["Conv2d", "BatchNorm2d"], ["Conv2d", "ReLU", "AvgPool2d"], "Conv2d",
+        "AdaptiveAvgPool2d",
     ]  # fmt: skip
     net.fuse = False
     assert kinds(net) == [type(layer).__name__ for layer in net]

@@ -35,11 +35,11 @@ class Sequential(Module):
 
     Notes
     -----
-    A :class:`Conv2d`, then any of :class:`BatchNorm2d`, an elementwise activation and :class:`MaxPool2d`, in this
-    order, are one group. On the cpu backend a few rows of a convolution at a time are activated and pooled while they
-    are in the cache, or in registers: the same bits as layer by layer, and what lies between the layers never gets into
-    memory. Where
-    the pooling cannot take part, convolution and activation are still one. A normalisation is folded into the
+    A :class:`Conv2d`, then any of :class:`BatchNorm2d`, an elementwise activation and :class:`MaxPool2d` or
+    :class:`AvgPool2d`, in this order, are one group. On the cpu backend a few rows of a convolution at a time are
+    activated and pooled while they are in the cache, or in registers: the same bits as layer by layer, and what lies
+    between the layers never gets into memory. Where the pooling cannot take part, convolution and activation are still
+    one. A normalisation is folded into the
     convolution's weights (see :func:`pyconv.nn.norm.folded`), on every backend; that rounds otherwise than the two
     layers one after the other. :func:`pyconv.explain` tells what is run as one, and why not what is not.
 

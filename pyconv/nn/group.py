@@ -11,15 +11,28 @@ import numpy as np
 from ..errors import ArgumentError, DTypeError, PyconvError
 from ..functional.call import Call, checked_out
 from ..functional.known import Known
-from ..plan import ACTIVATIONS, DTYPES, ConvPlan, FusedPlan, Plan, plan_elementwise, plan_fused, plan_max_pool2d
+from ..plan import (
+    ACTIVATIONS,
+    DTYPES,
+    ConvPlan,
+    FusedPlan,
+    Plan,
+    plan_avg_pool2d,
+    plan_elementwise,
+    plan_fused,
+    plan_max_pool2d,
+)
 from ..registry import Backend, fusing, select
 from . import activation
 from .conv import Conv2d
 from .module import Module
 from .norm import BatchNorm2d, folded
-from .pooling import MaxPool2d
+from .pooling import AvgPool2d, MaxPool2d
 
 __all__ = ["Group", "groups", "run_chain"]
+
+_POOLINGS: dict[type[Module], Any] = {MaxPool2d: plan_max_pool2d, AvgPool2d: plan_avg_pool2d}
+"""Of the layers that end a group, what plans them."""
 
 
 def watched(layers: Iterable[Module]) -> tuple[tuple[Any, ...], ...]:
@@ -71,8 +84,10 @@ def _elementwise(layer: Module) -> tuple[str, tuple[float, ...]] | None:
 
 def _kind(layer: Module) -> int | None:
     """The place of a layer in a group; None if it has none. Layers derived from these may do more than these do."""
-    if type(layer) in (Conv2d, BatchNorm2d, MaxPool2d):
-        return {Conv2d: 0, BatchNorm2d: 1, MaxPool2d: 3}[type(layer)]
+    if type(layer) in (Conv2d, BatchNorm2d):
+        return 0 if type(layer) is Conv2d else 1
+    if type(layer) in _POOLINGS:
+        return 3
     return 2 if _elementwise(layer) is not None else None
 
 
@@ -96,7 +111,7 @@ def groups(layers: Mapping[str, Module]) -> dict[str, Module]:
 
 
 class Group(Module):
-    """Conv2d, then any of BatchNorm2d, an elementwise activation and MaxPool2d, in this order.
+    """Conv2d, then any of BatchNorm2d, an elementwise activation and MaxPool2d or AvgPool2d, in this order.
 
     The normalisation is folded into the convolution's weights. Where the rest cannot be run as one, convolution and
     activation are, if these can; else it is run layer by layer. The result is the same.
@@ -196,7 +211,8 @@ class Group(Module):
             activated = plan_elementwise(op, plan.out_shape, plan.dtype, numbers)
         if self._pool is not None:
             itemsize = int(plan.dtype.removeprefix("float")) // 8
-            pooled = plan_max_pool2d(plan.out_shape, plan.dtype, itemsize, "nchw", *self._pool._parameters)
+            make = _POOLINGS[type(self._pool)]
+            pooled = make(plan.out_shape, plan.dtype, itemsize, "nchw", *self._pool._parameters)
         assert isinstance(plan, ConvPlan)
         plan = plan_fused(plan, None, activated, pooled)
         return call._replace(plan=plan, out=self._target(call, plan, input, out), given=out)

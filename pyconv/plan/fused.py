@@ -1,4 +1,4 @@
-"""The plan of a convolution together with what follows it: an added array, an activation, a max pooling."""
+"""The plan of a convolution together with what follows it: an added array, an activation, a pooling."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["FusedPlan", "plan_fused"]
 
 @dataclass(frozen=True, slots=True)
 class FusedPlan(HashedOnce):
-    """``max_pool2d(activation(conv2d(x) + residual))``, run as one: what lies between need not be written to memory.
+    """``pool(activation(conv2d(x) + residual))``, run as one: what lies between need not be written to memory.
 
     The result is that of its parts run one after the other, to the last bit. A part that is missing is None. Backends
     that can run such plans have a method ``fuses``, see :class:`pyconv.registry.Backend`.

@@ -110,8 +110,8 @@ def uncut(plan: FusedPlan) -> str | None:
         return reason
     if plan.pool is None:
         return None
-    if plan.pool.op != "max_pool2d" or plan.pool.return_indices:
-        return "the pooling gives more than maxima"
+    if plan.pool.op not in ("max_pool2d", "avg_pool2d") or plan.pool.return_indices:
+        return "the pooling gives more than maxima or averages"
     if max(plan.pool.kernel) > _LARGEST_WINDOW or plan.pool.dilation != (1, 1):
         return f"the pooling's windows are larger than {_LARGEST_WINDOW}x{_LARGEST_WINDOW}, or have gaps"
     return pool.by_rows(plan.pool)
