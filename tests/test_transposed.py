@@ -13,7 +13,7 @@ from helpers import assert_close, bits, known_by, normal, refused, warm
 import pyconv
 import pyconv.functional as F
 from pyconv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
-from pyconv.backends.cpu import conv, isa, transposed
+from pyconv.backends.cpu import channels, conv, isa, transposed
 from pyconv.errors import ArgumentError, DTypeError, OutputError, ShapeError
 from pyconv.plan import phase_parts, plan_conv_transpose2d, taps_part, transposed_parameters
 
@@ -294,6 +294,26 @@ def test_lines_are_images():
         input=last, weight=weight, bias=None, out=None, algorithm="auto", precision=None, stride=1, padding=0,
         dilation=1, groups=2,
     ).plan.layout == "nhwc"  # fmt: skip
+
+
+def test_bands_of_long_lines_are_shorter_with_the_same_bits(monkeypatch):
+    """Where the processor begins one multiply-add in a cycle, and many channels lie pages apart."""
+    x, weight = normal(1, 40, 1, 1100), normal(64, 40, 1, 3)
+    parameters = {"stride": (1, 2), "padding": (0, 1), "dilation": 1, "groups": 1}
+    more = {"bias": None, "residual": None, "out": None, "algorithm": "auto", "precision": None}
+    plan = F.conv2d.plan_call(input=x, weight=weight, **parameters, **more).plan
+    results, most = set(), set()
+    for pace, near in ((1.0, 1), (0.5, 2**20), (0.5, 2**14)):
+        monkeypatch.setattr(channels.estimate, "pace", lambda level, pace=pace: pace)
+        monkeypatch.setattr(channels, "WORKING_SET", near)
+        channels._tasks.cache_clear()
+        most.add(channels._most_pixels(plan, isa.current()))
+        result = channels.run(plan, x, channels.prepare(plan, weight, None), None)
+        assert_close(result, F.conv2d(x, weight, **parameters, backend="reference"))
+        results.add(bits(result))
+    channels._tasks.cache_clear()
+    assert len(results) == 1
+    assert most == {200, 40}
 
 
 X, W, L, WL = normal(1, 4, 5, 6), normal(4, 3, 3, 3), normal(1, 4, 9), normal(6, 4, 3)

@@ -42,6 +42,9 @@ _MOST_OUTPUT = 2**16
 _BAND = 200
 """Output pixels whose sums wait together: more would leave the first level of the cache, fewer read weights again."""
 
+_PAGE = 4096
+"""Bytes of memory that the processor finds together."""
+
 _CHUNK = 128
 """Input channels, of all taps together, whose weights pass a band at a time: 32 KiB; half as many where a band is small
 (measured)."""
@@ -207,18 +210,35 @@ def _first_vectors(plan: ConvPlan, level: int) -> list[int]:
     return [vectors * block // blocks for block in range(blocks + 1)]
 
 
-def _sharing(images: int, firsts: list[int], size: int, count: int) -> tuple[int, int, int]:
+def _most_pixels(plan: ConvPlan, level: int) -> int:
+    """Output pixels of a band at most: fewer than usual where the input of so many would not stay near.
+
+    It is read once for each of the kernel's taps and for each block of output channels. That matters where rows are
+    longer than a page, so that every channel's pixels lie apart from the others' (measured: smaller images lose by it),
+    and a core begins one multiply-add in a cycle, so that weights may as well be read more often.
+    """
+    width = plan.in_size[1] * (8 if is_double_plan(plan) else 4)
+    if estimate.pace(level) == 1 or width < _PAGE:
+        return _BAND
+    rows = min(plan.in_size[0], plan.out_size[0] * plan.kernel[0])
+    each = plan.in_channels // plan.groups * rows * width / (plan.out_size[0] * plan.out_size[1])
+    return _BAND if _BAND * each <= 1.5 * WORKING_SET else max(int(WORKING_SET / 2 / each), _BAND // 5)
+
+
+def _sharing(images: int, firsts: list[int], size: int, most: int, count: int) -> tuple[int, int, int]:
     """Tasks that divide the blocks, those that divide the bands of pixels, and bands, for ``count`` threads.
+
+    Bands are of ``most`` pixels at most.
 
     The quickest way, by the task with the most to do. Blocks rather than bands: each thread reads its own weights then.
     """
     blocks, most_bands = len(firsts) - 1, ceil_div(size, 6)
-    best, best_time = (1, 1, ceil_div(size, _BAND)), 0.0
+    best, best_time = (1, 1, ceil_div(size, most)), 0.0
     for shares in range(1, min(blocks, count) + 1):
         edges = [firsts[blocks * share // shares] for share in range(shares + 1)]
         vectors = max(end - first for first, end in pairwise(edges))
         for parts in range(1, min(count, most_bands) + 1):
-            bands = ceil_div(ceil_div(size, _BAND), parts) * parts
+            bands = ceil_div(ceil_div(size, most), parts) * parts
             pixels = ceil_div(bands, parts) * ceil_div(size, bands)
             time = ceil_div(images * shares * parts, count) * vectors * pixels * (1 + 0.02 * (parts - 1))
             if best_time == 0 or time < best_time * 0.999:
@@ -235,7 +255,8 @@ def cut(plan: ConvPlan, level: int, count: int) -> Cut:
     if widest < runtime.block_vectors(level, is_double):
         pixels = _MOST_PIXELS  # tiles of fewer vectors have room for them
     size = plan.out_size[0] * plan.out_size[1]
-    share, parts, bands = _sharing(max(plan.batch, 1) * plan.groups, firsts, size, count)
+    images, most = max(plan.batch, 1) * plan.groups, _most_pixels(plan, level)
+    share, parts, bands = _sharing(images, firsts, size, most, count)
     band = ceil_div(size, bands)
     bands = ceil_div(size, band)
     tiles, band_tiles = _tiles(plan, pixels, band)
