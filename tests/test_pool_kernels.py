@@ -34,15 +34,16 @@ def strange(shape, dtype, share):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", ["nchw", "nhwc", "strided"])
 @pytest.mark.parametrize("nan", [0, 0.01])
-def test_large_windows(level, dtype, layout, nan):
+def test_windows_at_vector_edges(level, dtype, layout, nan):
     """Rows in registers, running maxima, merged pairs, and their places, around a vector's length."""
     lanes = runtime.lanes(level, dtype == "float64")
     calls = [
         (5, 1, 2), (7, 1, 3), (4, 1, 2), (5, 2, 2), (6, 3, 0), (9, 1, 4), (15, 1, 7), ((12, 3), 1, (6, 1)),
         ((9, 4), (1, 2)), (3, 1, 2, 2), (3, 2, 2, 2), (5, 1, 3, 3), ((31, 1), 1, (15, 0)),
-        ((9, 2), 1, ((8, 0), (1, 0))),
+        ((9, 2), 1, ((8, 0), (1, 0))), (2,), (2, 1), (3, 1, 1), (3, 2, 1), ((1, 2), 2), ((4, 3), (1, 2), (0, 1)),
+        ((2, 2), (1, 2), 0, (3, 1)), ((3, 2), 2, ((0, 2), (1, 1))),
     ]  # fmt: skip
-    for width in (1, lanes - 1, lanes, lanes + 1, 2 * lanes + 3, 37):
+    for width in (1, lanes - 1, lanes, lanes + 1, 2 * lanes - 1, 2 * lanes + 3, 37):
         x = laid_out(strange((1, 23, width, 3), dtype, nan), layout)
         for call, indices in itertools.product(calls, (False, True)):
             try:
@@ -71,6 +72,19 @@ def test_averages_at_vector_edges(level, dtype, layout):
             assert_close(F.avg_pool2d(x, *call, backend="cpu"), wanted)
             if len(call) < 3:
                 assert_close(F.lp_pool2d(x, 2, *call, backend="cpu"), F.lp_pool2d(x, 2, *call, backend="reference"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "strided"])
+def test_unpooling_takes_indices_as_they_lie(level, dtype, layout):
+    """Places of a channels-last pooling lie channels last; others may have gaps."""
+    x = laid_out(normal(2, 9, 11, 5, dtype=dtype), layout)
+    values, indices = F.max_pool2d(x, 2, return_indices=True, backend="cpu")
+    assert layout != "nhwc" or indices.strides[1] == indices.itemsize
+    for places in (indices, np.repeat(indices, 2, axis=3)[..., ::2]):
+        wanted = F.max_unpool2d(np.ascontiguousarray(values), np.ascontiguousarray(indices), 2, backend="reference")
+        np.testing.assert_array_equal(F.max_unpool2d(values, places, 2, backend="cpu"), wanted)
+        np.testing.assert_array_equal(F.max_unpool2d(values, places, 2, backend="reference"), wanted)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

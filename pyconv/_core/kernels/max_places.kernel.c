@@ -8,6 +8,7 @@
  * NaN, which is looked for on the way; where there is one, they are taken again.
  */
 #include "pool_channels.h"
+#include "pool_places.h"
 
 static real one_place(const pc_pool *pool, const piece *p, window rows, window columns, int64_t *index)
 {
@@ -28,109 +29,32 @@ static real one_place(const pc_pool *pool, const piece *p, window rows, window c
     return best;
 }
 
-INLINE ivec same_place(int64_t place) { return (ivec){0} + (integer)place; }
-
-/* An element that comes later in the window than what was found: kind NUMBERS if it is no NaN. */
-INLINE void improve(int kind, vec *best, ivec *place, vec value, ivec at, vec *seen)
+/* A row of windows side by side in any steps, with NaN: each element where it comes in its window. first[i] is the column of
+ * window i's first tap in the plane, relative to where it begins. */
+static void nan_places_row(const pc_pool *pool, const piece *p, window rows, const integer *first, real *out,
+                           int64_t *indices)
 {
-    const mask better = kind == NUMBERS ? below(*best, value) : below(*best, value) | unordered(value, value);
-    look(kind, value, seen);
-    /* the same but for NaN, and the next maximum need not wait for the comparison */
-    *best = kind == NUMBERS ? greater_of(value, *best) : pick(better, value, *best);
-    *place = (ivec)pick(better, (vec)at, (vec)*place);
-}
-
-/* A maximum of a part of the window, no NaN: of equal ones that with the lower place stays. */
-INLINE void improve_with(vec *best, ivec *place, vec value, ivec at)
-{
-    const mask better = below(*best, value) | (equal(*best, value) & below_bits(at, *place));
-    *best = pick(better, value, *best);
-    *place = (ivec)pick(better, (vec)at, (vec)*place);
-}
-
-static inline void put_places(int64_t *indices, ivec places, int64_t count)
-{
-    if (count >= LANES) {
-        for (int64_t i = 0; i < LANES; i++) indices[i] = places[i];
-    } else {
-        for (int64_t i = 0; i < count; i++) indices[i] = places[i];
-    }
-}
-
-/* Places of the lanes, step apart. */
-INLINE ivec lanes_apart(int64_t step)
-{
-    ivec lanes;
-    for (int64_t i = 0; i < LANES; i++) lanes[i] = (integer)(i * step);
-    return lanes;
-}
-
-/* The elements at, at + 1, ... of a row; all of them lie in it if whole. */
-INLINE vec in_row(int whole, const real *row, int64_t at, int64_t width)
-{
-    if (whole || (at >= 0 && at + LANES <= width)) return load_once(row + at);
-    return load_lanes_or(row + at, lanes_between(-at, width - at), splat(-INFINITY));
-}
-
-/* A vector of windows in steps of 1 or 2 whose first columns are start, start + step, ...; places are relative to each
- * window's first tap of the first row. width: of the windows, or 0 for any. */
-INLINE void windows_places(int kind, int step, int width, int whole, const pc_pool *pool, const piece *p, window rows,
-                           int64_t start, vec *best, ivec *place, vec *seen)
-{
-    const int64_t in = pool->w.in, gap = width ? 1 : pool->w.dilation, taps = width ? width : pool->w.kernel;
-    for (int64_t i = 0; i < rows.taps; i++) {
-        const real *row = p->x + (rows.first + i * pool->h.dilation) * p->row_stride;
-        const int64_t down = i * pool->h.dilation * in;
-        int64_t k = 0;
-        if (step == 2 && width) { /* the first two in one */
-            const vec left = in_row(whole, row, start, in), right = in_row(whole, row, start + LANES, in);
-            improve(kind, best, place, SHUFFLE(left, right, EVENS), same_place(down), seen);
-            improve(kind, best, place, SHUFFLE(left, right, ODDS), same_place(down + 1), seen);
-            k = 2;
-        }
-        for (; k < taps; k++) {
-            const int64_t at = start + k * gap;
-            vec value = in_row(whole, row, at, in);
-            if (step == 2) value = SHUFFLE(value, in_row(whole, row, at + LANES, in), EVENS);
-            improve(kind, best, place, value, same_place(down + k * gap), seen);
-        }
-    }
-}
-
-/* A row of windows side by side, in steps of 1 or 2; first[i] is the column of window i's first tap in the plane, relative
- * to where it begins. */
-INLINE void places_row(int kind, int step, int width, const pc_pool *pool, const piece *p, window rows,
-                       const integer *first, real *out, int64_t *indices, vec *seen)
-{
-    const int64_t in = pool->w.in, reach = step * LANES + (pool->w.kernel - 1) * pool->w.dilation + step;
-    const ivec lanes = lanes_apart(step);
+    const int64_t in = pool->w.in, stride = pool->w.stride;
+    vec seen = splat(0);
     for (int64_t ox = 0; ox < pool->w.out; ox += LANES) {
-        const int64_t start = ox * step - pool->w.before;
+        const int64_t start = ox * stride - pool->w.before;
         vec best = splat(-INFINITY);
         ivec place = (ivec)load((const real *)(first + ox));
-        const int whole = start >= 0 && start + reach <= in;
-        if (whole) windows_places(kind, step, width, 1, pool, p, rows, start, &best, &place, seen);
-        else windows_places(kind, step, width, 0, pool, p, rows, start, &best, &place, seen);
+        for (int64_t i = 0; i < rows.taps; i++) {
+            const real *row = p->x + (rows.first + i * pool->h.dilation) * p->row_stride;
+            for (int64_t k = 0; k < pool->w.kernel; k++) {
+                const int64_t at = start + k * pool->w.dilation;
+                vec value = load_lanes_or(row + at, lanes_between(-at, in - at), splat(-INFINITY));
+                if (stride == 2) {
+                    const int64_t more = at + LANES;
+                    value = even_of(value, load_lanes_or(row + more, lanes_between(-more, in - more), splat(-INFINITY)));
+                }
+                improve(MAXIMUM, &best, &place, value, same_place(i * pool->h.dilation * in + k * pool->w.dilation), &seen);
+            }
+        }
         store_part(out + ox, best, pool->w.out - ox);
-        put_places(indices + ox, place + lanes + same_place(rows.first * in + start), pool->w.out - ox);
+        put_places(indices + ox, place + lanes_apart(stride) + same_place(rows.first * in + start), pool->w.out - ox);
     }
-}
-
-INLINE void small_places_row(int kind, const pc_pool *pool, const piece *p, window rows, const integer *first, real *out,
-                             int64_t *indices, vec *seen)
-{
-#define OF(step, width) places_row(kind, step, width, pool, p, rows, first, out, indices, seen)
-    const int64_t width = kind == NUMBERS && pool->w.dilation == 1 ? pool->w.kernel : 0;
-    if (pool->w.stride == 1) {
-        if (width == 2) OF(1, 2);
-        else if (width == 3) OF(1, 3);
-        else OF(1, 0);
-    } else {
-        if (width == 2) OF(2, 2);
-        else if (width == 3) OF(2, 3);
-        else OF(2, 0);
-    }
-#undef OF
 }
 
 /* The maximum of each column of a row of windows, and its place, to two lines; what is around the plane is nothing. */
@@ -138,7 +62,7 @@ static void places_down(const pc_pool *pool, const piece *p, window rows, real *
 {
     const int64_t in = pool->w.in, before = pool->w.before, line_length = pool->line / 2;
     const real *x = p->x + rows.first * p->row_stride;
-    const ivec nowhere = same_place(INT32_MAX);
+    const ivec nowhere = same_place(NOWHERE);
     for (int64_t i = 0; i < before; i += LANES) {
         store(line + i, splat(-INFINITY));
         store((real *)(places + i), (vec)nowhere);
@@ -161,7 +85,7 @@ static void places_down(const pc_pool *pool, const piece *p, window rows, real *
         store(line + i, splat(-INFINITY));
         store((real *)(places + i), (vec)nowhere);
     }
-    for (; i < line_length; i++) line[i] = -INFINITY, places[i] = INT32_MAX;
+    for (; i < line_length; i++) line[i] = -INFINITY, places[i] = NOWHERE;
 }
 
 /* A row of windows by way of the lines, where each begins in the plane or before it. */
@@ -182,7 +106,7 @@ static void places_along(const pc_pool *pool, const real *line, const integer *p
     }
     for (int64_t ox = 0; ox < w->out; ox += LANES) {
         vec best = splat(-INFINITY);
-        ivec place = same_place(INT32_MAX);
+        ivec place = same_place(NOWHERE);
         for (int64_t k = 0; k < w->kernel; k++) {
             const int64_t at = ox * w->stride + k * w->dilation;
             vec value = load(line + at), where = load((const real *)(places + at));
@@ -289,19 +213,19 @@ static int every_window_has_columns(const pc_pool *pool)
 static void plane_row(const pc_pool *pool, const piece *p, window rows, void *scratch, real *out, int64_t *indices)
 {
     const int64_t half = pool->line / 2;
-    vec seen = splat(0), again = seen;
+    vec seen = splat(0);
     if (pool->small) {
-        small_places_row(NUMBERS, pool, p, rows, scratch, out, indices, &seen);
-        if (saw_nan(seen)) small_places_row(MAXIMUM, pool, p, rows, scratch, out, indices, &again);
-        return;
-    }
-    places_down(pool, p, rows, scratch, (integer *)scratch + half, &seen);
-    if (!saw_nan(seen)) {
-        places_along(pool, scratch, (integer *)scratch + half, out, indices);
-        return;
+        small_places_row(pool, p, rows, out, indices, &seen);
+        if (!saw_nan(seen)) return;
+    } else {
+        places_down(pool, p, rows, scratch, (integer *)scratch + half, &seen);
+        if (!saw_nan(seen)) {
+            places_along(pool, scratch, (integer *)scratch + half, out, indices);
+            return;
+        }
     }
     if (!pool->w.adaptive && pool->w.stride <= 2 && first_columns(pool, scratch)) {
-        small_places_row(MAXIMUM, pool, p, rows, scratch, out, indices, &again);
+        nan_places_row(pool, p, rows, scratch, out, indices);
         return;
     }
     for (int64_t ox = 0; ox < pool->w.out; ox++)
@@ -311,7 +235,7 @@ static void plane_row(const pc_pool *pool, const piece *p, window rows, void *sc
 void PC_NAME(max_places_task)(const pc_pool *pool, const pc_pool_arrays *arrays, int64_t task, void *scratch)
 {
     int vectors = pool->block == 1 && pool->line;
-    if (vectors) vectors = pool->small ? first_columns(pool, scratch) : every_window_has_columns(pool);
+    if (vectors) vectors = every_window_has_columns(pool);
     for (piece p = first_piece(pool, arrays, task); p.left; next_piece(pool, arrays, &p)) {
         for (int64_t oy = p.first_row; oy < p.end_row; oy++) {
             if (pool->block > 1) {

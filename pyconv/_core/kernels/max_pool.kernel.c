@@ -1,5 +1,5 @@
 /* Max pooling. Maxima of a piece are taken as if there were no NaN, which is looked for on the way; where there is one, they
- * are taken again.
+ * are taken again, rows of planes by way of the line.
  */
 #include "pool_channels.h"
 
@@ -39,14 +39,15 @@ INLINE void running_rows(int kind, const pc_pool *pool, const pc_pool_arrays *ar
 
 INLINE void rows_of(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p, real *line, vec *seen)
 {
-    if (pool->small && narrow(pool, p)) {
+    const int small = kind == NUMBERS && pool->small;
+    if (small && narrow(pool, p)) {
         narrow_rows(kind, pool, arrays, p, share_of(1), seen);
         return;
     }
     for (int64_t oy = p->first_row; oy < p->end_row; oy++) {
         const window rows = window_at(&pool->h, oy);
         real *out = p->out + oy * arrays->out_strides[2];
-        if (pool->small && p->column_stride == 1) {
+        if (small && p->column_stride == 1) {
             small_row(kind, pool, p, rows, share_of(1), out, seen);
         } else {
             separable_row(kind, pool, p, rows, line, out, seen);

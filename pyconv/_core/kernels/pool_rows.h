@@ -87,34 +87,29 @@ INLINE vec divided(vec a, share by)
 INLINE vec finished(int kind, vec all, share by) { return kind == SUM ? divided(all, by) : all; }
 
 /* A row in registers: windows of width elements gap apart in steps of 1, or of width 2 or 3 in steps of 2; sums are
- * divided. A window reaches into the next vector, and no further. Every element of the input is read once for each row. */
+ * divided. A window reaches into the next vector, and no further: what one round of the loop reads is finished in the next,
+ * so that every element of the input is read once for each row, by code that stands there once. */
 INLINE void register_row(int kind, int height, int width, int gap, int step, const pc_pool *pool, const piece *p,
                          window rows, share by, real *out, vec *seen)
 {
     const int64_t before = pool->w.before, count = pool->w.out, taps = height ? height : rows.taps;
     const real *x = p->x + rows.first * p->row_stride;
-    const int last = then(kind);
+    const int64_t ahead = step == 2 && width == 2 ? 0 : LANES; /* of windows that do not reach into the next vector, nothing */
+    vec here = splat(0), all = here; /* the last round's columns, or its even ones; and merged with the odd ones */
 #define COLUMN(at) column_of(kind, pool, p, x, taps, (at)-before, seen)
-    if (step == 1) {
-        vec here = COLUMN(0);
-        for (int64_t i = 0; i < count; i += LANES) {
-            const vec next = COLUMN(i + LANES);
-            vec all = here;
-            UNROLL for (int k = 1; k < width; k++) all = merge(last, all, shifted(here, next, k * gap));
-            store_part(out + i, finished(last, all, by), count - i);
-            here = next;
+    for (int64_t i = -ahead; i < count; i += LANES) {
+        vec next = COLUMN(step * (i + ahead)), merged = next;
+        if (step == 2) {
+            const vec right = COLUMN(2 * (i + ahead) + LANES), odd = odd_of(next, right);
+            next = even_of(next, right), merged = merge(kind, next, odd);
         }
-        return;
-    }
-    vec left = COLUMN(0), right = COLUMN(LANES);
-    for (int64_t i = 0; i < count; i += LANES) {
-        const vec even = SHUFFLE(left, right, EVENS);
-        vec all = merge(last, even, SHUFFLE(left, right, ODDS));
-        if (width == 3 || i + LANES < count) {
-            left = COLUMN(2 * (i + LANES)), right = COLUMN(2 * (i + LANES) + LANES);
-            if (width == 3) all = merge(last, all, shifted(even, SHUFFLE(left, right, EVENS), 1));
+        if (!ahead) all = merged;
+        if (i >= 0) {
+            if (step == 2 && width == 3) all = merge(kind, all, shifted(here, next, 1));
+            if (step == 1) UNROLL for (int k = 1; k < width; k++) all = merge(kind, all, shifted(here, next, k * gap));
+            store_part(out + i, finished(kind, all, by), count - i);
         }
-        store_part(out + i, finished(last, all, by), count - i);
+        here = next, all = merged;
     }
 #undef COLUMN
 }
@@ -167,8 +162,7 @@ INLINE void narrow_rows(int kind, const pc_pool *pool, const pc_pool_arrays *arr
         real *out = p->out + oy * pitch;
         const vec one = merged_down(kind, x, step, 2, 0, lanes, seen);
         const vec two = merged_down(kind, next, step, 2, 0, lanes, seen);
-        const vec all = merge(then(kind), SHUFFLE(one, two, EVENS), SHUFFLE(one, two, ODDS));
-        const vec both = finished(then(kind), all, by);
+        const vec both = finished(kind, merge(kind, even_of(one, two), odd_of(one, two)), by);
         store_part(out, both, width);
         if (oy + 1 < p->end_row) store_part(out + pitch, SHUFFLE(both, both, FROM_HALF), width);
     }

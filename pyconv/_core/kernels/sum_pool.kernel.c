@@ -47,15 +47,15 @@ static void divide_row(const pc_pool *pool, usual columns, window rows, real *ou
 }
 
 /* All windows of a row in registers as if they were the usual ones; then those that are not, one by one. */
-INLINE void divided_row(int kind, const pc_pool *pool, const piece *p, usual columns, window rows, real *out)
+INLINE void divided_row(const pc_pool *pool, const piece *p, usual columns, window rows, real *out)
 {
     vec none = splat(0);
-    small_row(kind, pool, p, rows, usual_share(pool, rows), out, &none);
+    small_row(SUM, pool, p, rows, usual_share(pool, rows), out, &none);
     for (int64_t i = 0; i < pool->w.out; i++) {
         if (i == columns.first) i = columns.end;
         if (i == pool->w.out) break;
         const window other = window_at(&pool->w, i);
-        out[i] = one_window(kind, pool, p, rows, other) / divisor_of(pool, rows, other);
+        out[i] = one_window(SUM, pool, p, rows, other) / divisor_of(pool, rows, other);
     }
 }
 
@@ -73,16 +73,17 @@ INLINE void channels_of(int kind, const pc_pool *pool, const pc_pool_arrays *arr
 
 INLINE void rows_of(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p, usual columns, real *line)
 {
+    const int small = kind == SUM && pool->small; /* sums of squares go by way of the line */
     vec none = splat(0);
-    if (kind == SUM && pool->small && columns.first == 0 && columns.end == pool->w.out && narrow(pool, p)) {
+    if (small && columns.first == 0 && columns.end == pool->w.out && narrow(pool, p)) {
         narrow_rows(kind, pool, arrays, p, usual_share(pool, window_at(&pool->h, 0)), &none);
         return;
     }
     for (int64_t oy = p->first_row; oy < p->end_row; oy++) {
         const window rows = window_at(&pool->h, oy);
         real *out = p->out + oy * arrays->out_strides[2];
-        if (pool->small && p->column_stride == 1) {
-            divided_row(kind, pool, p, columns, rows, out);
+        if (small && p->column_stride == 1) {
+            divided_row(pool, p, columns, rows, out);
         } else {
             if (pool->line) {
                 separable_row(kind, pool, p, rows, line, out, &none);

@@ -35,11 +35,11 @@ RUNNING_ELEMENTS = 262_144
 _SMALL = {(2, 1, 1), (3, 1, 1), (5, 1, 1), (7, 1, 1), (3, 2, 1), (2, 1, 2), (3, 1, 2)}
 """Width, dilation and step of the windows that are taken in registers."""
 
+_SMALL_PLACES = {(2, 1, 1), (3, 1, 1), (5, 1, 1), (2, 1, 2), (3, 1, 2)}
+"""The same, with the places of their maxima."""
+
 CHANNEL_VECTORS = 4
 """Vectors of channels that are taken side by side."""
-
-LARGEST_SMALL = 9
-"""Elements of a window whose places are found one after the other: of larger ones, columns first."""
 
 _VALUES_ONLY = "it finds values, not where they lie"
 
@@ -86,27 +86,16 @@ def _too_many_places(plan: PoolPlan) -> str | None:
 def _registers(plan: PoolPlan) -> str | None:
     if plan.adaptive:
         return "the windows differ in size"
-    if plan.return_indices:
-        if plan.stride[1] > 2:
-            return f"steps of {plan.stride[1]} columns are not 1 or 2"
-        if plan.kernel[0] * plan.kernel[1] > LARGEST_SMALL:
-            return f"windows of more than {LARGEST_SMALL} elements are taken down, and then along"
-        if _mostly_padding(plan):
-            return "a row is mostly padding"  # which its windows go through
-        return _too_many_places(plan)
     lanes = runtime.lanes(isa.current(), plan.dtype == "float64")
-    if (plan.kernel[1], plan.dilation[1], plan.stride[1]) not in _SMALL or span(
-        plan.kernel[1], plan.dilation[1]
-    ) > lanes + 1:
-        return (
-            f"there is no kernel for rows of {plan.kernel[1]} elements {plan.dilation[1]} apart in steps of "
-            f"{plan.stride[1]}, in vectors of {lanes}"
-        )
+    row = (plan.kernel[1], plan.dilation[1], plan.stride[1])
+    if row not in (_SMALL_PLACES if plan.return_indices else _SMALL) or span(row[0], row[1]) > lanes + 1:
+        rows = f"rows of {row[0]} elements {row[1]} apart in steps of {row[2]}"
+        return f"there is no kernel for {rows}, in vectors of {lanes}"
     if plan.layout not in ("nchw", "strided"):
         return "rows are not contiguous"
     if _mostly_padding(plan):
         return "a row is mostly padding"
-    return None
+    return _too_many_places(plan) if plan.return_indices else None
 
 
 def _running(plan: PoolPlan) -> str | None:
