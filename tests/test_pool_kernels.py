@@ -78,7 +78,7 @@ def test_averages_at_vector_edges(level, dtype, layout):
 @pytest.mark.parametrize("layout", ["nchw", "nhwc", "strided"])
 def test_unpooling_takes_indices_as_they_lie(level, dtype, layout):
     """Places of a channels-last pooling lie channels last; others may have gaps."""
-    x = laid_out(normal(2, 9, 11, 5, dtype=dtype), layout)
+    x = laid_out(normal(2, 10, 12, 5, dtype=dtype), layout)
     values, indices = F.max_pool2d(x, 2, return_indices=True, backend="cpu")
     assert layout != "nhwc" or indices.strides[1] == indices.itemsize
     for places in (indices, np.repeat(indices, 2, axis=3)[..., ::2]):
