@@ -27,6 +27,9 @@ if X86_64:
     INSTRUCTION_SETS.update(x86_64_v3=v3, x86_64_v4=v4)
 MACROS = [("PC_X86_64", "1")] if X86_64 else []
 
+# NumPy's C functions as of the oldest version that the package takes
+NUMPY_MACROS = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
+
 C_FLAGS = ["-O3", "-std=gnu11", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra"]
 KERNEL_FLAGS = [
     *C_FLAGS,
@@ -100,7 +103,7 @@ def driver(name: str) -> Extension:
 
 setup(
     ext_modules=cythonize(
-        [driver(name) for name in ("runtime", "calls", "tasks", "conv", "pool", "elementwise", "fused", "transposed")],
+        [driver(name) for name in ("runtime", "memory", "calls", "tasks", "conv", "pool", "elementwise", "fused", "transposed")],
         compiler_directives={"boundscheck": False, "wraparound": False, "cdivision": True},
     ),
     cmdclass={"build_ext": BuildExt},

@@ -13,6 +13,7 @@ from libc.string cimport memcmp, memcpy
 
 cimport numpy as cnp
 
+from .memory cimport new
 from .runtime cimport allowed
 
 cnp.import_array()
@@ -21,10 +22,6 @@ cdef extern from "Python.h":
     int PyContextVar_Get(object var, PyObject *default, PyObject **value) except -1
     void Py_XDECREF(PyObject *value)
     PyObject *PyList_GET_ITEM(list items, Py_ssize_t place)
-
-cdef extern from "numpy/arrayobject.h":
-    cnp.ndarray PyArray_New(type kind, int axes, cnp.npy_intp *shape, int type_number, cnp.npy_intp *strides,
-                            void *data, int itemsize, int flags, PyObject *like)
 
 cdef extern from "stdlib.h":
     void *aligned_alloc(size_t alignment, size_t size)
@@ -198,9 +195,9 @@ cdef class KnownCall:
 
     cdef object run(self, cnp.ndarray input, cnp.ndarray residual, cnp.ndarray out):
         if out is None:
-            out = PyArray_New(
-                cnp.ndarray, self.of_result.axes, self.of_result.shape, self.of_result.type_number,
-                NULL if self.contiguous else self.of_result.strides, NULL, 0, 0, NULL,
+            out = new(
+                self.of_result.axes, self.of_result.shape, self.of_result.type_number,
+                NULL if self.contiguous else self.of_result.strides,
             )
         cdef const char *x = <const char *>cnp.PyArray_DATA(input)
         cdef char *target = <char *>cnp.PyArray_DATA(out)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...plan import empty_in_order
+from ..._core import memory
 
-__all__ = ["in_memory_order", "into", "into_order", "into_rows", "native"]
+__all__ = ["empty_like", "in_memory_order", "into", "into_order", "into_rows", "native"]
 
 
 def native(x: np.ndarray, dtype: str) -> np.ndarray:
@@ -26,12 +26,20 @@ def in_memory_order(array: np.ndarray) -> tuple[int, ...] | None:
     return order if array.transpose(order).flags.c_contiguous else None
 
 
+def empty_like(array: np.ndarray, dtype: str) -> np.ndarray:
+    """A new array whose elements lie in memory in the order of those of ``array``."""
+    order = in_memory_order(array)
+    if order is None:
+        return np.empty_like(array, dtype=dtype, subok=False)
+    return memory.empty(array.shape, dtype, order)
+
+
 def into(out: np.ndarray | None, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray], None]) -> np.ndarray:
     """Have ``fill`` write a contiguous array: ``out`` if that is one, else a new one, copied to ``out`` if given."""
     if out is not None and out.flags.c_contiguous and out.flags.aligned:
         fill(out)
         return out
-    result = np.empty(shape, dtype)
+    result = memory.empty(shape, dtype)
     fill(result)
     if out is None:
         return result
@@ -60,7 +68,7 @@ def into_order(
     if out is not None and out.flags.aligned and out.itemsize in (out.strides[-1], out.strides[order[-1]]):
         fill(out)
         return out
-    result = empty_in_order(shape, dtype, order)
+    result = memory.empty(shape, dtype, order)
     fill(result)
     if out is None:
         return result

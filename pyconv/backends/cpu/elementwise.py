@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..._core import elementwise
+from ..._core import elementwise, memory
 from ...plan import AXIS_OPS, AxisPlan, ElementwisePlan
 from . import isa, wake
-from .arrays import in_memory_order
+from .arrays import empty_like, in_memory_order
 
 __all__ = ["by_rows", "implementations", "prepare", "run", "work"]
 
@@ -83,10 +83,9 @@ def run(plan: ElementwisePlan | AxisPlan, x: np.ndarray, prepared: Any, out: np.
         if usable and out is not None and out.transpose(order).flags.c_contiguous:
             result = out
         else:
-            target = np.empty([plan.out_shape[axis] for axis in order], plan.dtype)
-            result = target.transpose(np.argsort(order)) if order else target
+            result = memory.empty(plan.out_shape, plan.dtype, order)
     else:
-        result = out if usable and out is not None else np.empty_like(x, dtype=plan.dtype, subok=False)
+        result = out if usable and out is not None else empty_like(x, plan.dtype)
         if not (x.dtype.isnative and x.flags.aligned and x.strides == result.strides):
             np.copyto(result, x)
             x = result

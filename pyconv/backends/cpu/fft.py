@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..._core import tasks
+from ..._core import memory, tasks
 from ...plan import ConvPlan, Cost, Pair, span
 from . import depthwise, estimate, isa, separable
 from .cache import LEVEL_3, WORKING_SET
@@ -239,7 +239,7 @@ def _gains(weight: np.ndarray, spectra: np.ndarray) -> np.ndarray:
 
 def run(plan: ConvPlan, x: np.ndarray, prepared: Spectra, out: np.ndarray | None) -> np.ndarray:
     """Run the plan; tiles that are not finite, or have too many results that are small beside them, by direct sums."""
-    result = np.empty(plan.out_shape, plan.dtype) if out is None else out
+    result = memory.empty(plan.out_shape, plan.dtype) if out is None else out
     running, threads = Running(plan, prepared, x, result), _threads(plan, prepared.grid)
     tasks.run_function(running.task, _count(plan, prepared.grid), threads)
     running.keep_blocks(threads)

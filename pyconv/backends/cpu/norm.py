@@ -11,7 +11,7 @@ import numpy as np
 from ..._core import elementwise
 from ...plan import ElementwisePlan
 from . import isa, wake
-from .arrays import in_memory_order
+from .arrays import empty_like, in_memory_order
 
 __all__ = ["Affine", "implementations", "prepare", "run", "work"]
 
@@ -89,7 +89,7 @@ def run(plan: ElementwisePlan, x: np.ndarray, prepared: Affine, out: np.ndarray 
     if out is not None and in_memory_order(out) is not None and out.flags.aligned:
         result = out
     else:
-        result = np.empty_like(x, dtype=plan.dtype, subok=False)
+        result = empty_like(x, plan.dtype)
     if not (x.dtype.isnative and x.flags.aligned and _alike(x, result)):
         np.copyto(result, x)
         x = result

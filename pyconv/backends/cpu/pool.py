@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..._core import pool, runtime
-from ...plan import PoolPlan, UnpoolPlan, empty_in_order, plan_max_pool2d, span
+from ..._core import memory, pool, runtime
+from ...plan import PoolPlan, UnpoolPlan, plan_max_pool2d, span
 from . import isa, wake
 from .arrays import into, into_order, native
 
@@ -217,7 +217,7 @@ def run(plan: PoolPlan | UnpoolPlan, x: np.ndarray, prepared: Any, out: np.ndarr
         with np.errstate(all="ignore"):
             x = x**plan.norm
     tasks, order = _tasks(plan, isa.current(), _threads(plan)), plan.out_order
-    indices = empty_in_order(plan.out_shape, np.int64, order) if plan.return_indices else None
+    indices = memory.empty(plan.out_shape, np.int64, order) if plan.return_indices else None
     out = into_order(out, plan.out_shape, plan.dtype, order, lambda result: pool.run(tasks, x, result, indices))
     if _by_powers(plan):
         with np.errstate(all="ignore"):

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
+from math import gcd, prod
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..._core import conv as conv_core
-from ..._core import runtime
+from ..._core import memory, runtime
 from ..._core import transposed as core
 from ...plan import ConvPlan, Cost, Pair, PhasePart, TransposedPlan, phase_parts, taps_part
 from . import channels, conv, direct, estimate, fft, isa, separable, winograd
@@ -98,7 +99,7 @@ class Prepared(NamedTuple):
 def implementations(plan: TransposedPlan) -> list[tuple[str, str | None]]:
     """By taps and by phases, each named for its convolutions, and the reason why it is not what runs."""
     by_taps = _by_taps(plan, isa.current())
-    taps = [(f"taps({_name(taps_part(plan).plan)})", by_taps)] if by_taps is None or plan.stride != (1, 1) else []
+    taps = [(f"taps({_name(taps_part(plan).plan)})", by_taps)] if _few_phases(plan) else []
     names: dict[str, None] = {}
     for part in phase_parts(plan):
         name = _name(part.plan)
@@ -116,17 +117,23 @@ def _name(plan: ConvPlan) -> str | None:
     return next((name for name, refusal in conv.implementations(plan) if refusal is None), None)
 
 
+def _few_phases(plan: TransposedPlan) -> bool:
+    """Whether the output has several phases, and so few that they can be written down."""
+    return plan.stride != (1, 1) and max(plan.stride) <= core.MOST_COLUMNS
+
+
 @lru_cache(maxsize=256)
 def _by_taps(plan: TransposedPlan, level: int) -> str | None:
     """None if the plan is to be run by its taps, else the reason why not."""
     if plan.algorithm not in ("auto", "direct"):
         return f"algorithm={plan.algorithm!r} was asked for"
-    if plan.stride[1] > core.MOST_COLUMNS or plan.stride == (1, 1):
-        return f"it is for strides of 2 to {core.MOST_COLUMNS} columns"
-    part, phases = taps_part(plan), phase_parts(plan)
-    most = max(map(len, part.reaches))
+    if not _few_phases(plan):
+        return f"it is for strides of 2 to {core.MOST_COLUMNS}"
+    sizes = zip(plan.kernel, plan.stride, plan.dilation, strict=True)
+    most = prod(ceil_div(kernel, step // gcd(step, gap)) for kernel, step, gap in sizes)
     if not 2 <= most <= core.MOST_TERMS:
         return f"an output is the sum of {most} taps, it is for 2 to {core.MOST_TERMS}"
+    part, phases = taps_part(plan), phase_parts(plan)
     if conv.chosen(part.plan, level) not in (direct, channels):
         return "the convolution of one pixel has no bands"
     own = _taps_cycles(plan, level)
@@ -314,7 +321,7 @@ def run(plan: TransposedPlan, x: np.ndarray, prepared: Prepared, out: np.ndarray
 def _by_parts(plan: TransposedPlan, x: np.ndarray, prepared: Prepared, out: np.ndarray | None) -> np.ndarray:
     """The convolutions one after the other."""
     parts = phase_parts(plan)
-    result = np.empty(plan.out_shape, plan.dtype) if out is None else out
+    result = memory.empty(plan.out_shape, plan.dtype) if out is None else out
     if prepared.weight is not None:
         result[...] = _tap_by_tap(plan, x, prepared.weight, prepared.bias)
         return result
