@@ -392,3 +392,21 @@ def test_bad_layers():
         ShapeError, ["weight must have shape (3, 4, 3), got (3, 4, 1, 3)"], setattr, layer, "weight", normal(3, 4, 1, 3)
     )
     assert Conv2d(1, 1, 1).padding == (0, 0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "parameters"),
+    [
+        ((1, 16, 17, 10), (16, 64, 7, 3), {"stride": (4, 2), "padding": (2, 0)}),
+        ((1, 3, 13, 32), (3, 16, 7, 4), {"stride": 4, "padding": (1, 0)}),
+        ((1, 16, 8, 34), (16, 64, 7, 5), {"stride": (4, 3), "padding": (6, 0)}),
+        ((1, 32, 20, 29), (32, 16, 4, 3), {"stride": 2, "padding": (2, 1), "output_padding": 1}),
+    ],
+)
+def test_bands_that_look_alike(level, shape, kernel, parameters, count):
+    """Bands of two phases may be the same convolution, and their weights packed for different ones."""
+    pyconv.set_num_threads(count)
+    x, weight = normal(*shape), normal(*kernel)
+    wanted = F.conv_transpose2d(x, weight, backend="reference", **parameters)
+    assert_close(F.conv_transpose2d(x, weight, backend="cpu", **parameters), wanted, terms=2000)

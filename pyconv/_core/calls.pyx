@@ -14,7 +14,7 @@ from libc.string cimport memcmp, memcpy
 cimport numpy as cnp
 
 from .memory cimport new
-from .runtime cimport allowed
+from .runtime cimport allowed, join_rows
 
 cnp.import_array()
 
@@ -304,6 +304,8 @@ cdef void steps(cnp.ndarray array, int64_t *strides, int axes) noexcept:
         strides[axis] = 0
         if axis >= missing:
             strides[axis] = cnp.PyArray_STRIDE(array, axis - missing) // cnp.PyArray_ITEMSIZE(array)
+    if axes == 4 and missing == 0:
+        join_rows(cnp.PyArray_DIMS(array), strides)
 
 
 cdef class CallTable:

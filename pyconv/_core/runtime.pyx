@@ -57,6 +57,15 @@ cdef int check_packed(cnp.ndarray array, int type_number) except -1:
     return 0
 
 
+cdef void join_rows(const cnp.npy_intp *shape, int64_t *strides) noexcept:
+    """Where rows have one pixel, let the step along them be that to the next row.
+
+    NumPy leaves the stride of an axis of length one as it came about, and rows without gaps are read as one long row.
+    """
+    if shape[3] == 1 and (strides[2] == 1 or strides[1] == 1):
+        strides[3] = strides[2]
+
+
 cdef int check_array(cnp.ndarray array, int type_number, int64_t *strides) except -1:
     """Refuse an array that is not of this type and aligned, and give its four strides in elements."""
     cdef int axis
@@ -64,6 +73,7 @@ cdef int check_array(cnp.ndarray array, int type_number, int64_t *strides) excep
         raise TypeError("the array must be aligned, of the plan's dtype, and of four dimensions")
     for axis in range(4):
         strides[axis] = cnp.PyArray_STRIDE(array, axis) // cnp.PyArray_ITEMSIZE(array)
+    join_rows(cnp.PyArray_DIMS(array), strides)
     return 0
 
 

@@ -223,7 +223,7 @@ def _cut(plan: TransposedPlan, how: tuple[tuple[ModuleType, Any], ...], level: i
         strips = min(ceil_div(count, batch), height)
     more, above = _reach(plan) if adds else (0, 0)
 
-    made: dict[ConvPlan, conv_core.ConvTasks] = {}
+    made: dict[tuple[int, ConvPlan], conv_core.ConvTasks] = {}  # parts that look alike may be packed differently
     bands: list[Band | None] = []
     edges, first_bands = [0], [0]
     for strip in range(strips):
@@ -236,10 +236,10 @@ def _cut(plan: TransposedPlan, how: tuple[tuple[ModuleType, Any], ...], level: i
                     bands.append(None)
                     continue
                 some, in_row = rows_of(one, top, below)
-                if some not in made:
-                    made[some] = each.tasks(some, 1)
+                if (place, some) not in made:
+                    made[place, some] = each.tasks(some, 1)
                 in_row += 0 if adds else phase_parts(plan)[place].rows.start
-                bands.append(Band(made[some], in_row, top, below - top))
+                bands.append(Band(made[place, some], in_row, top, below - top))
             edges.append(last)
         first_bands.append(len(edges) - 1)
     terms = _tap_terms(plan) if adds else _phase_terms(plan)
