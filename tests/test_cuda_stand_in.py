@@ -42,6 +42,7 @@ from pyconv.errors import DeviceError
 from pyconv.plan import ACTIVATIONS, plan_elementwise
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
+import stand_in
 from places import OWN_ARGUMENTS, own_kernel, stand_in_for_cuda
 from stand_in import CXX, StandIn, build, missing
 
@@ -244,6 +245,27 @@ REVERSE = """__shared__ element line[64];
 def test_the_stand_in_has_barriers(monkeypatch, tmp_path):
     own = own_kernel(monkeypatch, tmp_path, REVERSE % "__syncthreads();")
     np.testing.assert_array_equal(run_own(own), np.arange(64)[::-1])
+
+
+def test_the_stand_in_under_a_compiler_that_fortifies(monkeypatch, tmp_path):
+    """As that of Ubuntu does unasked; a jump to another stack would end the process, so it is another one."""
+    compiler = tmp_path / "fortifying"
+    compiler.write_text(f'#!/bin/sh\nexec {CXX} -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setattr(stand_in, "CXX", str(compiler))
+    monkeypatch.setattr(stand_in, "BUILD", tmp_path)
+    monkeypatch.setattr(stand_in, "_runner", stand_in._runner.__wrapped__)
+    path = build(own_kernel(monkeypatch, tmp_path, REVERSE % "__syncthreads();"))
+    code = f"""
+import ctypes, numpy as np
+x, out, text = np.arange(64, dtype="f4"), np.zeros(64, "f4"), ctypes.create_string_buffer(300)
+packed = np.array([x.ctypes.data, out.ctypes.data, 64], "u8")
+assert not ctypes.CDLL({str(path)!r}).pyconv_run(1, 64, ctypes.c_void_p(packed.ctypes.data), ctypes.c_size_t(24),
+                                                 ctypes.c_ulonglong(1), text, ctypes.c_size_t(300))
+assert (out == x[::-1]).all()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_stand_in_sees_a_missing_barrier(monkeypatch, tmp_path):

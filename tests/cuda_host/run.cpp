@@ -151,7 +151,9 @@ size_t launcher_size;
 #endif
 
 // From one stack to another. swapcontext asks the kernel for signal masks each time, so that only a fiber's first turn,
-// which needs its stack made, goes by it; the sanitizer knows no jump between stacks.
+// which needs its stack made, goes by it; the sanitizer knows no jump between stacks. C leaves a longjmp to another stack
+// undefined: it works where it only restores registers. It does not with _FORTIFY_SOURCE, which stand_in.py turns off,
+// nor where the processor keeps a shadow stack that is in use (x86's user shadow stacks, off unless asked for).
 void change(ucontext_t &from, jmp_buf &from_place, const ucontext_t &to, jmp_buf &to_place, bool first)
 {
 #if defined(__SANITIZE_ADDRESS__)
@@ -384,8 +386,9 @@ int __syncthreads_or(int predicate)
 }
 
 // 0, or 1 with what went wrong in `message`
-extern "C" __attribute__((visibility("default"))) int pyconv_run(unsigned grid, unsigned block, const void *packed, size_t bytes, unsigned long long seed,
-                          char *message, size_t length)
+extern "C" __attribute__((visibility("default"))) int pyconv_run(unsigned grid, unsigned block, const void *packed,
+                                                                 size_t bytes, unsigned long long seed, char *message,
+                                                                 size_t length)
 {
     if (bytes != pyconv_kernel.bytes) {
         std::snprintf(message, length, "the arguments take %zu bytes, got %zu", pyconv_kernel.bytes, bytes);

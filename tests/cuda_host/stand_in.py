@@ -299,6 +299,8 @@ class StandIn:
 def _flags(sanitize: bool) -> list[str]:
     flags = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
     flags += ["-Wno-unknown-pragmas", "-Wno-unused-function", f"-I{HERE}"]
+    # Some systems' compilers fortify by themselves, and then a jump to another stack ends the process
+    flags += ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=0"]
     with contextlib.suppress(OSError):
         if " fma " in Path("/proc/cpuinfo").read_text():
             flags.append("-mfma")  # fmaf as an instruction, not a call
