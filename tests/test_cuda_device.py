@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from helpers import refused
@@ -9,10 +12,12 @@ from helpers import refused
 import pyconv
 import pyconv.functional as F
 from pyconv import registry, testing
-from pyconv.backends.cuda import CudaBackend, conv, kernel, unusable
+from pyconv.backends.cuda import conv, kernel, unusable
 from pyconv.backends.cuda.activation import Epilogue
-from pyconv.backends.cuda.device import CupyRoom
 from pyconv.errors import BackendError, DeviceError
+
+sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
+from places import by_both_ways
 
 pytestmark = pytest.mark.skipif(unusable() is not None, reason=str(unusable()))
 
@@ -187,11 +192,8 @@ def test_a_kernel_that_does_not_compile(cupy, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def hopper(monkeypatch):
-    """Two backends: by mma.sync, and by wgmma where every device has it."""
-    if CupyRoom(wgmma=True).tensor_cores() < 9:
-        pytest.skip("not every device has compute capability 9.0")
-    return CudaBackend(CupyRoom(wgmma=False)), CudaBackend(CupyRoom(wgmma=True))
+def hopper():
+    return by_both_ways()
 
 
 HALF = ["float16", "bfloat16"]

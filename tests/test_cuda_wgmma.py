@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
+from time import sleep
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,7 +31,7 @@ from pyconv.report import explanation
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
 import stand_in
 from nvrtc import Nvrtc
-from places import stand_in_for_cuda
+from places import by_both_ways, stand_in_for_cuda
 from stand_in import StandIn, missing
 
 needs_compiler = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -259,10 +263,14 @@ def test_asked_for():
 class FakeCupy:
     """What the room asks of CuPy for the devices' tensor cores, with a compiler and a loader that take everything."""
 
+    __version__ = "0"
+
     def __init__(self, *capabilities: tuple[int, int], nvrtc=None) -> None:
-        properties = [{"major": major, "minor": minor} for major, minor in capabilities]
+        more = {"name": b"none", "totalGlobalMem": 0}
+        properties = [{"major": major, "minor": minor, **more} for major, minor in capabilities]
         count, each = (lambda: len(properties)), properties.__getitem__
         runtime = SimpleNamespace(getDeviceCount=count, getDeviceProperties=each, getDevice=lambda: 0)
+        runtime.driverGetVersion = runtime.runtimeGetVersion = lambda: 13000
         compiler = SimpleNamespace(CompileException=CompileError)
         self.cuda = SimpleNamespace(runtime=runtime, compiler=compiler, nvrtc=nvrtc or FakeNvrtc())
         self.loaded: list[bytes] = []
@@ -364,10 +372,69 @@ def test_the_device_falls_back_once(monkeypatch, where):
     monkeypatch.setattr(cupy.cuda.nvrtc, "getProgramLog", lambda program: "not here", raising=False)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     room = CupyRoom(wgmma=True)
-    with pytest.warns(BackendWarning, match=r"PYCONV_CUDA_WGMMA=on.*mma.sync take their place.*not here") as said:
+    with pytest.warns(BackendWarning, match=r"asked for by argument.*mma.sync take their place.*not here") as said:
         assert [room.tensor_cores() for _ in range(3)] == [8, 8, 8]
     assert len(said) == len(asked) == 1
     assert "not here" in room.without_wgmma
+    with pytest.warns(BackendWarning), pytest.raises(pytest.fail.Exception, match="not here"):
+        by_both_ways()
+
+
+def test_a_warning_that_is_an_error_comes_once(monkeypatch):
+    """What was found out is remembered all the same; it names the setting if that asked."""
+    cupy, asked = FakeCupy((9, 0)), []
+    monkeypatch.setattr(cupy, "RawModule", lambda path: asked.append(path) or 1 / 0)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setenv("PYCONV_CUDA_WGMMA", "on")
+    room = CupyRoom()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", BackendWarning)
+        with pytest.raises(BackendWarning, match=r"PYCONV_CUDA_WGMMA=on, but .*ZeroDivisionError"):
+            room.tensor_cores()
+        assert [room.tensor_cores() for _ in range(3)] == [8, 8, 8]
+    assert len(asked) == 1
+    assert "ZeroDivisionError" in room.without_wgmma
+
+
+def test_two_first_threads_try_once(monkeypatch):
+    """The second waits for what the first finds out."""
+    cupy, asked, threads = FakeCupy((9, 0)), [], Barrier(2)
+    load = cupy.RawModule
+    monkeypatch.setattr(cupy, "RawModule", lambda path: asked.append(path) or sleep(0.05) or load(path))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    room = CupyRoom(wgmma=True)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: threads.wait(10) < 2 and room.tensor_cores(), range(2))) == [9, 9]
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "argument", "wanted"),
+    [
+        ("on", None, "on (PYCONV_CUDA_WGMMA), used"),
+        ("off", None, "off (PYCONV_CUDA_WGMMA), not used"),
+        ("off", True, "on (by argument), used"),
+    ],
+)
+def test_who_asked_is_said(monkeypatch, setting, argument, wanted):
+    cupy = FakeCupy((9, 0))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setenv("PYCONV_CUDA_WGMMA", setting)
+    assert CupyRoom(wgmma=argument).describe()["cuda wgmma"] == wanted
+
+
+def test_hopper_is_asked_for_by_both_ways_or_skipped(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", FakeCupy((9, 0)))
+    assert [each._room.tensor_cores() for each in by_both_ways()] == [8, 9]
+    monkeypatch.setitem(sys.modules, "cupy", FakeCupy((8, 0)))
+    with pytest.raises(pytest.skip.Exception, match=r"capability 9\.0"):
+        by_both_ways()
+
+
+def test_the_trial_takes_most_memory():
+    """The kernel, of all of them, that needs most of what a multiprocessor has."""
+    assert wgmma.trial().shared == max(int(dict(kernel.defines)["SHARED_BYTES"]) for kernel in wgmma.kernels())
+    assert wgmma.trial().kernel in set(wgmma.kernels())
 
 
 @needs_compiler

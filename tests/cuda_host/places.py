@@ -8,11 +8,13 @@ from types import SimpleNamespace
 from zlib import crc32
 
 import numpy as np
+import pytest
 from stand_in import Array, StandIn, missing
 
 from pyconv import registry
 from pyconv.backends.cuda import CudaBackend, kernel
 from pyconv.backends.cuda import unusable as no_device
+from pyconv.backends.cuda.device import CupyRoom
 
 OWN_ARGUMENTS = kernel.struct(x="u8", out="u8", size="i8")
 _READ_ANEW = kernel._source.__wrapped__
@@ -79,6 +81,19 @@ class OnDevice:
 def why_not(name: str) -> str | None:
     """The reason why tests cannot run there, or None."""
     return missing() if name == "stand-in" else no_device()
+
+
+def by_both_ways() -> tuple[CudaBackend, CudaBackend]:
+    """Two backends of the GPU: by mma.sync, and by wgmma; skips the test where not every device has that.
+
+    Where all have it and the other kernels take its place, the test fails: it would compare them with themselves.
+    """
+    hopper = CupyRoom(wgmma=True)
+    if hopper.tensor_cores() < 9:
+        if hopper.without_wgmma is not None:
+            pytest.fail(f"wgmma's kernels cannot be used: {hopper.without_wgmma}")
+        pytest.skip("not every device has compute capability 9.0")
+    return CudaBackend(CupyRoom(wgmma=False)), CudaBackend(hopper)
 
 
 def stand_in_for_cuda(monkeypatch, room: StandIn) -> None:

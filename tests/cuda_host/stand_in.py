@@ -21,7 +21,7 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from pyconv.backends.cuda.device import wgmma_failure
+from pyconv.backends.cuda.device import warn_without_wgmma, wgmma_failure
 from pyconv.backends.cuda.kernel import by_value
 from pyconv.errors import DeviceError
 
@@ -162,7 +162,9 @@ class StandIn:
         self.check_process()
         if self._to_try:
             self._to_try, self.without_wgmma = False, wgmma_failure(self.launcher)
-            self._tensor_cores = 8 if self.without_wgmma else self._tensor_cores
+            if self.without_wgmma is not None:
+                self._tensor_cores = 8
+                warn_without_wgmma(self.without_wgmma)
         return self._tensor_cores
 
     def device_of(self, array: Array) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 import warnings
 import weakref
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from ... import environment
 from ...errors import BackendError, BackendWarning, DeviceError
 from .kernel import OPTIONS, Kernel, Launch, by_value
 
-__all__ = ["WGMMA", "CupyRoom", "Mark", "compiled", "unusable", "wgmma_failure"]
+__all__ = ["WGMMA", "CupyRoom", "Mark", "compiled", "unusable", "warn_without_wgmma", "wgmma_failure"]
 
 WGMMA = "PYCONV_CUDA_WGMMA"
 """'on': Hopper's tensor cores by wgmma. Read when the backend is first used."""
@@ -109,7 +110,9 @@ class CupyRoom:
         self._cupy = cupy
         self._process = os.getpid()
         self._wgmma = environment.choice(WGMMA, ("off", "on")) == "on" if wgmma is None else wgmma
+        self._wgmma_by = WGMMA if wgmma is None else "by argument"
         self._tensor_cores: int | None = None
+        self._deciding = threading.Lock()
         self.without_wgmma: str | None = None  # the reason, where it was asked for and its kernels cannot be used
         self._compiled: dict[tuple[int, Kernel], Any] = {}
         self._held: dict[int, Any] = {}
@@ -265,20 +268,30 @@ class CupyRoom:
     def tensor_cores(self) -> int:
         """Which tensor cores every device has: 8 for TF32, bfloat16 and asynchronous copies, 0 without these.
 
-        9 for Hopper's, if they are to be used by wgmma and a trial shows that its kernels can be compiled and loaded;
-        if not, that is said once, in a warning. One answer for the process: weights that are packed for one device may
-        be moved to another, and those packed for wgmma are for nothing else.
+        9 for Hopper's, if they are to be used by wgmma and one of its kernels could be compiled and loaded; if not,
+        that is said once, in a warning. One answer for the process: weights that are packed for one device may be moved
+        to another, and those packed for wgmma are for nothing else.
         """
-        if self._tensor_cores is None:
+        found = self._tensor_cores
+        if found is None:
             self.check_process()
-            runtime = self._cupy.cuda.runtime
-            all_of = [runtime.getDeviceProperties(device) for device in range(runtime.getDeviceCount())]
-            found = {(each["major"], each["minor"]) for each in all_of}
-            if found == {(9, 0)} and self._wgmma:
-                self.without_wgmma = wgmma_failure(self.launcher)
-            hopper = found == {(9, 0)} and self._wgmma and self.without_wgmma is None
-            self._tensor_cores = 9 if hopper else 8 if min(found) >= (8, 0) else 0
-        return self._tensor_cores
+            with self._deciding:
+                first = self._tensor_cores is None
+                found = self._decide() if first else self._tensor_cores
+                self._tensor_cores = found
+            if first and self.without_wgmma is not None:  # what is said may be an error, what is known stays
+                warn_without_wgmma(self.without_wgmma, self._wgmma_by)
+        assert found is not None
+        return found
+
+    def _decide(self) -> int:
+        runtime = self._cupy.cuda.runtime
+        all_of = [runtime.getDeviceProperties(device) for device in range(runtime.getDeviceCount())]
+        found = {(each["major"], each["minor"]) for each in all_of}
+        if found == {(9, 0)} and self._wgmma:
+            self.without_wgmma = wgmma_failure(self.launcher)
+            return 9 if self.without_wgmma is None else 8
+        return 8 if min(found) >= (8, 0) else 0
 
     def _function(self, kernel: Kernel, shared: int) -> Any:
         key = (self.current_device(), kernel)
@@ -319,27 +332,28 @@ class CupyRoom:
             "cuda driver": f"CUDA {_version(runtime.driverGetVersion())}, "
             f"runtime {_version(runtime.runtimeGetVersion())}",
             "cupy": self._cupy.__version__,
-            "cuda wgmma": f"{'on' if self._wgmma else 'off'} ({WGMMA}), "
+            "cuda wgmma": f"{'on' if self._wgmma else 'off'} ({self._wgmma_by}), "
             + ("used" if self.tensor_cores() >= 9 else "not used")
             + (f": {self.without_wgmma}" if self.without_wgmma else ""),
         }
 
 
 def wgmma_failure(launcher: Callable[[Launch], Any]) -> str | None:
-    """The reason why wgmma's kernels cannot be compiled or loaded, of which a warning tells, or None."""
+    """The reason why a kernel of wgmma's cannot be compiled or loaded, or None."""
     from .wgmma import trial  # the plans' side, of which nothing else is asked here
 
     try:
         launcher(trial())
     except Exception as error:  # NVRTC's, the driver's, the file system's: whatever it is, mma.sync needs none of it
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        warnings.warn(
-            f"{WGMMA}=on, but its kernels cannot be used here, and those of mma.sync take their place ({reason})",
-            BackendWarning,
-            stacklevel=2,
-        )
-        return reason
+        return " ".join(f"{type(error).__name__}: {error}".split())[:300]
     return None
+
+
+def warn_without_wgmma(reason: str, asked_by: str = WGMMA) -> None:
+    """Say that kernels of mma.sync run where wgmma's were asked for, by ``PYCONV_CUDA_WGMMA`` or by argument."""
+    asked = f"{WGMMA}=on" if asked_by == WGMMA else f"wgmma is asked for {asked_by}"
+    words = f"{asked}, but its kernels cannot be used here, and those of mma.sync take their place ({reason})"
+    warnings.warn(words, BackendWarning, stacklevel=3)
 
 
 def compiled(cupy: Any, kernel: Kernel, options: tuple[str, ...]) -> bytes:

@@ -84,12 +84,13 @@ def kernels() -> Iterator[Kernel]:
 
 
 def trial() -> Launch:
-    """A launch of no blocks, whose kernel, with most memory, shows whether the others can be compiled and loaded.
+    """A launch of no blocks, of one kernel of the tile with most shared memory.
 
-    All of them use the same instructions of one architecture, so that what refuses one (an NVRTC or a driver older than
-    it, no folder for temporary files) refuses all.
+    What refuses the architecture, the memory or the way of loading (an NVRTC or a driver older than sm_90a, no folder
+    for temporary files) refuses it as it would the others. It multiplies float32 numbers, by TF32's instruction: of
+    those of float16 and bfloat16, and of the other tiles and ways of fetching, it shows nothing.
     """
-    tile = max(wgmma_tiles(1), key=lambda tile: tile.shared)
+    tile = max((*wgmma_tiles(1), *wgmma_tiles(3)), key=lambda tile: tile.shared)
     return Launch(_kernel("float32", "TAPS", tile), 0, tile.threads, tile.shared)
 
 
