@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers import ROOT
@@ -27,7 +29,7 @@ def test_make_gpu_is_rehearsed(tmp_path):
     command = [sys.executable, "tools/gpu.py", "--stand-in", "--only", "info,sanitizer,bench", "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    for line in ("info         passed", "small set    passed", "bench        passed"):
+    for line in ("info         passed", "small set    passed", "small set, by wgmma passed", "bench        passed"):
         assert line in done.stdout
     [results] = tmp_path.glob("gpu-*.json")
     report = json.loads(results.read_text())
@@ -65,10 +67,43 @@ def test_make_gpu_goes_on_without_what_is_missing(gpu, monkeypatch):
     made = planned(gpu)
     assert [job.name for job in made if isinstance(job, gpu.Missing)] == ["tests", "sanitizer"]
     assert [job.name for job in made if isinstance(job, gpu.Job)] == ["build", "info", "conformance", "bench"]
+    monkeypatch.undo()
+    monkeypatch.setattr(gpu, "sanitizer", lambda: "/somewhere/compute-sanitizer")
+    monkeypatch.setattr(gpu, "not_hopper", lambda: "it is another GPU")
+    made = planned(gpu, parts=["tests", "sanitizer"])
+    assert [job.name for job in made if isinstance(job, gpu.Missing)] == ["by wgmma", "by wgmma"]
+    assert not any("by wgmma" in job.name for job in made if isinstance(job, gpu.Job))
+
+
+def test_what_make_gpu_does_by_wgmma_cannot_pass_without(gpu, monkeypatch):
+    """The small set fails where its kernels are not launched; no test passes with the warning that others run."""
+    monkeypatch.setattr(gpu, "sanitizer", lambda: "/somewhere/compute-sanitizer")
+    monkeypatch.setattr(gpu, "not_hopper", lambda: None)
+    jobs = [job for job in planned(gpu) if "by wgmma" in job.name]
+    assert len(jobs) == 1 + len(gpu.SANITIZER_TOOLS)
+    for job in jobs:
+        assert job.command[:2] == ["env", "PYCONV_CUDA_WGMMA=on"]
+        assert "--wgmma" in job.command or "error::pyconv.errors.BackendWarning" in job.command
+
+
+@pytest.mark.parametrize("launches", ["conv_wgmma", "conv_tensor"])
+def test_the_small_set_by_wgmma_wants_its_launches(monkeypatch, capsys, launches):
+    tool = load_tool("gpu_small_set")
+    room = SimpleNamespace(launcher=lambda launch: lambda arguments: None)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(set_allocator=lambda none: None)))
+    monkeypatch.setattr(tool.registry, "load", lambda name: SimpleNamespace(_room=room))
+    launch = SimpleNamespace(kernel=SimpleNamespace(name=launches))
+    monkeypatch.setattr(tool.testing, "check", lambda case, backend: room.launcher(launch)(None))
+    with warnings.catch_warnings():
+        assert tool.main(["--wgmma"]) == (launches != "conv_wgmma")
+    said = capsys.readouterr().out
+    assert ("only conv_tensor" in said) == (launches == "conv_tensor")
+    assert "max_pool2d" not in said
 
 
 def test_make_gpu_names_all_parts(gpu, monkeypatch):
     monkeypatch.setattr(gpu, "sanitizer", lambda: "/somewhere/compute-sanitizer")
+    monkeypatch.setattr(gpu, "not_hopper", lambda: None)
     names = [job.name for job in planned(gpu)]
     sanitized = [f"{name}{way}" for name in gpu.SANITIZER_TOOLS for way in ("", ", by wgmma")]
     assert names == ["build", "info", "conformance", "by wgmma", "device", *sanitized, "bench"]

@@ -1,14 +1,19 @@
 """One case for each CUDA kernel, for compute-sanitizer: every array is an allocation of its own, not CuPy's pool's.
 
-Usage: ``gpu_small_set.py [--stand-in]``.
+Usage: ``gpu_small_set.py [--stand-in] [--wgmma]``. With ``--wgmma``, for which ``PYCONV_CUDA_WGMMA=on`` has to be set,
+only convolutions run, and it fails if kernels of wgmma were not launched.
 """
 
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pyconv import registry, testing
+from pyconv.errors import BackendWarning
 
 NAMES = (
     "conv2d-plain-float32", "conv2d-channels_32_48-float32", "conv2d-channels_64_65-float64",
@@ -35,29 +40,53 @@ NAMES = (
 )  # fmt: skip
 
 
+def names_of_launches(room: Any) -> set[str]:
+    """A set into which the names of the kernels that ``room`` launches come."""
+    launcher, names = room.launcher, set()
+
+    def noted(launch: Any) -> Callable[[Any], None]:
+        run = launcher(launch)
+
+        def noting(arguments: Any) -> None:
+            names.add(launch.kernel.name)
+            run(arguments)
+
+        return noting
+
+    room.launcher = noted
+    return names
+
+
 def main(words: list[str]) -> int:
     """Check the cases; 1 if one is wrong or refused."""
+    warnings.simplefilter("error", BackendWarning)  # that other kernels take the place of those that are asked for
+    by_wgmma = "--wgmma" in words
     if "--stand-in" in words:
         sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests" / "cuda_host")]
         from stand_in import StandIn
 
         from pyconv.backends.cuda import CudaBackend
 
-        backend, load = CudaBackend(StandIn(seed=6)), registry.load
+        backend, load = CudaBackend(StandIn(seed=6, tensor_cores=9 if by_wgmma else 8)), registry.load
         registry.load = lambda name: backend if name == "cuda" else load(name)  # type: ignore[assignment]
     else:
         import cupy
 
         cupy.cuda.set_allocator(None)
     known = {case.name: case for case in (*testing.cases(), *testing.half_cases())}
-    wrong = 0
+    launched, wrong = names_of_launches(registry.load("cuda")._room), 0  # type: ignore[attr-defined]
     for name in NAMES:
+        if by_wgmma and not name.startswith("conv"):
+            continue
         try:
             reason = testing.check(known[name], "cuda")
         except AssertionError as error:
             reason = str(error)
         print(f"{name}: {reason or 'right'}", flush=True)
         wrong += reason is not None
+    if by_wgmma and "conv_wgmma" not in launched:
+        print(f"no kernel of wgmma was launched, only {', '.join(sorted(launched))}")
+        return 1
     return 1 if wrong else 0
 
 
