@@ -102,8 +102,8 @@ def tests(python: str, stand_in: bool) -> Iterator[Job | Missing]:
         yield Missing("by wgmma", reason)
     else:  # no test may pass because other kernels took the place of wgmma's
         strict = ["-W", "error::pyconv.errors.BackendWarning"]
-        chosen = ["tests/test_conformance.py", "-k", "test_case and cuda- and conv2d"]
-        yield Job("by wgmma", [*_BY_WGMMA, *pytest, *strict, *chosen], 300)
+        listed = ["tests/test_conformance.py", "-k", "test_case and cuda- and conv2d"]
+        yield Job("by wgmma", [*_BY_WGMMA, *pytest, *strict, *listed], 300)
     yield Job("device", [*pytest, "tests/test_cuda_arrays.py", "tests/test_cuda_device.py"], 300)
 
 
