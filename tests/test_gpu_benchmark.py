@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +18,10 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
 from stand_in import missing
 
-from benchmarks.gpu import ceilings, classes, entries, host, measure, own
+from benchmarks.gpu import ceilings, classes, entries, host, measure, own, peers
 from benchmarks.gpu import report as reports
 from benchmarks.gpu.__main__ import RESULTS, main
-from benchmarks.gpu.device import spread
+from benchmarks.gpu.device import Device, spread
 from benchmarks.gpu.rehearsal import Rehearsal
 from benchmarks.gpu.rows import Row, chosen
 from benchmarks.layer import activation, conv, pool
@@ -101,7 +104,7 @@ def test_a_wrong_result_is_a_failure(device, monkeypatch, tmp_path):
 def test_what_cannot_be_captured_is_said_and_in_no_ratio(device, monkeypatch, tmp_path):
     """In the row, in the table and among the failures; so is what fails while it is timed, and the others go on."""
     pytest.importorskip("torch")
-    makers = own.makers
+    makers, of_torch = own.makers, peers.makers
 
     def fail(*_):
         raise RuntimeError("not in a capture")
@@ -114,12 +117,19 @@ def test_what_cannot_be_captured_is_said_and_in_no_ratio(device, monkeypatch, tm
         broken.capture = lambda calls: replaced(capture(calls))
         return {**found, "pyconv conv nchw": lambda: eager, "pyconv conv nhwc": lambda: broken}
 
+    def spoilt_torch(*arguments):
+        found = of_torch(*arguments)
+        eager = found["torch conv nhwc"]()
+        eager.capture = fail
+        return {**found, "torch conv nhwc": lambda: eager}
+
     def replaced(replay):
         launches = iter([None])
         replay.launch = lambda: next(launches)
         return replay
 
     monkeypatch.setattr(own, "makers", spoilt)
+    monkeypatch.setattr(peers, "makers", spoilt_torch)
     monkeypatch.setattr("benchmarks.gpu.__main__.Rehearsal", lambda: device)
     assert main(["--stand-in", "--out", str(tmp_path), "--only", "3x3 3->4, 8x8, fp32"]) == 1
     [file] = tmp_path.glob("*.json")
@@ -130,6 +140,8 @@ def test_what_cannot_be_captured_is_said_and_in_no_ratio(device, monkeypatch, tm
     assert eager["eager_p10_us"] <= eager["eager_median_us"] <= eager["eager_p90_us"]
     assert "median_us" not in eager
     assert classes.ratio(report["rows"][0], "pyconv conv nchw", ["torch conv nchw"]) is None
+    assert results["torch conv nhwc"]["status"] == "ok"
+    assert "eager_median_us" in results["torch conv nhwc"]
     assert broken["status"] == "failed"
     assert "median_us" in results["pyconv conv+bias+relu nchw"]
     assert "user_us" in results["pyconv conv+bias+relu nchw"]
@@ -138,7 +150,36 @@ def test_what_cannot_be_captured_is_said_and_in_no_ratio(device, monkeypatch, tm
     assert said == [
         "pyconv conv nchw: its calls cannot be captured: RuntimeError: not in a capture",
         "pyconv conv nhwc: StopIteration: ",
+        "torch conv nhwc: its calls cannot be captured: RuntimeError: not in a capture",
     ]
+
+
+@pytest.mark.parametrize("spoilt", ["the call", "the end"])
+def test_the_cause_of_a_failed_capture_is_what_is_raised(spoilt):
+    """Ending a capture that became invalid raises too; that alone would not tell why."""
+    ends = []
+
+    def end():
+        ends.append(1)
+        raise RuntimeError("the capture is invalid")
+
+    def calls():
+        """The first time nothing is captured."""
+        begun.append(1)
+        if len(begun) == 2 and spoilt == "the call":
+            raise ValueError("the cause")
+
+    device = Device.__new__(Device)
+    cuda = SimpleNamespace(MemoryPool=lambda: SimpleNamespace(malloc=None), using_allocator=nullcontext)
+    device.xp = SimpleNamespace(cuda=cuda)
+    device.stream = SimpleNamespace(synchronize=lambda: None, begin_capture=lambda: None, end_capture=end)
+    graph = SimpleNamespace(capture_begin=lambda: None, capture_end=end)
+    torch = SimpleNamespace(cuda=SimpleNamespace(CUDAGraph=lambda: graph))
+    for capture in (device.capture, partial(device.capture_torch, torch)):
+        begun = []
+        with pytest.raises((ValueError, RuntimeError), match="the cause" if spoilt == "the call" else "is invalid"):
+            capture(calls)
+    assert len(ends) == 2
 
 
 @needs_compiler
@@ -200,7 +241,6 @@ def test_it_runs_without_torch_and_stops_in_time(device, monkeypatch, tmp_path):
 def test_float64_without_torch_is_the_same(device, precision):
     torch = pytest.importorskip("torch")
     pytest.importorskip("ml_dtypes")
-    from benchmarks.gpu import peers
 
     row = Row("", conv(3, 4, 3, 8), precision)
     numbers = entries.made(row, device, 1)
@@ -222,7 +262,7 @@ def row_of(layer, precision, **results) -> dict:
 
 
 def test_classes():
-    """Peer's time over pyconv's, the quicker of the peer's ways; wrong and missing results count for nothing."""
+    """Peer's time over pyconv's, the quicker of the peer's ways, if none of those that were tried was lost."""
 
     def ok(time: float) -> dict:
         return {"status": "ok", "median_us": time, "user_us": 3 * time}
@@ -243,6 +283,11 @@ def test_classes():
     found = classes.outcomes({"rows": rows, "ceilings": {"copy GB/s": 4000.0}, "host": {"layer(x)": {case: 12.0}}})
     got = [outcome.value for outcome in found]
     assert got == [1.5, 2.0, None, 4.0, None, 2.5, None, 1.2, None, 0.5, 12.0]
+    for spoilt in ({"status": "failed", "reason": ""}, {"status": "ok", "graph": "", "eager_median_us": 1.0}):
+        fused = {"torch fused conv+bias+relu nhwc": spoilt}  # the slower peer alone would flatter
+        lost_one = {**rows[1], "results": {**rows[1]["results"], **fused}}
+        report = {"rows": [lost_one], "ceilings": {}}
+        assert [(each.value, each.asked) for each in classes.outcomes(report)][1:4:2] == [(None, 2), (None, 2)]
     counts = [(outcome.count, outcome.asked) for outcome in found]
     assert counts == [(1, 4), (1, 2), (0, 2), (1, 2), (0, 2), (1, 1), (0, 2), (1, 1), (0, 1), (1, 1), (1, 5)]
     lost = "incomplete"  # what was measured would do, but some of it failed or is missing

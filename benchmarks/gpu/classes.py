@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from math import inf
 from typing import Any, NamedTuple
 
 from ..results import geometric_mean
@@ -45,10 +46,14 @@ def _time(row: dict[str, Any], name: str, key: str = "median_us") -> float | Non
 
 
 def ratio(row: dict[str, Any], own: str, others: list[str], key: str = "median_us") -> float | None:
-    """The quickest right one of ``others`` over pyconv: above 1, pyconv is quicker. None if either is missing."""
+    """The quickest of ``others`` over pyconv: above 1, pyconv is quicker.
+
+    None if pyconv's time is missing, or that of one of ``others`` that was tried: it might have been the quickest.
+    """
     mine = _time(row, own, key)
-    theirs = [time for name in others if (time := _time(row, name, key)) is not None]
-    return min(theirs) / mine if mine and theirs else None
+    theirs = [_time(row, name, key) for name in others if name in row["results"]]
+    known = [time for time in theirs if time is not None]
+    return min(known) / mine if mine and known and len(known) == len(theirs) else None
 
 
 def _conv(row: dict[str, Any], own_layout: str, layout: str, library: str = "pyconv") -> Iterator[float | None]:
@@ -117,17 +122,20 @@ def _bandwidth(report: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[f
 
 def _outcome(
     name: str,
-    wanted: str,
     values: Iterable[float | None],
     mean: Callable[[list[float]], float | None],
-    enough: Callable[[float], bool],
+    least: float = 0.0,
+    most: float = inf,
 ) -> Outcome:
+    """Of the ``mean`` of what was measured, which has to be from ``least`` to ``most``; one of both is given."""
     values = list(values)
     measured = [value for value in values if value is not None]
     value = mean(measured)
     verdict = ""
     if value is not None:
-        verdict = "missed" if not enough(value) else "reached" if len(measured) == len(values) else "incomplete"
+        complete = "reached" if len(measured) == len(values) else "incomplete"
+        verdict = complete if least <= value <= most else "missed"
+    wanted = f"≥ {least}" if most == inf else f"≤ {most:g}"
     return Outcome(name, wanted, value, len(measured), len(values), verdict)
 
 
@@ -137,10 +145,9 @@ def outcomes(report: dict[str, Any]) -> list[Outcome]:
     found = []
     for target in CLASSES:
         ratios = [value for row in rows for value in target.ratios(row)]
-        found.append(_outcome(target.name, f"≥ {target.least}", ratios, geometric_mean, target.least.__le__))
+        found.append(_outcome(target.name, ratios, geometric_mean, least=target.least))
     name, shares = "activations at batch 32, share of measured bandwidth", _bandwidth(report, rows)
-    found.append(_outcome(name, f"≥ {_OF_BANDWIDTH}", shares, geometric_mean, _OF_BANDWIDTH.__le__))
+    found.append(_outcome(name, shares, geometric_mean, least=_OF_BANDWIDTH))
     name, layers = "host time of a warm call, µs, the slowest", report.get("host", {}).get("layer(x)", {})
-    slowest = partial(max, default=None)
-    found.append(_outcome(name, f"≤ {_HOST_US:g}", map(layers.get, host.CASES), slowest, _HOST_US.__ge__))
+    found.append(_outcome(name, map(layers.get, host.CASES), partial(max, default=None), most=_HOST_US))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import numpy as np
@@ -120,10 +120,7 @@ class Device:
             self.stream.synchronize()
             del warm
             self.stream.begin_capture()
-            try:
-                results = calls()
-            finally:
-                graph = self.stream.end_capture()
+            results, graph = _ended(calls, self.stream.end_capture)
         return Replay(lambda: graph.launch(self.stream), results, graph, pool)
 
     def capture_torch(self, torch: Any, calls: Callable[[], list[Any]]) -> Replay:
@@ -132,10 +129,7 @@ class Device:
         self.stream.synchronize()
         graph = torch.cuda.CUDAGraph()
         graph.capture_begin()
-        try:
-            results = calls()
-        finally:
-            graph.capture_end()
+        results, _ = _ended(calls, graph.capture_end)
         return Replay(graph.replay, results, graph)
 
     def free(self) -> None:
@@ -149,6 +143,20 @@ class Device:
         found = {**self.room.describe(), "second-level cache": f"{self.cache_bytes / 2**20:.0f} MiB"}
         found["pyconv-wgmma"] = self._asked
         return {**found, **_nvidia_smi()}
+
+
+def _ended(calls: Callable[[], list[Any]], end: Callable[[], Any]) -> tuple[list[Any], Any]:
+    """What ``calls`` and, after them, ``end`` return.
+
+    An error of ``calls`` is the cause of what ``end`` then raises, a capture that has become invalid, and goes first.
+    """
+    try:
+        results = calls()
+    except BaseException:
+        with suppress(Exception):
+            end()
+        raise
+    return results, end()
 
 
 def _nvidia_smi() -> dict[str, str]:

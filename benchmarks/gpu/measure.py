@@ -73,7 +73,8 @@ def _words(error: Exception) -> str:
 
 def _examined(row: Row, entry: Entry, wanted: Exact, count: int, device: Any) -> tuple[dict[str, Any], Replay]:
     """Whether it is right, and the same bits again; and its calls in a graph."""
-    first = entry.values(entry.call(0))
+    result = entry.call(0)
+    first = entry.values(result)
     error = _error(device.xp, first, entry, wanted)
     bound = 0.0 if row.kind == "pool" else BOUNDS["op" if row.kind == "activation" else row.precision]
     found: dict[str, Any] = {}
@@ -81,7 +82,7 @@ def _examined(row: Row, entry: Entry, wanted: Exact, count: int, device: Any) ->
         replay = entry.capture(lambda: [entry.call(i) for i in range(count)])
     except Exception as reason:  # then its calls are made one by one, and are no part of any ratio
         found["graph"] = _words(reason)
-        replay = Replay(lambda: [entry.call(i) for i in range(count)], [first])
+        replay = Replay(lambda: [entry.call(i) for i in range(count)], [result])
     replay.launch()
     device.synchronize()
     again = [entry.values(entry.call(0)), entry.values(replay.results[0])]

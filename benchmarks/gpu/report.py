@@ -71,9 +71,9 @@ def _number(value: Any) -> str:
 def _rows(rows: list[dict[str, Any]]) -> list[str]:
     """Each of pyconv's entries beside the peers in the same layout."""
     lines = [
-        "Microseconds of a call, replayed from a graph: median (10th to 90th percentile). × is the quickest right "
-        "peer's time over pyconv's. 'no graph' stands where calls could not be captured: their time, one after "
-        "another, is in no ratio.",
+        "Microseconds of a call, replayed from a graph: median (10th to 90th percentile). × is the quickest "
+        "peer's time over pyconv's, and empty if one that was tried failed. 'no graph' stands where calls could not "
+        "be captured: their time, one after another, is in no ratio.",
         "",
         "| layer | what | ran | pyconv | TFLOP/s | GB/s | peer | × | peer, channels-last | × | user | × | error | "
         "the peer's |",
