@@ -196,6 +196,7 @@ def main(architectures: list[str]) -> int:
         results = zip(jobs, pool.map(check, jobs, chunksize=4), strict=True)
         for kernel, found in groupby(results, lambda result: result[0][0]):
             uses: dict[str, Usage | None] = dict.fromkeys(names)
+            before = done
             for (_, name), (used, why) in found:
                 uses[name] = used
                 done += 1
@@ -203,7 +204,7 @@ def main(architectures: list[str]) -> int:
                     wrong.append(f"{kernel} for {name}: {why}")
                     print(f"WRONG {wrong[-1]}")
             print(row(kernel, uses), flush=True)
-            if done // 200 > (done - len(uses)) // 200:
+            if done // 200 > before // 200:
                 print(f"({done} of {len(jobs)} after {perf_counter() - begin:.0f} s)", flush=True)
     count = len({kernel for kernel, _ in jobs})
     print(f"{count} kernels for {', '.join(names)}: {len(wrong) or 'none'} of {len(jobs)} are wrong")
