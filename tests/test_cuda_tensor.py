@@ -130,8 +130,10 @@ def test_large_numbers_whose_sum_is_not(room):
 def test_error(room, dtype, precision, bound):
     """max |error| over sum |x| |w|, before the result is rounded to 16 bits.
 
-    Bounds: 6 2**-24 of a product split in three, and of float32 sums; 2**-11 for each factor in TF32, half of which is
-    never seen at once; products of 16-bit numbers are exact. Sums of 576 terms are truncated 72 (16 bits: 36) times.
+    Bounds are for these numbers, whose errors partly cancel, not what may come at worst. A product split in three errs
+    by less than 8 2**-24: twice 2 for a lower part's last bit, which is cut off, and 4 for both lower parts' product.
+    TF32 rounds each factor by up to 2**-11; products of 16-bit numbers are exact. Sums of 576 terms are truncated 72
+    (16 bits: 36) times.
     """
     kind = BFLOAT16 if dtype == "bfloat16" else dtype
     x, weight = numbers(1, 64, 9, 9).astype(kind), numbers(32, 64, 3, 3, seed=1).astype(kind)
