@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,30 +13,20 @@ import pytest
 
 import pyconv
 import pyconv.functional as F
-from pyconv import testing
-from pyconv.backends.cuda import CudaBackend, conv, tensor, tensor_run, tensor_terms
-from pyconv.backends.cuda.tensor_tile import TILES, Cut
-from pyconv.functional.conv import plan_call_conv2d
+from pyconv.backends.cuda import CudaBackend, conv, tensor
+from pyconv.backends.cuda.tensor_tile import TILES
 from pyconv.report import explanation
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
+pytest.importorskip("ml_dtypes")
+import tensor_cases
 from places import stand_in_for_cuda
 from stand_in import StandIn, missing
+from tensor_cases import ATTEMPTS, Cuts, channels_last, check_edges, numbers, plan_of
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 ROOM = StandIn(seed=5) if missing() is None else None
-BFLOAT16 = pytest.importorskip("ml_dtypes").bfloat16
-ATTEMPTS = [("float32", "fp32"), ("float32", "tf32"), ("float16", None), ("bfloat16", None)]
-
-
-def numbers(*shape: int, dtype="f4", seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
-
-
-def plan_of(x, weight, padding=0, stride=1, dtype=None, precision=None, groups=1):
-    steps = ((stride, stride), ((padding, padding), (padding, padding)), (1, 1), groups)
-    return plan_call_conv2d(x, weight, None, steps, None, "auto", precision=precision).plan
 
 
 @pytest.fixture
@@ -47,45 +38,20 @@ def room(monkeypatch):
 
 @pytest.fixture
 def cut(monkeypatch):
-    """A function that has every plan take a tile, with its sum in so many parts."""
-    cached = (tensor.packing, tensor.launch, tensor_run._second_launch, conv._chosen)
-
-    def clear():
-        for function in cached:
-            function.cache_clear()
-
-    def take(tile, parts=1):
-        def chosen(plan):
-            steps = tensor_terms.steps(plan)
-            part_steps = -(-steps // parts)
-            return Cut(tile, -(-steps // part_steps), part_steps)
-
-        monkeypatch.setattr(tensor, "cut", chosen)
-        clear()
-
-    clear()
-    yield take
-    clear()
+    """Has every plan take a tile, with its sum in so many parts."""
+    cuts = Cuts(monkeypatch)
+    yield partial(cuts, tensor)
+    cuts.clear()
 
 
-def check(shape, weight, dtype="float32", precision=None, **fields):
-    parameters = fields.pop("parameters", {}) | ({"precision": precision} if precision else {})
-    name = f"tensor-{shape}-{weight}-{dtype}-{precision}"
-    case = testing.Case(name, "conv2d", dtype, shape, weight, parameters=parameters, **fields)
-    assert testing.check(case, "cuda") is None
-    assert ROOM.launched[-1] in ("conv_tensor", "sum_parts")
+check = partial(tensor_cases.check, ROOM, "conv_tensor")
 
 
 @pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"{tile.channels}x{tile.pixels}")
 @pytest.mark.parametrize(("dtype", "precision"), ATTEMPTS)
 def test_edges_of_tiles(room, cut, tile, dtype, precision):
-    """Channels and pixels of a tile, one less and one more, by every way of fetching pixels."""
     cut(tile)
-    m, n = tile.channels, tile.pixels
-    check((1, 5, 3, n // 2 + 1), (m - 1, 5, 3, 3), dtype, precision, parameters={"padding": 1})
-    check((1, 32, 1, n + 1), (m, 32, 1, 3), dtype, precision, parameters={"padding": (0, 1)})
-    check((2, 33, 2, n // 2), (m + 1, 33, 1, 1), dtype, precision)
-    check((1, 24, 1, n - 1), (17, 24, 1, 3), dtype, precision, layout="channels_last", parameters={"stride": (1, 2)})
+    check_edges(ROOM, "conv_tensor", tile, dtype, precision)
 
 
 @pytest.mark.parametrize(("dtype", "precision"), ATTEMPTS)
@@ -135,8 +101,7 @@ def test_error(room, dtype, precision, bound):
     TF32 rounds each factor by up to 2**-11; products of 16-bit numbers are exact. Sums of 576 terms are truncated 72
     (16 bits: 36) times.
     """
-    kind = BFLOAT16 if dtype == "bfloat16" else dtype
-    x, weight = numbers(1, 64, 9, 9).astype(kind), numbers(32, 64, 3, 3, seed=1).astype(kind)
+    x, weight = numbers(1, 64, 9, 9, dtype=dtype), numbers(32, 64, 3, 3, dtype=dtype, seed=1)
     wide = [array.astype("f8") for array in (x, weight)]
     exact, scale = (F.conv2d(*pair, backend="reference") for pair in (wide, [np.abs(array) for array in wide]))
     got = F.conv2d(x, weight, precision=precision, backend="cuda").astype("f8")
@@ -215,7 +180,7 @@ def test_shared_memory_without_bank_conflicts(room, cut, tile, shape, weight, la
     cut(tile)
     x, weights = numbers(*shape, dtype=dtype), numbers(*weight, dtype=dtype, seed=1)
     if layout == "nhwc":
-        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+        x = channels_last(x)
     backend = CudaBackend(room)
     plan = plan_of(x, weights)
     assert plan.layout == layout

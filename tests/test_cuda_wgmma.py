@@ -7,6 +7,7 @@ import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Barrier
 from time import sleep
@@ -20,28 +21,24 @@ from test_packaging import load_tool
 import pyconv
 import pyconv.functional as F
 from pyconv import testing
-from pyconv.backends.cuda import CudaBackend, conv, tensor, tensor_run, tensor_terms, wgmma
+from pyconv.backends.cuda import CudaBackend, conv, tensor, wgmma
 from pyconv.backends.cuda.device import CupyRoom, compiled
 from pyconv.backends.cuda.kernel import OPTIONS
-from pyconv.backends.cuda.tensor_tile import TILES, Cut, wgmma_tiles
+from pyconv.backends.cuda.tensor_tile import TILES, wgmma_tiles
 from pyconv.errors import BackendWarning, ConfigurationError, DeviceError
-from pyconv.functional.conv import plan_call_conv2d
 from pyconv.report import explanation
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
+pytest.importorskip("ml_dtypes")
 import stand_in
+import tensor_cases
 from nvrtc import Nvrtc
 from places import by_both_ways, stand_in_for_cuda
 from stand_in import StandIn, missing
+from tensor_cases import ATTEMPTS, Cuts, channels_last, check_edges, numbers, plan_of
 
 needs_compiler = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 ROOM = StandIn(seed=8, tensor_cores=9) if missing() is None else None
-BFLOAT16 = pytest.importorskip("ml_dtypes").bfloat16
-ATTEMPTS = [("float32", "fp32"), ("float32", "tf32"), ("float16", None), ("bfloat16", None)]
-
-
-def numbers(*shape: int, dtype="f4", seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(BFLOAT16 if dtype == "bfloat16" else dtype)
 
 
 def tiles(precision) -> tuple:
@@ -64,46 +61,20 @@ def room(monkeypatch):
 
 @pytest.fixture
 def cut(monkeypatch):
-    """A function that has every plan take a tile, with its sum in so many parts, also of mma.sync."""
-    cached = [tensor_run._second_launch, conv._chosen]
-    cached += [getattr(module, name) for module in (tensor, wgmma) for name in ("packing", "launch")]
-
-    def clear():
-        for function in cached:
-            function.cache_clear()
-
-    def take(tile, parts=1, module=wgmma):
-        def chosen(plan):
-            steps = tensor_terms.steps(plan)
-            part_steps = -(-steps // parts)
-            return Cut(tile, -(-steps // part_steps), part_steps)
-
-        monkeypatch.setattr(module, "cut", chosen)
-        clear()
-
-    clear()
-    yield take
-    clear()
+    """Has every plan take a tile, with its sum in so many parts, also of mma.sync."""
+    cuts = Cuts(monkeypatch)
+    yield lambda tile, parts=1, module=wgmma: cuts(module, tile, parts)
+    cuts.clear()
 
 
-def check(shape, weight, dtype="float32", precision=None, **fields):
-    parameters = fields.pop("parameters", {}) | ({"precision": precision} if precision else {})
-    name = f"wgmma-{shape}-{weight}-{dtype}-{precision}"
-    case = testing.Case(name, "conv2d", dtype, shape, weight, parameters=parameters, **fields)
-    assert testing.check(case, "cuda") is None
-    assert ROOM.launched[-1] in ("conv_wgmma", "sum_parts")
+check = partial(tensor_cases.check, ROOM, "conv_wgmma")
 
 
 @needs_compiler
 @pytest.mark.parametrize(("dtype", "precision", "tile"), EVERY_TILE, ids=named)
 def test_edges_of_tiles(room, cut, dtype, precision, tile):
-    """Channels and pixels of a tile, one less and one more, by every way of fetching pixels."""
     cut(tile)
-    m, n = tile.channels, tile.pixels
-    check((1, 5, 3, n // 2 + 1), (m - 1, 5, 3, 3), dtype, precision, parameters={"padding": 1})
-    check((1, 32, 1, n + 1), (m, 32, 1, 3), dtype, precision, parameters={"padding": (0, 1)})
-    check((2, 33, 2, n // 2), (m + 1, 33, 1, 1), dtype, precision)
-    check((1, 24, 1, n - 1), (17, 24, 1, 3), dtype, precision, layout="channels_last", parameters={"stride": (1, 2)})
+    check_edges(ROOM, "conv_wgmma", tile, dtype, precision)
 
 
 CASES = [case for case in (*testing.cases(), *testing.half_cases()) if case.op == "conv2d" and case.dtype != "float64"]
@@ -142,7 +113,7 @@ def test_the_bits_of_mma_sync(room, cut, dtype, precision, tile, parts):
     for groups, layout in ((1, "nchw"), (2, "nhwc")):
         x, weight = numbers(2, 80, 5, 6, dtype=dtype), numbers(40, 80 // groups, 3, 3, dtype=dtype, seed=1)
         if layout == "nhwc":
-            x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+            x = channels_last(x)
         parameters = {"bias": bias, "padding": 1, "groups": groups}
         np.testing.assert_array_equal(*(each.view("u1") for each in results(room, x, weight, parameters, **more)))
 
@@ -173,7 +144,7 @@ def test_large_numbers_whose_sum_is_not(room):
 def test_residual_and_pooling(room, layout, precision):
     """In the epilogue, to the bits of the parts one after another."""
     x = numbers(2, 32, 6, 10)
-    x = x if layout == "contiguous" else np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    x = x if layout == "contiguous" else channels_last(x)
     residual, layer = numbers(2, 70, 6, 10, seed=3), pyconv.Conv2d(32, 70, 3, padding=1, rng=0, precision=precision)
     with pyconv.use_backend("cuda"):
         apart = layer(x)
@@ -196,9 +167,7 @@ def test_odd_alignment(room, dtype, precision):
         for start in (0, 1):
             view = memory[1:].host.reshape(shape) if start else room.array(memory.host[1:].copy().reshape(shape)).host
             x = type(memory)(view if shape[1] == 32 else view.transpose(0, 3, 1, 2))
-            more = {"precision": precision} if precision else {}
-            steps = ((1, 1), ((0, 0), (0, 0)), (1, 1), 1)
-            plan = plan_call_conv2d(x, weight, None, steps, None, "auto", **more).plan
+            plan = plan_of(x, weight, precision=precision)
             found.append(backend.run(plan, x, backend.prepare(plan, weight)).host)
             assert room.launched[-1] == "conv_wgmma"
         np.testing.assert_array_equal(*(each.view("u1") for each in found))
@@ -233,12 +202,11 @@ def test_shared_memory_without_bank_conflicts(room, cut, shape, weight, layout, 
     """What threads copy to it and read from it; panels of weights are wgmma's."""
     x, weights = numbers(*shape, dtype=dtype), numbers(*weight, dtype=dtype, seed=1)
     if layout == "nhwc":
-        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
-    steps = ((1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+        x = channels_last(x)
     for tile in wgmma_tiles(1):
         cut(tile)
         backend = CudaBackend(room)
-        plan = plan_call_conv2d(x, weights, None, steps, None, "auto").plan
+        plan = plan_of(x, weights)
         plan = replace(plan, precision="tf32") if dtype == "float32" else plan
         library = room._library(wgmma.launch(plan).kernel)
         library.pyconv_count_conflicts.restype = ctypes.c_ulonglong
@@ -251,7 +219,7 @@ def test_shared_memory_without_bank_conflicts(room, cut, shape, weight, layout, 
 def test_asked_for():
     """Off, and first where it is on; without it the convolution of mma.sync runs, with a reason in words."""
     x, weight = numbers(1, 64, 8, 8), numbers(64, 64, 3, 3)
-    plan = plan_call_conv2d(x, weight, None, ((1, 1), ((0, 0), (0, 0)), (1, 1), 1), None, "auto").plan
+    plan = plan_of(x, weight)
     off, on = (dict(conv.implementations(plan, cores)) for cores in (8, 9))
     assert "PYCONV_CUDA_WGMMA=on" in off[wgmma.label(plan)]
     assert off[tensor.label(plan)] is on[wgmma.label(plan)] is None
