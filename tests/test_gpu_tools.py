@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from stand_in import missing
 
 from pyconv.backends.cuda import elementwise
 from pyconv.backends.cuda.configurations import configurations
+from pyconv.backends.cuda.kernel import Kernel
 
 OTHERS = ("depthwise", "pool", "activation")
 
@@ -161,6 +163,19 @@ def test_limits():
     assert tool.problem(double, tool.Usage(200, 0, 0, 0)) is None
     single = next(each for each in configurations() if each.name == "conv_gemm" and "-DDTYPE=FLOAT32" in each.options)
     assert "the limit is 168" in tool.problem(single, tool.Usage(200, 0, 0, 0))
+
+
+def test_progress_is_told_once_for_every_two_hundred(monkeypatch, capsys):
+    """Of what was compiled, also among kernels for one architecture alone."""
+    tool = load_tool("cuda_check")
+    kernels = [Kernel("pack", (("N", str(i)),), architecture="sm_90a" if i % 2 else None) for i in range(202)]
+    monkeypatch.setattr(tool, "nvrtc", object)
+    monkeypatch.setattr(tool, "configurations", lambda: kernels)
+    monkeypatch.setattr(tool, "check", lambda job: (tool.Usage(8, 0, 0, 0), None))
+    monkeypatch.setattr(tool, "ProcessPoolExecutor", lambda count, context: ThreadPoolExecutor(1))
+    assert tool.main([]) == 0
+    told = [line.partition(" after")[0] for line in capsys.readouterr().out.splitlines() if " after" in line]
+    assert told == ["(200 of 505", "(400 of 505"]
 
 
 def test_a_kernel_under_the_compiler():
