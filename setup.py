@@ -94,7 +94,7 @@ def driver(name: str) -> Extension:
         [str(CORE / f"{name}.pyx")],
         include_dirs=[str(CORE), numpy.get_include()],
         # the lock is taken back by Python's own function: Cython's shortcut keeps thread states in mind
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("CYTHON_FAST_GIL", "0"), *MACROS],
+        define_macros=[*NUMPY_MACROS, ("CYTHON_FAST_GIL", "0"), *MACROS],
         extra_compile_args=["-O2", "-g0", "-fopenmp", "-fvisibility=hidden", *SANITIZE],
         extra_link_args=["-fopenmp", "-pthread", *SANITIZE],
         depends=[str(KERNELS / "kernels.h"), str(KERNELS / "process.h"), *map(str, sources)],
@@ -103,7 +103,10 @@ def driver(name: str) -> Extension:
 
 setup(
     ext_modules=cythonize(
-        [driver(name) for name in ("runtime", "memory", "calls", "tasks", "conv", "pool", "elementwise", "fused", "transposed")],
+        [
+            driver(name)
+            for name in ("runtime", "memory", "calls", "tasks", "conv", "pool", "elementwise", "fused", "transposed")
+        ],
         compiler_directives={"boundscheck": False, "wraparound": False, "cdivision": True},
     ),
     cmdclass={"build_ext": BuildExt},

@@ -6,6 +6,8 @@ float32, which are swept: a sample in every run, every float32 in the slow one.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -271,6 +273,24 @@ def error_of_long_sums(op, dtype, backend):
 def test_long_sums_stay_exact(level, op, dtype):
     """The error of a sum of a hundred thousand terms is no larger than that of one; float64 by its halves."""
     assert error_of_long_sums(op, dtype, "cpu") <= 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_one_peak_above_many_small_terms(level, axis, dtype):
+    """Whose sum is lost if it is what rounding loses beside the peak; the reference's longdouble is the oracle."""
+    for length, gap in itertools.product((100, 1000, 100_003), (10, 14, 16, 17, 18, 20, 25, 30)):
+        x = np.full((length, 3), -gap, dtype)
+        x[length // 3] = 0
+        small = np.exp(np.longdouble(-gap))
+        rest = (length - 1) * small
+        given = np.ascontiguousarray(x.T) if axis else x
+        for op, place, wanted in (
+            (F.log_softmax, length // 3, -np.log1p(rest)),
+            (F.softmax, length - 1, small / (1 + rest)),
+        ):
+            got = np.moveaxis(op(given, axis, backend="cpu"), axis, 0)[place].astype(np.longdouble)
+            assert (abs(got - wanted) <= 4 * np.spacing(abs(wanted).astype(dtype))).all(), (op, length, gap)
 
 
 # Lines and their length: at the edges of vectors, of what is turned (up to three vectors), and of what is done at once.

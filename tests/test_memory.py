@@ -52,7 +52,10 @@ def test_an_array_like_others():
         array = memory.empty((300, 100), np.float64)
         during, _ = tracemalloc.get_traced_memory()
         assert during - before >= array.nbytes
-        assert array.flags.owndata and array.flags.c_contiguous and array.flags.writeable and array.base is None
+        assert array.flags.owndata
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        assert array.base is None
         array[...] = 1
         array.resize((900, 100), refcheck=False)
         assert (array[:300] == 1).all()
@@ -68,7 +71,9 @@ def test_an_array_like_others():
 @pytest.mark.parametrize("shape", [(), (0,), (5,), (4096,), (4, 0, 10_000), (1,) * 64, (3, 1 << 21)])
 def test_shapes(shape):
     array = memory.empty(shape, np.float32)
-    assert array.shape == shape and array.dtype == np.float32 and array.flags.c_contiguous
+    assert array.shape == shape
+    assert array.dtype == np.float32
+    assert array.flags.c_contiguous
     order = tuple(reversed(range(array.ndim)))
     assert memory.empty(shape, np.float32, order).strides == np.empty(shape, np.float32, "F").strides
     array[...] = 3
@@ -129,10 +134,13 @@ def test_functions_that_a_user_has_set_are_used():
     before = set_handler(new_capsule(ctypes.addressof(own), ctypes.addressof(label), None))
     try:
         result = F.relu(x, backend="cpu")
-        assert name() == "own" and name(result) == "own" and result.nbytes in asked
+        assert name() == "own"
+        assert name(result) == "own"
+        assert result.nbytes in asked
         del result
     finally:
         set_handler(before)
     for _ in range(3):
-        assert name(F.relu(x, backend="cpu")) == "pyconv" and name() == usual
+        assert name(F.relu(x, backend="cpu")) == "pyconv"
+        assert name() == usual
     assert name(pyconv.ReLU()(normal(1, 1, 4, 4))) == usual  # small ones

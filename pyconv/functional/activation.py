@@ -269,7 +269,10 @@ def softmin(input: Any, dim: int | None = None, *, out: Any = None, backend: str
 
 
 @planned_by(lambda *, input, dim, out: plan_call_axis("log_softmax", input, dim, out))
-@_documented(_DIM, notes="Within 4 ulp of the result, however long the dimension is.")
+@_documented(
+    _DIM,
+    notes="Within 4 ulp, however long the dimension is; what :func:`softmax` gives as zero adds nothing to the sum.",
+)
 def log_softmax(input: Any, dim: int | None = None, *, out: Any = None, backend: str | None = None) -> Any:
     """``x - log(sum of exp(x))`` along a dimension, without overflow."""
     return _along_axis("log_softmax", input, dim, out, backend)

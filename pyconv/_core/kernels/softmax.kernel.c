@@ -18,11 +18,13 @@
 #define SQRT_HALF_BITS 0x3fe6a09e667f3bcdLL
 #define GRID 0x1.8p20 /* adding it rounds to a multiple of 2**-32, the last bit of LOG2_HIGH */
 #define FAR_FROM_ZERO 0x1p18
+#define BELOW_ONE 0x1.fffffffffffffp-1
 #else
 #define LEAST_NORMAL_EXP (-87.25f)
 #define SQRT_HALF_BITS 0x3f3504f3
 #define GRID 0x1.8p14f /* of 2**-9 */
 #define FAR_FROM_ZERO 0x1p12f
+#define BELOW_ONE 0x1.fffffep-1f
 #endif
 
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
@@ -96,28 +98,50 @@ static inline vec exp_below_scaled(vec x, const line_top *top)
     return pick(below(x, top->least), splat(0), raised(value, n - top->powers));
 }
 
-/* A sum with what its rounding loses. It begins with a number that is not less than any that is added, so that
- * Dekker's sum will do. */
-static inline real beginning(int logarithm) { return logarithm ? 1 : 2; }
-static inline two empty_sum(int logarithm) { return (two){splat(beginning(logarithm)), splat(0)}; }
+/* A sum with what its rounding loses. Of a logarithm near zero the ones are counted by themselves: beside them all of a
+ * sum of small numbers would be what rounding loses, and would collect errors of its own. Another sum begins with a
+ * number that is not less than any that is added, so that Dekker's will do. */
+typedef struct {
+    vec high, low, ones;
+} line_sum;
 
-static inline two added(two sum, vec x)
+enum { BEGINNING = 2 };
+
+static inline line_sum empty_sum(int logarithm)
 {
-    const two more = exact_sum(sum.high, x);
-    return (two){more.high, sum.low + more.low};
+    return (line_sum){splat(logarithm ? 0 : BEGINNING), splat(0), splat(0)};
 }
 
-static inline two both(two a, two b)
+static inline line_sum added(int logarithm, line_sum sum, vec x)
+{
+    if (!logarithm) {
+        const two more = exact_sum(sum.high, x);
+        return (line_sum){more.high, sum.low + more.low, sum.ones};
+    }
+    const mask one = below(splat(BELOW_ONE), x);
+    const two more = exact_difference(sum.high, -pick(one, splat(0), x));
+    return (line_sum){more.high, sum.low + more.low, sum.ones + pick(one, splat(1), splat(0))};
+}
+
+/* What was lost becomes part of the sum, before there is so much of it that it is rounded itself. */
+static inline line_sum settled(line_sum sum)
+{
+    const two same = exact_sum(sum.high, sum.low);
+    return (line_sum){same.high, same.low, sum.ones};
+}
+
+static inline line_sum both(line_sum a, line_sum b)
 {
     const two sum = exact_difference(a.high, -b.high);
-    return (two){sum.high, sum.low + (a.low + b.low)};
+    return (line_sum){sum.high, sum.low + (a.low + b.low), a.ones + b.ones};
 }
 
-/* The sum without what so many began with; at least 1, since one of the elements is the largest */
-static inline two without(two sum, real beginnings)
+/* The whole sum, of so many that were begun; at least 1, since one of the elements is the largest */
+static inline two total(int logarithm, line_sum sum, real begun)
 {
-    const two less = exact_difference(sum.high, splat(beginnings));
-    return exact_sum(less.high, less.low + sum.low);
+    const vec rest = logarithm ? -sum.ones : splat(BEGINNING * begun);
+    const two all = exact_difference(sum.high, rest);
+    return exact_sum(all.high, all.low + sum.low);
 }
 
 /* log(sum) for sum >= 1 */
@@ -155,10 +179,11 @@ static inline vec logarithm_of(vec x, vec largest, vec log_sum) { return (x - la
         return a[0];                                                                                                \
     }
 #define ZIPPED_VEC(a, i, step, ORDER) SHUFFLE(a[i], a[i + step], ORDER)
-#define ZIPPED_TWO(a, i, step, ORDER) \
-    (two){SHUFFLE(a[i].high, a[i + step].high, ORDER), SHUFFLE(a[i].low, a[i + step].low, ORDER)}
+#define ZIPPED_SUM(a, i, step, ORDER)                                                                                 \
+    (line_sum){SHUFFLE(a[i].high, a[i + step].high, ORDER), SHUFFLE(a[i].low, a[i + step].low, ORDER),               \
+               SHUFFLE(a[i].ones, a[i + step].ones, ORDER)}
 MERGE(largest_of_each, vec, greater_of, ZIPPED_VEC)
-MERGE(sum_of_each, two, both, ZIPPED_TWO)
+MERGE(sum_of_each, line_sum, both, ZIPPED_SUM)
 
 /* How elements are read */
 typedef struct {
@@ -195,7 +220,7 @@ static inline void put(const reading *how, int partly, real *out, vec v)
 /* exp of lines * vectors vectors, added to the sums: in each line in the order of its elements, so that it does not
  * matter how many lines are taken at once. step: from a vector to the line's next */
 INLINE void exps_at_once(const reading *how, int partly, int logarithm, int lines, int vectors, int64_t step,
-                         const real *x, real *out, const line_top *tops, two *sums)
+                         const real *x, real *out, const line_top *tops, line_sum *sums)
 {
     vec v[SIDE_BY_SIDE];
     UNROLL for (int k = 0; k < lines * vectors; k++)
@@ -206,7 +231,7 @@ INLINE void exps_at_once(const reading *how, int partly, int logarithm, int line
     {
         v[k] = logarithm || !FUSES ? exp_below(v[k], tops + k / vectors) : exp_below_scaled(v[k], tops + k / vectors);
     }
-    UNROLL for (int k = 0; k < lines * vectors; k++) sums[k / vectors] = added(sums[k / vectors], v[k]);
+    UNROLL for (int k = 0; k < lines * vectors; k++) sums[k / vectors] = added(logarithm, sums[k / vectors], v[k]);
     if (logarithm) return;
     UNROLL for (int k = 0; k < lines * vectors; k++)
     {
@@ -214,12 +239,12 @@ INLINE void exps_at_once(const reading *how, int partly, int logarithm, int line
     }
 }
 
-/* The same of count vectors of a line, or of lines that are neighbours: 1 or SIDE_BY_SIDE vectors of these. */
+/* The same of up to ROWS vectors of a line, or of lines that are neighbours: 1 or SIDE_BY_SIDE vectors of these. */
 INLINE void exps(const reading *how, int partly, int logarithm, int lines, int64_t count, int64_t step, const real *x,
-                 real *out, const line_top *tops, two *sums)
+                 real *out, const line_top *tops, line_sum *sums)
 {
     const int vectors = SIDE_BY_SIDE / lines;
-    two sum[SIDE_BY_SIDE];
+    line_sum sum[SIDE_BY_SIDE];
     UNROLL for (int k = 0; k < lines; k++) sum[k] = sums[k];
     int64_t i = 0;
     for (; i + vectors <= count; i += vectors) {
@@ -228,7 +253,7 @@ INLINE void exps(const reading *how, int partly, int logarithm, int lines, int64
     for (; i < count; i++) {
         exps_at_once(how, partly, logarithm, lines, 1, step, x + i * step, out + i * step, tops, sum);
     }
-    UNROLL for (int k = 0; k < lines; k++) sums[k] = sum[k];
+    UNROLL for (int k = 0; k < lines; k++) sums[k] = settled(sum[k]);
 }
 
 /* The last pass: a vector becomes what is asked for. */
@@ -247,7 +272,7 @@ INLINE void along_lines(const pc_axis *axis, int logarithm, int64_t count, const
     const int64_t length = axis->length, whole = length / LANES, last = whole * LANES;
     const reading how = reading_of(axis, length - last);
     vec lanes[LANES];
-    two sums[LANES];
+    line_sum sums[LANES];
     for (int64_t k = 0; k < LANES; k++) lanes[k] = splat(-INFINITY), sums[k] = empty_sum(logarithm);
     for (int64_t k = 0; k < count; k++) {
         const real *line = x + k * length;
@@ -260,11 +285,14 @@ INLINE void along_lines(const pc_axis *axis, int logarithm, int64_t count, const
         const line_top top = top_of_lane(&tops, k);
         const real *line = x + k * length;
         real *to = out + k * length;
-        exps(&how, 0, logarithm, 1, whole, LANES, line, to, &top, sums + k);
+        for (int64_t i = 0; i < whole; i += ROWS) {
+            const int64_t place = i * LANES, rows = least(ROWS, whole - i);
+            exps(&how, 0, logarithm, 1, rows, LANES, line + place, to + place, &top, sums + k);
+        }
         if (how.part) exps(&how, 1, logarithm, 1, 1, 0, line + last, to + last, &top, sums + k);
     }
     real factors[LANES];
-    store(factors, last_factor(logarithm, without(sum_of_each(sums), LANES * beginning(logarithm))));
+    store(factors, last_factor(logarithm, total(logarithm, sum_of_each(sums), LANES)));
 
     for (int64_t k = 0; k < count; k++, x += length, out += length) {
         const vec largest = splat(tops.largest[k]), factor = splat(factors[k]);
@@ -281,7 +309,7 @@ INLINE void across_lines(const pc_axis *axis, int logarithm, int64_t step, int p
     const reading how = reading_of(axis, lanes);
     vec largest[TOGETHER];
     line_top tops[TOGETHER];
-    two sums[TOGETHER];
+    line_sum sums[TOGETHER];
     for (int64_t v = 0; v < vectors; v++) largest[v] = splat(-INFINITY), sums[v] = empty_sum(logarithm);
     for (int64_t i = 0; i < length; i++) {
         for (int64_t v = 0; v < vectors; v++) {
@@ -303,7 +331,7 @@ INLINE void across_lines(const pc_axis *axis, int logarithm, int64_t step, int p
         }
     }
     vec factors[TOGETHER];
-    for (int64_t v = 0; v < vectors; v++) factors[v] = last_factor(logarithm, without(sums[v], beginning(logarithm)));
+    for (int64_t v = 0; v < vectors; v++) factors[v] = last_factor(logarithm, total(logarithm, sums[v], 1));
     for (int64_t i = 0; i < length; i++) {
         for (int64_t v = 0; v < vectors; v++) {
             const int64_t place = i * step + v * LANES;
