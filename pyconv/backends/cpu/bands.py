@@ -180,14 +180,16 @@ def _chunk(plan: ConvPlan, tiling: Tiling, itemsize: int, near: int) -> int:
     return channels * plan.kernel[0] * plan.kernel[1]
 
 
-def bands(plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int, level: int, step: int = 1) -> Bands:
+def bands(
+    plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int, level: int, step: int = 1, packs: bool = False
+) -> Bands:
     """Cut ``plan`` into tasks for this many threads; the result does not depend on how.
 
-    Rows of a band are a multiple of ``step``.
+    Rows of a band are a multiple of ``step``. ``packs``: no image is read where it lies.
     """
     flat = is_flat(plan)
     row = plan.out_size[1] if flat else 0
-    in_place = reads_in_place(plan, level) and plan.in_size[0] * plan.in_size[1] >= tiling.pixels
+    in_place = not packs and reads_in_place(plan, level) and plan.in_size[0] * plan.in_size[1] >= tiling.pixels
     if flat:
         pixels = plan.in_size[0] * plan.in_size[1]
         plan = replace(plan, in_size=(1, pixels), out_size=(1, pixels))
