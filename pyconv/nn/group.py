@@ -114,7 +114,8 @@ class Group(Module):
     """Conv2d, then any of BatchNorm2d, an elementwise activation and MaxPool2d or AvgPool2d, in this order.
 
     The normalisation is folded into the convolution's weights. Where the rest cannot be run as one, convolution and
-    activation are, if these can; else it is run layer by layer. The result is the same.
+    activation are, if these can; else it is run layer by layer. The result is the same to the bit, but for a
+    BatchNorm2d, which is folded into the weights and so rounded in another place.
     """
 
     plans_alike = True
