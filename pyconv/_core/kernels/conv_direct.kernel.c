@@ -10,8 +10,6 @@ typedef struct {
     int64_t from, to, count; /* places in the tile and in the band's output, in pixels */
 } segment;
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
 /* The runs of real output pixels among the tile's places q, q + 1, ...: the packed line has kernel - 1 places between
  * two rows that are nobody's output. Returns their number. */
 static int find_segments(segment *segments, int64_t q, int64_t width, int64_t pitch, int64_t rows, int64_t cols,

@@ -77,8 +77,6 @@ static few_tile *const tiles[MOST_COLUMNS] = {
 
 const int64_t PC_NAME(few_columns) = MOST_COLUMNS;
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
 void PC_NAME(few_task)(const void *parameters, const pc_conv_arrays *arrays, int64_t task, void *scratch)
 {
     const pc_direct *conv = parameters;

@@ -8,10 +8,7 @@
 #include "select.h"
 #include "vector.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
 static inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* One window along one axis. */
 typedef struct {

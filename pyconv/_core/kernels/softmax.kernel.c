@@ -11,8 +11,6 @@
 #include "exponential.h"
 #include "kernels.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
 #if PC_F64
 #define LEAST_NORMAL_EXP (-708.)
 #define SQRT_HALF_BITS 0x3fe6a09e667f3bcdLL
@@ -40,8 +38,6 @@ enum {
     SHORT = 3,                /* up to so many vectors, lines are turned, and vectors run across them */
     ELEMENTS_AT_ONCE = 32768, /* of lines along which vectors run: they stay in the second level of the cache */
 };
-
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* The largest element of a line as origin + grid + rest, so that x - origin - (grid + n * LOG2_HIGH) loses nothing that
  * matters: a largest one far from zero is the origin, and differences to it are exact down to where exp is zero; of

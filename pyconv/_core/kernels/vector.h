@@ -26,8 +26,11 @@ typedef int32_t integer;
 #endif
 
 #define UNROLL _Pragma("GCC unroll 32")
+#define INLINE static inline __attribute__((always_inline))
 
 #define LANES ((int64_t)(VECTOR_BYTES / sizeof(real)))
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef integer ivec __attribute__((vector_size(VECTOR_BYTES)));
