@@ -402,10 +402,13 @@ def test_bad_layers():
         ((1, 3, 13, 32), (3, 16, 7, 4), {"stride": 4, "padding": (1, 0)}),
         ((1, 16, 8, 34), (16, 64, 7, 5), {"stride": (4, 3), "padding": (6, 0)}),
         ((1, 32, 20, 29), (32, 16, 4, 3), {"stride": 2, "padding": (2, 1), "output_padding": 1}),
+        # channels a page apart, which are packed; those of a band are not
+        ((1, 128, 32, 32), (128, 3, 4, 4), {"stride": 2, "padding": 1}),
+        ((1, 128, 16, 64), (128, 3, 4, 4), {"stride": 2, "padding": 1}),
     ],
 )
 def test_bands_that_look_alike(level, shape, kernel, parameters, count):
-    """Bands of two phases may be the same convolution, and their weights packed for different ones."""
+    """Bands of two phases may be the same convolution, packed for different ones; bands may be read where they lie."""
     pyconv.set_num_threads(count)
     x, weight = normal(*shape), normal(*kernel)
     wanted = F.conv_transpose2d(x, weight, backend="reference", **parameters)

@@ -110,13 +110,22 @@ static inline line_sum empty_sum(int logarithm)
 
 static inline line_sum added(int logarithm, line_sum sum, vec x)
 {
-    if (!logarithm) {
-        const two more = exact_sum(sum.high, x);
-        return (line_sum){more.high, sum.low + more.low, sum.ones};
+    const two more = logarithm ? exact_difference(sum.high, -x) : exact_sum(sum.high, x);
+    return (line_sum){more.high, sum.low + more.low, sum.ones};
+}
+
+/* Take ones out of count vectors, which belong to the sums by turns; there are few. */
+INLINE void count_ones(vec *v, int count, line_sum *sums, int vectors)
+{
+    mask one = below(splat(BELOW_ONE), v[0]);
+    UNROLL for (int k = 1; k < count; k++) one |= below(splat(BELOW_ONE), v[k]);
+    if (!any(one)) return;
+    UNROLL for (int k = 0; k < count; k++)
+    {
+        one = below(splat(BELOW_ONE), v[k]);
+        sums[k / vectors].ones += pick(one, splat(1), splat(0));
+        v[k] = pick(one, splat(0), v[k]);
     }
-    const mask one = below(splat(BELOW_ONE), x);
-    const two more = exact_difference(sum.high, -pick(one, splat(0), x));
-    return (line_sum){more.high, sum.low + more.low, sum.ones + pick(one, splat(1), splat(0))};
 }
 
 /* What was lost becomes part of the sum, before there is so much of it that it is rounded itself. */
@@ -227,6 +236,7 @@ INLINE void exps_at_once(const reading *how, int partly, int logarithm, int line
     {
         v[k] = logarithm || !FUSES ? exp_below(v[k], tops + k / vectors) : exp_below_scaled(v[k], tops + k / vectors);
     }
+    if (logarithm) count_ones(v, lines * vectors, sums, vectors);
     UNROLL for (int k = 0; k < lines * vectors; k++) sums[k / vectors] = added(logarithm, sums[k / vectors], v[k]);
     if (logarithm) return;
     UNROLL for (int k = 0; k < lines * vectors; k++)
