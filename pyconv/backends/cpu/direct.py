@@ -146,7 +146,7 @@ def pieces(plan: ConvPlan, level: int, tiling: Tiling) -> Pieces:
     whole = _cut(plan, tiling, 1, level)
 
     def tasks(part: ConvPlan, shares: int) -> conv.DirectTasks:
-        # The channels are as far apart as in the whole image, which alone tells whether they can be read where they lie.
+        # Channels are as far apart as in the whole image, which alone tells whether they can be read where they lie.
         cut = bands(part, tiling, itemsize, 1, level, packs=not whole.in_place)._replace(shares=shares)
         if cut.in_place:
             cut = cut._replace(channel_pitch=whole.channel_pitch, offsets=whole.offsets)
