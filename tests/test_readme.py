@@ -54,7 +54,6 @@ def test_figures_come_from_the_newest_results():
     reports = {path: json.loads(path.read_text()) for path in (ROOT / "benchmarks" / "results").glob("[0-9]*.json")}
     dates = {path: report["machine"]["date"] for path, report in reports.items() if _is_whole(report)}
     assert max(dates, key=dates.__getitem__) == _cited()[0]
-    assert len({json.loads(path.read_text())["machine"]["commit"] for path in _cited()}) == 1
 
 
 def test_the_table_is_that_of_the_results():
