@@ -61,7 +61,7 @@ cdef enum:
 
 cdef size_t LINE = 64
 cdef size_t PAGE = 4096
-cdef size_t LARGE = 1 << 22           # bytes from which NumPy too asks for huge pages
+cdef size_t LARGE = 1 << 22     # bytes from which NumPy too asks for huge pages
 cdef double SMALL = 16_384      # bytes below which asking costs more than the lines save
 
 
@@ -105,16 +105,15 @@ cdef cnp.ndarray new(int axes, cnp.npy_intp *shape, int type_number, cnp.npy_int
     cdef int i
     for i in range(axes):
         size *= shape[i]
-    if size < SMALL:
-        return PyArray_New(cnp.ndarray, axes, shape, type_number, strides, NULL, 0, 0, NULL)
-    before = PyDataMem_GetHandler()
-    if <PyObject *>before != PyDataMem_DefaultHandler:
-        return PyArray_New(cnp.ndarray, axes, shape, type_number, strides, NULL, 0, 0, NULL)
-    PyDataMem_SetHandler(<PyObject *>handler)
+    before = PyDataMem_GetHandler() if size >= SMALL else None
+    cdef bint usual = <PyObject *>before == PyDataMem_DefaultHandler
+    if usual:
+        PyDataMem_SetHandler(<PyObject *>handler)
     try:
         return PyArray_New(cnp.ndarray, axes, shape, type_number, strides, NULL, 0, 0, NULL)
     finally:
-        PyDataMem_SetHandler(<PyObject *>before)
+        if usual:
+            PyDataMem_SetHandler(<PyObject *>before)
 
 
 def empty(shape, dtype, order=None):

@@ -17,7 +17,7 @@ import numpy as np
 from ..._core import runtime
 from ...plan import ConvPlan, Pair
 from . import estimate
-from .cache import WORKING_SET
+from .cache import PAGE, WORKING_SET
 from .cut import ceil_div, shares
 from .tiles import FIRST_LEVEL, Tiling
 
@@ -127,7 +127,7 @@ def reads_in_place(plan: ConvPlan, level: int) -> bool:
     where a tile has few sums, an image of more pages than the processor keeps at hand, for many output channels: a tile
     is done before it has found the next page.
     """
-    plane, page = plan.in_size[0] * plan.in_size[1], 4096 // np.dtype(plan.dtype).itemsize
+    plane, page = plan.in_size[0] * plan.in_size[1], PAGE // np.dtype(plan.dtype).itemsize
     per_in, per_out = plan.in_channels // plan.groups, plan.out_channels // plan.groups
     if not (is_flat(plan) and plan.layout == "nchw" and plane * per_in < 2**31):
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["LEVEL_3", "WORKING_SET"]
+__all__ = ["LEVEL_3", "PAGE", "WORKING_SET"]
 
 _SIZES = "/sys/devices/system/cpu/cpu0/cache/index{}/size"
 _KIB, _MIB = 1024, 1024 * 1024
@@ -24,3 +24,6 @@ WORKING_SET = min(max(_bytes_of(2, 512 * _KIB), 256 * _KIB), 4 * _MIB) // 2
 
 LEVEL_3 = _bytes_of(3, 8 * _MIB)
 """Bytes of the third level, which cores share: what is larger comes from memory at each call."""
+
+PAGE = 4096
+"""Bytes of memory that the processor finds together, and after which the sets of its first level begin anew."""

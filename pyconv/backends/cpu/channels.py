@@ -17,7 +17,7 @@ import numpy as np
 from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import direct, estimate, isa
-from .cache import WORKING_SET
+from .cache import PAGE, WORKING_SET
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, even, is_double_plan, run_tasks, threads_for
 
 __all__ = [
@@ -41,9 +41,6 @@ _MOST_OUTPUT = 2**16
 
 _BAND = 200
 """Output pixels whose sums wait together: more would leave the first level of the cache, fewer read weights again."""
-
-_PAGE = 4096
-"""Bytes of memory that the processor finds together."""
 
 _CHUNK = 128
 """Input channels, of all taps together, whose weights pass a band at a time: 32 KiB; half as many where a band is small
@@ -143,10 +140,10 @@ def cycles(plan: ConvPlan, level: int) -> float:
     turning = (240 if one else 120) * ceil_div(pixels, lanes) * vectors
     width = plan.in_size[1] * (8 if is_double else 4)
     lines = blocks * per_in * plan.out_size[0] * plan.kernel[0] * ceil_div(width, 64)
-    pages = min(plan.in_size[0] * width / 4096, 1.0) * min(per_in, _CHUNK)
+    pages = min(plan.in_size[0] * width / PAGE, 1.0) * min(per_in, _CHUNK)
     fetching = lines * 8 * max(pages - 64, 0) / 64
     tiles = blocks * rows * columns / runtime.block_pixels(level, is_double)  # of each tap
-    meeting = 4 * tiles * per_in if plan.in_size[0] * width % 4096 == 0 and plan.layout == "nchw" else 0
+    meeting = 4 * tiles * per_in if plan.in_size[0] * width % PAGE == 0 and plan.layout == "nchw" else 0
     waiting = meeting + (0 if one else fetching)
     return plan.groups * (products + estimate.pace(level) * (taking_up + turning + waiting))
 
@@ -218,7 +215,7 @@ def _most_pixels(plan: ConvPlan, level: int) -> int:
     and a core begins one multiply-add in a cycle, so that weights may as well be read more often.
     """
     width = plan.in_size[1] * (8 if is_double_plan(plan) else 4)
-    if estimate.pace(level) == 1 or width < _PAGE:
+    if estimate.pace(level) == 1 or width < PAGE:
         return _BAND
     rows = min(plan.in_size[0], plan.out_size[0] * plan.kernel[0])
     each = plan.in_channels // plan.groups * rows * width / (plan.out_size[0] * plan.out_size[1])
