@@ -131,6 +131,8 @@ def pretend(monkeypatch, backend):
     monkeypatch.setattr(registry, "_fusing", {})
 
 
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
 WORK = """
 import numpy as np, os, sys
 import pyconv, pyconv.functional as F

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import GENERAL, normal, output_of
+from helpers import GENERAL, needs_fork, normal, output_of
 
 import pyconv
 import pyconv.functional as F
@@ -221,7 +221,7 @@ print(sum(map(len, measured._times.values())) >= 2, pyconv.show_config("dicts")[
     assert output_of(never + code, PYCONV_MEASURED=str(file)) == f"True {file}"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@needs_fork
 def test_a_child_forked_while_another_thread_measures():
     code = """
 import os, threading, warnings

@@ -105,8 +105,7 @@ def test_functions_that_a_user_has_set_are_used():
     """And stay set; without them NumPy's own stay set."""
     libc, asked = ctypes.CDLL(None), []
     libc.malloc.restype = libc.calloc.restype = libc.realloc.restype = ctypes.c_void_p
-    for function in (libc.malloc, libc.calloc, libc.realloc, libc.free):
-        function.argtypes = [ctypes.c_void_p if function is libc.free else ctypes.c_size_t]
+    libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
     libc.calloc.argtypes, libc.realloc.argtypes = [ctypes.c_size_t] * 2, [ctypes.c_void_p, ctypes.c_size_t]
 
     def malloc(_, size):

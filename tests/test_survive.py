@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from helpers import WORK, assert_close, normal, output_of, run_python
+from helpers import WORK, assert_close, needs_fork, normal, output_of, run_python
 from threadpoolctl import threadpool_limits
 
 import pyconv
@@ -18,7 +18,7 @@ import pyconv.functional as F
 from pyconv.errors import PyconvError
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@needs_fork
 @pytest.mark.parametrize("threads", ["1", "2", "3"])
 def test_fork_after_a_parallel_call(threads):
     code = (
@@ -44,7 +44,7 @@ print("fine")
     assert output_of(code, PYCONV_NUM_THREADS=threads, timeout=60) == "fine"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@needs_fork
 def test_multiprocessing_by_fork_with_a_layer():
     code = (
         WORK

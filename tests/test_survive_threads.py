@@ -7,10 +7,10 @@ import sys
 from textwrap import indent
 
 import pytest
-from helpers import WORK, output_of
+from helpers import WORK, needs_fork, output_of
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@needs_fork
 def test_forks_by_one_thread_while_others_compute():
     """And while threads rest, because others were waited for: the child has neither these threads nor their locks."""
     code = (

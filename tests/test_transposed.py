@@ -98,26 +98,53 @@ BANDED = [  # input, weight, stride, padding, output_padding, groups, dilation
 ]
 
 
+@pytest.fixture
+def cut_for(monkeypatch):
+    """Have what is planned from now on cut into bands of so much room, for so many threads."""
+
+    def cut_for(room, threads):
+        monkeypatch.setattr(transposed, "_ROOM", room)
+        monkeypatch.setattr(transposed, "threads_for", lambda plan, slowness=1: threads)
+        transposed._tasks.cache_clear()
+
+    yield cut_for
+    transposed._tasks.cache_clear()
+
+
+def prepared_calls(sizes, algorithm, orders):
+    """Plans, arrays and prepared weights: both dtypes, the input in each of ``orders``, with a bias and without."""
+    shape, weight_shape, *parameters = sizes
+    names = ("stride", "padding", "output_padding", "groups", "dilation")
+    more = {**dict(zip(names, parameters, strict=True)), "out": None, "algorithm": algorithm, "precision": None}
+    for dtype in ("float32", "float64"):
+        x, weight = normal(*shape, dtype=dtype), normal(*weight_shape, dtype=dtype, seed=1)
+        for source in (order(x) for order in orders):
+            for bias in (None, normal(weight_shape[1] * parameters[3], dtype=dtype)):
+                plan = F.conv_transpose2d.plan_call(input=source, weight=weight, bias=bias, **more).plan
+                yield plan, source, weight, bias, transposed.prepare(plan, weight, bias)
+
+
+def as_it_is(x):
+    return x
+
+
+def channels_last(x):
+    return np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1)
+
+
+def swapped(x):
+    return x.astype(x.dtype.newbyteorder())
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("room", [1, 2**12, 2**20])
 @pytest.mark.parametrize("sizes", BANDED, ids=str)
-def test_bands_have_the_bits_of_the_parts(monkeypatch, level, sizes, room, threads):
-    monkeypatch.setattr(transposed, "_ROOM", room)
-    monkeypatch.setattr(transposed, "threads_for", lambda plan, slowness=1: threads)
-    transposed._tasks.cache_clear()
-    shape, weight_shape, *parameters = sizes
-    names = ("stride", "padding", "output_padding", "groups", "dilation")
-    more = {**dict(zip(names, parameters, strict=True)), "out": None, "algorithm": "auto", "precision": None}
-    for dtype in ("float32", "float64"):
-        x, weight = normal(*shape, dtype=dtype), normal(*weight_shape, dtype=dtype, seed=1)
-        for source in (x, np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1), x.astype(x.dtype.newbyteorder())):
-            for bias in (None, normal(weight_shape[1] * parameters[3], dtype=dtype)):
-                plan = F.conv_transpose2d.plan_call(input=source, weight=weight, bias=bias, **more).plan
-                prepared = transposed.prepare(plan, weight, bias)
-                assert transposed.work(plan, prepared) is not None
-                wanted = transposed._by_parts(plan, source, prepared, None)
-                assert bits(transposed.run(plan, source, prepared, None)) == bits(wanted)
-    transposed._tasks.cache_clear()
+def test_bands_have_the_bits_of_the_parts(cut_for, level, sizes, room, threads):
+    cut_for(room, threads)
+    for plan, source, _, _, prepared in prepared_calls(sizes, "auto", (as_it_is, channels_last, swapped)):
+        assert transposed.work(plan, prepared) is not None
+        wanted = transposed._by_parts(plan, source, prepared, None)
+        assert bits(transposed.run(plan, source, prepared, None)) == bits(wanted)
 
 
 def added_up(plan, x, prepared, bias):
@@ -150,25 +177,14 @@ FEW_CHANNELS = [
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("room", [1, 2**12, 2**20])
 @pytest.mark.parametrize("sizes", BANDED + FEW_CHANNELS, ids=str)
-def test_taps_are_added_up_in_one_order(monkeypatch, level, sizes, room, threads):
+def test_taps_are_added_up_in_one_order(monkeypatch, cut_for, level, sizes, room, threads):
     """Whatever the bands and threads, and whether or not it is chosen."""
-    monkeypatch.setattr(transposed, "_ROOM", room)
-    monkeypatch.setattr(transposed, "threads_for", lambda plan, slowness=1: threads)
     monkeypatch.setattr(transposed, "_by_taps", lambda plan, level: None)
-    transposed._tasks.cache_clear()
-    shape, weight_shape, *parameters = sizes
-    names = ("stride", "padding", "output_padding", "groups", "dilation")
-    more = {**dict(zip(names, parameters, strict=True)), "out": None, "algorithm": "direct", "precision": None}
-    for dtype in ("float32", "float64"):
-        x, weight = normal(*shape, dtype=dtype), normal(*weight_shape, dtype=dtype, seed=1)
-        for source in (x, np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1)):
-            for bias in (None, normal(weight_shape[1] * parameters[3], dtype=dtype)):
-                plan = F.conv_transpose2d.plan_call(input=source, weight=weight, bias=bias, **more).plan
-                prepared = transposed.prepare(plan, weight, bias)
-                result = transposed.run(plan, source, prepared, None)
-                assert bits(result) == bits(added_up(plan, source, prepared, bias))
-                assert_close(result, F.conv_transpose2d(source, weight, bias, *parameters, backend="reference"))
-    transposed._tasks.cache_clear()
+    cut_for(room, threads)
+    for plan, source, weight, bias, prepared in prepared_calls(sizes, "direct", (as_it_is, channels_last)):
+        result = transposed.run(plan, source, prepared, None)
+        assert bits(result) == bits(added_up(plan, source, prepared, bias))
+        assert_close(result, F.conv_transpose2d(source, weight, bias, *sizes[2:], backend="reference"))
 
 
 def test_taps_are_for_few_output_channels(level):
