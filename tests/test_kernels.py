@@ -15,13 +15,13 @@ import pyconv.testing
 from pyconv._core import runtime
 from pyconv._core.conv import DirectTasks
 from pyconv._core.conv import run as run_tasks
-from pyconv.backends.cpu import direct, isa, pool
+from pyconv.backends.cpu import direct, isa
 from pyconv.backends.cpu.bands import bands
 from pyconv.backends.cpu.tiles import Tiling, choose
 from pyconv.plan import ACTIVATIONS, plan_conv2d
 
 
-def _plan(x, weight, stride=1, padding=0, groups=1):
+def _plan(x, weight, stride=1, padding=0, groups=1, dilation=1):
     pads = ((padding, padding), (padding, padding))
     return plan_conv2d(
         x.shape,
@@ -32,7 +32,7 @@ def _plan(x, weight, stride=1, padding=0, groups=1):
         "nchw",
         (stride, stride),
         pads,
-        (1, 1),
+        (dilation, dilation),
         groups,
         "auto",
         True,
@@ -76,7 +76,7 @@ def test_every_convolution_tile(level, dtype, out_channels):
     plan = _plan(x, weight, padding=1)
     wanted = F.conv2d(x, weight, padding=1, backend="reference")
     tilings = list(_tilings(level, dtype == "float64", out_channels))
-    tilings += [tiling._replace(by_rows=True) for tiling in tilings]
+    tilings += [tiling._replace(**form) for tiling in tilings for form in ({"by_rows": True}, {"spread": True})]
     results = [_on_tiling(plan, tiling, level, x, weight) for tiling in tilings]
     assert len(results) >= 10
     assert_close(results[0], wanted)
@@ -126,6 +126,29 @@ def test_packing_of_wide_rows(level, dtype, stride):
         x, weight = normal(1, 2, 9, width, dtype=dtype, seed=width), normal(3, 2, 4, 4, dtype=dtype, seed=1)
         got = F.conv2d(x, weight, None, stride, padding, backend="cpu", algorithm="direct")
         assert_close(got, F.conv2d(x, weight, None, stride, padding, backend="reference"), terms=32)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "every other"])
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
+def test_packing_of_each_column_of_a_kernel(level, dtype, layout, channels):
+    """The bits of the usual packing, for rows shorter and longer than a vector, with gaps between those of a band."""
+    for width, kernel, padding, dilation in itertools.product((7, 17, 34), (2, 3, 5), (0, 2), (1, 2)):
+        if (kernel - 1) * dilation >= width + 2 * padding:
+            continue
+        x = normal(2, channels, 19, width, dtype=dtype, seed=width)
+        if layout == "nhwc":
+            x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+        elif layout == "every other":
+            x = np.repeat(np.repeat(x, 2, axis=3), 2, axis=1)[:, ::2, :, ::2]
+        weight = normal(6, channels, 3, kernel, dtype=dtype, seed=1)
+        plan = _plan(x, weight, 1, padding, dilation=dilation)
+        tiling = next(_tilings(level, dtype == "float64", 6))
+        wanted = _on_tiling(plan, tiling, level, x, weight)
+        for threads in (1, 3):
+            got = _on_tiling(plan, tiling._replace(spread=True), level, x, weight, threads)
+            np.testing.assert_array_equal(got, wanted)
+        assert_close(wanted, F.conv2d(x, weight, None, 1, padding, dilation, backend="reference"), terms=15 * channels)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -180,6 +203,8 @@ def test_many_bands(level, dtype, monkeypatch):
         assert cut.bands_w > 1
         wanted = F.conv2d(x, weight, stride=stride, padding=1, backend="reference")
         single = _on_tiling(plan, tiling, level, x, weight)
+        if stride == 1:
+            np.testing.assert_array_equal(_on_tiling(plan, tiling._replace(spread=True), level, x, weight), single)
         assert_close(single, wanted)
         for threads in (2, 3):
             np.testing.assert_array_equal(_on_tiling(plan, tiling, level, x, weight, threads), single)
@@ -201,9 +226,14 @@ def test_packed_numbers_of_another_kind_are_refused(level):
 
 
 def test_tile_is_chosen_by_its_work():
-    """One output channel takes a tile of one; few pixels take a narrow tile, not half of a wide one."""
+    """One output channel takes a tile of one; few pixels take a narrow tile, not half of a wide one; rows that end
+    within a vector become one line without gaps, if that is soon packed and stays near."""
     for level in range(len(ISAS)):
         lanes = runtime.lanes(level, False)
+        for taps, spreading in ((25, 100.0), (25, 1e6), (425, 100.0)):  # rows of two vectors and a half
+            line = (24 - 1) * (5 * lanes // 2 + 4) + 5 * lanes // 2
+            cheap_and_near = (taps, spreading) == (25, 100.0)
+            assert choose(16, line, level, False, taps, (24, 5 * lanes // 2), spreading).spread == cheap_and_near
         assert choose(1, 10_000, level, False).channels == 1
         assert choose(512, 10_000, level, False).channels >= 4
         narrow = choose(512, 3 * lanes + 1, level, False)
@@ -265,32 +295,6 @@ def test_bands_that_would_not_fit_are_refused():
     weight = np.ones((1, 2, 2, 2), np.float32)
     with pytest.raises(pyconv.errors.BackendError, match="packed elements"):
         F.conv2d(x, weight, dilation=2**20 - 400, backend="cpu")
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("layout", ["nchw", "nhwc", "strided"])
-def test_pooling_at_vector_edges(level, dtype, layout):
-    """Rows of every length around a vector's, with NaN, -inf and ties; stride 1, 2 and 3."""
-    rng = np.random.default_rng(0)
-    lanes = runtime.lanes(level, dtype == "float64")
-    for width, channels in itertools.product((1, lanes - 1, lanes, lanes + 1, 2 * lanes + 1, 37), (1, 3, lanes + 1)):
-        data = rng.integers(-3, 4, (1, 7, width, channels)).astype(dtype)
-        data[rng.random(data.shape) < 0.03] = np.nan
-        data[rng.random(data.shape) < 0.1] = -np.inf
-        x = np.moveaxis(data, -1, 1)
-        if layout == "nchw":
-            x = np.ascontiguousarray(x)
-        elif layout == "strided":
-            x = np.ascontiguousarray(x)[..., ::-1]
-        for kernel, stride, padding, dilation in itertools.product((1, 2, 3), (1, 2, 3), (0, 1), (1, 2)):
-            for ceil_mode, indices in ((False, False), (True, False), (False, True)):
-                arguments = (x, kernel, stride, padding, dilation, ceil_mode, indices)
-                try:
-                    wanted = F.max_pool2d(*arguments, backend="reference")
-                except pyconv.errors.ShapeError:
-                    continue
-                got = F.max_pool2d(*arguments, backend="cpu")
-                np.testing.assert_array_equal(got, wanted)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -410,14 +414,3 @@ def test_instruction_set_by_environment():
     code = "from pyconv.backends.cpu import isa; print(isa.name())"
     assert output_of(code, PYCONV_CPU_ISA="baseline") == "baseline"
     assert output_of(code, PYCONV_CPU_ISA="") == ISAS[-1]
-
-
-def test_pooling_of_mostly_padding_takes_no_line():
-    """A window a thousand times wider than the image is gone through tap by tap inside of the image."""
-    x = normal(1, 1, 3, 10)
-    kernel, padding = (1, 200_001), ((0, 0), (200_000, 200_000))
-    found = pyconv.report.explanation(F.max_pool2d, x, kernel, 100_000, padding, backend="cpu")
-    assert found.steps[0].implementation == f"windows_{isa.name()}"
-    got = F.max_pool2d(x, kernel, 100_000, padding, backend="cpu")
-    np.testing.assert_array_equal(got, F.max_pool2d(x, kernel, 100_000, padding, backend="reference"))
-    assert pool.implementations(found.steps[0].plan)[4][1] is not None

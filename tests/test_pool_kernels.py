@@ -11,7 +11,7 @@ from helpers import DTYPES, assert_close, normal
 import pyconv
 import pyconv.functional as F
 from pyconv._core import runtime
-from pyconv.backends.cpu import isa
+from pyconv.backends.cpu import isa, pool
 
 
 def laid_out(data, layout):
@@ -29,6 +29,32 @@ def strange(shape, dtype, share):
     data[rng.random(shape) < 0.1] = -np.inf
     data[rng.random(shape) < share] = np.nan
     return data
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "strided"])
+def test_pooling_at_vector_edges(level, dtype, layout):
+    """Rows of every length around a vector's, with NaN, -inf and ties; stride 1, 2 and 3."""
+    rng = np.random.default_rng(0)
+    lanes = runtime.lanes(level, dtype == "float64")
+    for width, channels in itertools.product((1, lanes - 1, lanes, lanes + 1, 2 * lanes + 1, 37), (1, 3, lanes + 1)):
+        data = rng.integers(-3, 4, (1, 7, width, channels)).astype(dtype)
+        data[rng.random(data.shape) < 0.03] = np.nan
+        data[rng.random(data.shape) < 0.1] = -np.inf
+        x = np.moveaxis(data, -1, 1)
+        if layout == "nchw":
+            x = np.ascontiguousarray(x)
+        elif layout == "strided":
+            x = np.ascontiguousarray(x)[..., ::-1]
+        for kernel, stride, padding, dilation in itertools.product((1, 2, 3), (1, 2, 3), (0, 1), (1, 2)):
+            for ceil_mode, indices in ((False, False), (True, False), (False, True)):
+                arguments = (x, kernel, stride, padding, dilation, ceil_mode, indices)
+                try:
+                    wanted = F.max_pool2d(*arguments, backend="reference")
+                except pyconv.errors.ShapeError:
+                    continue
+                got = F.max_pool2d(*arguments, backend="cpu")
+                np.testing.assert_array_equal(got, wanted)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -150,3 +176,14 @@ def test_a_running_maximum_has_an_end_of_memory():
     found = pyconv.report.explanation(F.max_pool2d, x, (4001, 4), 1, backend="cpu")
     assert found.steps[0].implementation == f"separable_{isa.name()}"
     assert "elements of scratch" in str(found)
+
+
+def test_pooling_of_mostly_padding_takes_no_line():
+    """A window a thousand times wider than the image is gone through tap by tap inside of the image."""
+    x = normal(1, 1, 3, 10)
+    kernel, padding = (1, 200_001), ((0, 0), (200_000, 200_000))
+    found = pyconv.report.explanation(F.max_pool2d, x, kernel, 100_000, padding, backend="cpu")
+    assert found.steps[0].implementation == f"windows_{isa.name()}"
+    got = F.max_pool2d(x, kernel, 100_000, padding, backend="cpu")
+    np.testing.assert_array_equal(got, F.max_pool2d(x, kernel, 100_000, padding, backend="reference"))
+    assert pool.implementations(found.steps[0].plan)[4][1] is not None

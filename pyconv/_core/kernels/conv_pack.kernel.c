@@ -2,7 +2,8 @@
  *
  * Padding is written out as zeros. Rows and columns are sorted by their remainder by the stride ("phase"): then the
  * inputs of neighbouring output pixels are neighbours for every stride, and with all rows at one pitch a band is one
- * long line over which vectors may run past row ends. Packed form: [channel][row phase][column phase][row][pitch].
+ * long line over which vectors may run past row ends. Where each column of the kernel is a phase of its own, rows are as
+ * long as the output's, and nothing lies between two of them. Packed form: [channel][row phase][column phase][row][pitch].
  * Any input strides will do, so channels-last images, slices and broadcasts are read where they lie.
  */
 #include <stddef.h>
@@ -161,10 +162,11 @@ static void deal_rows(const pc_direct *conv, int channels, real *lines, int64_t 
     }
 }
 
-/* The channels that are dealt out of a row: 1, or those of colours that are neighbours in memory; 0: none. */
+/* The channels that are dealt out of a row: 1, or those of colours that are neighbours in memory; 0: none, as where
+ * columns of the kernel overlap. */
 static int channels_dealt(const pc_direct *conv, int64_t channel_stride, int64_t column_stride)
 {
-    if (conv->stride_w > MOST_DEALT) return 0;
+    if (conv->stride_w > MOST_DEALT || conv->phases_w > conv->stride_w) return 0;
     if (column_stride == 1) return conv->stride_w > 1;
     const int pixels = channel_stride == 1 && column_stride == conv->in_channels;
     return pixels && (column_stride == 3 || column_stride == 4) ? (int)column_stride : 0;

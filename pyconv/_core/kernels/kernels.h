@@ -36,7 +36,7 @@ typedef struct {
     int64_t band_stays;            /* 1: the band stays in the cache while weights pass by; 0: the other way round */
     int64_t by_rows;               /* 1: a tile never runs past the end of a row; 0: a band is one line, with gaps */
     int64_t in_place;              /* 1: nothing is packed, the image is one long row that is read where it lies */
-    int64_t phases_h, phases_w;    /* distinct remainders of tap position by stride */
+    int64_t phases_h, phases_w;    /* distinct remainders of tap position by stride; or each column of the kernel is one */
     const int32_t *phase_h, *phase_w;
     int64_t packed_rows, pitch;    /* of one phase plane of the packed band */
     int64_t channel_pitch;         /* phases_h * phases_w * packed_rows * pitch */

@@ -3,7 +3,8 @@
 A task computes a band of output rows (and, for very wide or very deep images, of columns). Its input is packed in
 one form (see _core/kernels/conv_pack.kernel.c): rows and columns are sorted by their remainder by the stride, the
 *phase*, so that tap (i, j) of output pixel (y, x) lies in phase (i * dilation % stride, j * dilation % stride) at
-(y + i * dilation // stride, x + j * dilation // stride), for every stride and dilation.
+(y + i * dilation // stride, x + j * dilation // stride), for every stride and dilation. Or, where few taps read small
+images, each column of the kernel is a phase of its own: then no lane computes what lies between two rows.
 """
 
 from __future__ import annotations
@@ -76,6 +77,19 @@ def _phases(kernel: int, stride: int, dilation: int) -> tuple[list[int], list[in
     return phases, [place[remainder] for remainder in remainders], [i * dilation // stride for i in range(kernel)]
 
 
+def _rows(plan: ConvPlan) -> tuple[list[int], list[int], list[int]]:
+    """The same of the kernel's rows."""
+    return _phases(plan.kernel[0], plan.stride[0], plan.dilation[0])
+
+
+def _columns(plan: ConvPlan, spread: bool) -> tuple[list[int], list[int], list[int]]:
+    """And of its columns, each of which is a phase of its own where the image is ``spread``."""
+    if not spread:
+        return _phases(plan.kernel[1], plan.stride[1], plan.dilation[1])
+    columns = range(plan.kernel[1])
+    return [column * plan.dilation[1] for column in columns], [*columns], [0 for _ in columns]
+
+
 def _quickest(out_h: int, choice: range, parts: int, threads: int, work: Callable[[int], float]) -> int:
     """Rows for a band such that ``threads`` are soonest done with the bands of ``parts`` images.
 
@@ -136,28 +150,26 @@ def reads_in_place(plan: ConvPlan, level: int) -> bool:
     return per_in <= 16 or plane % page != 0
 
 
-def packing_cycles(plan: ConvPlan, lanes: int) -> float:
-    """The core's own cycles in which the channels of a group are packed.
+def packing_cycles(plan: ConvPlan, lanes: int, spread: bool = False) -> float:
+    """The core's own cycles in which the channels of a group are packed; ``spread``: see Tiling.
 
     6 for a vector that is read; 2 for each element of strides above 4, and of few channels that are neighbours in
     memory, but for colours; of more of these 1 (measured).
     """
     per_in = plan.in_channels // plan.groups
-    packed = per_in * _packed_elements(plan)
+    packed = per_in * _packed_elements(plan, spread)
     colours = plan.in_channels in (3, 4) and plan.groups == 1
     if plan.stride[1] <= 4 and (plan.layout != "nhwc" or colours):
-        used = len(_phases(plan.kernel[1], plan.stride[1], plan.dilation[1])[0]) / plan.stride[1]
+        used = 1.0 if spread else len(_columns(plan, spread)[0]) / plan.stride[1]
         return 6 * packed / used / lanes
     return packed if plan.layout == "nhwc" and per_in >= 4 else 2 * packed
 
 
-def _packed_elements(plan: ConvPlan) -> int:
+def _packed_elements(plan: ConvPlan, spread: bool) -> int:
     """Elements that one channel of an image takes in packed form."""
-    elements = 1
-    for size, kernel, stride, dilation in zip(plan.out_size, plan.kernel, plan.stride, plan.dilation, strict=True):
-        phases, _, steps = _phases(kernel, stride, dilation)
-        elements *= len(phases) * (size + steps[-1])
-    return elements
+    rows, columns = _rows(plan), _columns(plan, spread)
+    height, width = (size + steps[-1] for size, (_, _, steps) in zip(plan.out_size, (rows, columns), strict=True))
+    return len(rows[0]) * height * len(columns[0]) * width
 
 
 def _has_few_sums(level: int) -> bool:
@@ -172,7 +184,7 @@ def _near(level: int) -> int:
 
 def _chunk(plan: ConvPlan, tiling: Tiling, itemsize: int, near: int) -> int:
     """Taps of as many input channels as have room for a tile's pixels in ``near`` bytes."""
-    phases, _, steps = _phases(plan.kernel[1], plan.stride[1], plan.dilation[1])
+    phases, _, steps = _columns(plan, tiling.spread)
     lines = plan.kernel[0] * len(phases) * (ceil_div((tiling.pixels + steps[-1]) * itemsize, 64) + 1)
     per_in = plan.in_channels // plan.groups
     channels = max(near // (64 * lines), 1)
@@ -194,8 +206,8 @@ def bands(
         pixels = plan.in_size[0] * plan.in_size[1]
         plan = replace(plan, in_size=(1, pixels), out_size=(1, pixels))
     per_in, per_out = plan.in_channels // plan.groups, plan.out_channels // plan.groups
-    phase_h, slot_h, step_h = _phases(plan.kernel[0], plan.stride[0], plan.dilation[0])
-    phase_w, slot_w, step_w = _phases(plan.kernel[1], plan.stride[1], plan.dilation[1])
+    phase_h, slot_h, step_h = _rows(plan)
+    phase_w, slot_w, step_w = _columns(plan, tiling.spread)
     planes = len(phase_h) * len(phase_w)
     out_h, out_w = plan.out_size
 

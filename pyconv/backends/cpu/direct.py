@@ -32,8 +32,15 @@ class Prepared(NamedTuple):
 def _tiling(plan: ConvPlan, level: int) -> Tiling:
     per_out, line = plan.out_channels // plan.groups, packed_line(plan)
     taps = plan.in_channels // plan.groups * plan.kernel[0] * plan.kernel[1]
-    rows = None if line == plan.out_size[0] * plan.out_size[1] else plan.out_size
-    return choose(per_out, line, level, is_double_plan(plan), taps, rows)
+    is_double = is_double_plan(plan)
+    rows, spreading = None, None
+    if line > plan.out_size[0] * plan.out_size[1]:
+        rows = plan.out_size
+        if plan.stride[1] == 1:
+            lanes = runtime.lanes(level, is_double)
+            more = packing_cycles(plan, lanes, spread=True) - packing_cycles(plan, lanes)
+            spreading = estimate.pace(level) * more
+    return choose(per_out, line, level, is_double, taps, rows, spreading)
 
 
 @lru_cache(maxsize=256)
@@ -78,7 +85,8 @@ def cycles(plan: ConvPlan, level: int) -> float:
     taps = per_in * plan.kernel[0] * plan.kernel[1]
     far = is_double_plan(plan) and 8 * tiling.packed_channels * taps > WORKING_SET
     products = tiling.cycles * taps / ((0.9 if far else 0.97) if one else 0.95)
-    storing = 5 * ceil_div(packed_line(plan), lanes) * per_out if one else 0
+    line = plan.out_size[0] * plan.out_size[1] if tiling.spread else packed_line(plan)
+    storing = 5 * ceil_div(line, lanes) * per_out if one else 0
     packing = 0.0
     if not reads_in_place(plan, level) or per_in > 128:
         packing = packing_cycles(plan, lanes)

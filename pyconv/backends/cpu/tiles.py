@@ -35,6 +35,8 @@ class Tiling(NamedTuple):
     """Real output channels in the last tile; 0 if there is none."""
     by_rows: bool = False
     """Each row of the output is a line of its own; else all rows of a band are one, whose tiles run past row ends."""
+    spread: bool = False
+    """The image is packed once for each column of the kernel, in rows as long as the output's: a line has no gaps."""
 
     @property
     def packed_channels(self) -> int:
@@ -85,10 +87,13 @@ def choose(
     is_double: bool,
     taps: int = 1000,
     rows: tuple[int, int] | None = None,
+    spreading: float | None = None,
 ) -> Tiling:
     """The tiling for ``out_channels`` of a group and output lines of ``line`` pixels with gaps, or ``rows`` without.
 
-    ``rows``: how many there are in place of a line, and their pixels; None if the line has no gaps.
+    ``rows``: how many there are in place of a line, and their pixels; None if the line has no gaps. ``spreading``: the
+    cycles that it takes to pack the image for each column of the kernel, so that the line has none; None if it cannot
+    be. Then no two taps share pixels, all of which are to stay in the first level of the cache.
     """
     tiles = runtime.tiles(isa, is_double)
     lanes, pace = runtime.lanes(isa, is_double), estimate.pace(isa)
@@ -104,7 +109,7 @@ def choose(
             v: count * _cycles(channels, v, pace, far) + (_cycles(last_channels, v, pace, far) if rest else 0)
             for v in sorted({v for _, v in tiles if v <= vectors})
         }
-        cost, by_rows = _line_cycles(line, lanes, each), False
+        cost, form = _line_cycles(line, lanes, each), (False, False)
         if rows is not None:
             # sums of pixels that are not neighbours in the output are copied to their places: vectors, and ends of runs
             copying = pace / taps * out_channels
@@ -112,9 +117,12 @@ def choose(
             whole = rows[0] * _line_cycles(rows[1], lanes, each)
             if rows[1] % lanes:
                 whole += copying * 12 * rows[0]
-            cost, by_rows = min((cost, False), (whole, True))
+            cost, form = min((cost, form), (whole, (True, False)))
+            if spreading is not None and not far:
+                without_gaps = _line_cycles(rows[0] * rows[1], lanes, each) + spreading / taps
+                cost, form = min((cost, form), (without_gaps, (False, True)))
         if best is None or cost < best_cost:
-            best = Tiling(full, channels, vectors * lanes, lanes, cost, count, last, last_channels, rest, by_rows)
+            best = Tiling(full, channels, vectors * lanes, lanes, cost, count, last, last_channels, rest, *form)
             best_cost = cost
     assert best is not None
     return best
