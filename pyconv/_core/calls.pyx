@@ -8,7 +8,6 @@ weights, and the settings that chose the backend. While all of these are the sam
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport Py_EQ, PyObject, PyObject_RichCompareBool
 from libc.stdint cimport int64_t, uintptr_t
-from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
 
 cimport numpy as cnp
@@ -23,11 +22,7 @@ cdef extern from "Python.h":
     void Py_XDECREF(PyObject *value)
     PyObject *PyList_GET_ITEM(list items, Py_ssize_t place)
 
-cdef extern from "stdlib.h":
-    void *aligned_alloc(size_t alignment, size_t size)
-
 cdef int MOST_CALLS = 16
-cdef size_t ALIGNMENT = 64
 cdef Py_ssize_t MOST_WEIGHT_BYTES = 262_144  # comparing them with the last ones costs less than preparing them
 
 
@@ -211,43 +206,25 @@ cdef class KnownCall:
         return None if undone else out
 
 
-cdef class Block:
-    """Memory for what is between the calls of a chain."""
-
-    cdef char *memory
-    cdef size_t size
-
-    def __cinit__(self, size_t size):
-        self.memory, self.size = <char *>aligned_alloc(ALIGNMENT, size), size
-        if self.memory == NULL:
-            raise MemoryError(f"no memory for {size:,} bytes between two layers")
-
-    def __dealloc__(self):
-        free(self.memory)
-
-
 cdef class ChainWork(Work):
     """Known calls one after the other, each on the result of the one before.
 
-    Results in between lie by turns in one half and the other of a block. A block is one call's at a time; those that
-    are free wait for the next call, of whatever thread.
+    Results in between lie by turns in one half and the other of a block: a list of two arrays of bytes, which ``fit``
+    lets have as many as are needed. A block is one call's at a time; those that are free are in ``blocks``.
     """
 
-    cdef list calls, blocks  # blocks: those that are free
-    cdef size_t first_half, size
+    cdef list calls, blocks
+    cdef object fit
+    cdef cnp.npy_intp[2] sizes
 
-    def __init__(self, list calls, list blocks):
-        cdef size_t[2] halves
+    def __init__(self, list calls, list blocks, fit):
         cdef KnownCall known
         cdef Py_ssize_t i
-        halves[0] = halves[1] = 0
+        self.sizes[0] = self.sizes[1] = 0
         for i in range(len(calls) - 1):
             known = calls[i]
-            halves[i % 2] = max(halves[i % 2], <size_t>known.of_result.beyond)
-        for i in range(2):
-            halves[i] = (halves[i] // ALIGNMENT + 1) * ALIGNMENT
-        self.calls, self.blocks = calls, blocks
-        self.first_half, self.size = halves[0], halves[0] + halves[1]
+            self.sizes[i % 2] = max(self.sizes[i % 2], known.of_result.beyond)
+        self.calls, self.blocks, self.fit = calls, blocks, fit
 
     cdef bint threads_fit(self) noexcept:
         cdef Py_ssize_t i
@@ -256,19 +233,24 @@ cdef class ChainWork(Work):
                 return False
         return True
 
-    cdef Block take(self):
-        cdef Block block = self.blocks.pop() if self.blocks else None
-        return block if block is not None and block.size >= self.size else Block(self.size)
+    cdef list take(self):
+        cdef list block = self.blocks.pop() if self.blocks else [None, None]
+        cdef int half
+        for half in range(2):
+            if self.sizes[half] and (
+                    block[half] is None or cnp.PyArray_NBYTES(<cnp.ndarray>block[half]) < self.sizes[half]):
+                self.fit(block, half, self.sizes[half])
+        return block
 
     cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1:
-        cdef Block block = self.take()
+        cdef list block = self.take()
         cdef KnownCall known
         cdef char *target
         cdef Py_ssize_t i, last = len(self.calls) - 1
         cdef int undone = 0
         for i in range(last + 1):
             known = <KnownCall>PyList_GET_ITEM(self.calls, i)
-            target = out if i == last else block.memory + i % 2 * self.first_half
+            target = out if i == last else cnp.PyArray_BYTES(<cnp.ndarray>block[i % 2])
             undone = known.work.run(x, known.x_strides, target, known.out_strides)
             if undone:
                 break
@@ -311,11 +293,10 @@ cdef void steps(cnp.ndarray array, int64_t *strides, int axes) noexcept:
 cdef class CallTable:
     """The calls that a function or a layer has met lately."""
 
-    cdef list calls, free_blocks
+    cdef list calls
 
     def __cinit__(self):
         self.calls = []
-        self.free_blocks = []
 
     def run(self, input, weight, bias, out, tuple parameters):
         """The result of a call that is known, or None.
@@ -415,10 +396,11 @@ cdef class CallTable:
                 return known
         return None
 
-    def join(self, list calls, tuple places):
+    def join(self, list calls, tuple places, list blocks, fit):
         """Know the chain of ``calls``, each of which takes the result of the one before, as one without parameters.
 
-        ``places`` are as in ``add``, and come on top of those that the calls go by.
+        ``places`` are as in ``add``, and come on top of those that the calls go by. ``blocks`` and ``fit``: the memory
+        between them, see ChainWork.
         """
         cdef KnownCall known = KnownCall(), one, other
         cdef Py_ssize_t i
@@ -431,7 +413,7 @@ cdef class CallTable:
         known.of_input, known.of_result, known.contiguous = one.of_input, other.of_result, other.contiguous
         memcpy(known.x_strides, one.x_strides, sizeof(known.x_strides))
         memcpy(known.out_strides, other.out_strides, sizeof(known.out_strides))
-        known.work = ChainWork(calls, self.free_blocks)
+        known.work = ChainWork(calls, blocks, fit)
         known.in_place, known.compares, known.parameters = False, False, ()
         merged = {}
         for one in calls:

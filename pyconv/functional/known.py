@@ -32,13 +32,15 @@ class Known:
     planning it: so what was planned with old attributes never gets into the new one.
     """
 
-    __slots__ = ("_owner", "_plans", "_table", "run")
+    __slots__ = ("_owner", "_plans", "_table", "free_blocks", "run")
 
     def __init__(self) -> None:
         self.run: Callable[[Any, Any, Any, Any, tuple[Any, ...]], Any] = _nothing
         self._owner: registry.Backend | None = None
         self._table: Any = None
         self._plans: set[Plan] = set()
+        self.free_blocks: list[list[Any]] = []
+        """Of a chain: memory for what lies between its calls, which no call has at the moment."""
 
     def __reduce__(self) -> tuple[type[Known], tuple[()]]:
         return Known, ()  # a copy begins with nothing
@@ -89,9 +91,18 @@ class Known:
         find = getattr(self._table, "find", None)
         return None if find is None else find(input, ())
 
-    def join(self, last: Known, calls: list[Any], watched: tuple[tuple[Any, ...], ...]) -> None:
-        """Know the chain of ``calls``, found one after the other, as one; ``last`` knows the last of them."""
+    def join(
+        self,
+        last: Known,
+        calls: list[Any],
+        watched: tuple[tuple[Any, ...], ...],
+        fit: Callable[[list[Any], int, int], None],
+    ) -> None:
+        """Know the chain of ``calls``, found one after the other, as one; ``last`` knows the last of them.
+
+        ``fit`` lets a half of one of the ``free_blocks`` have so many bytes.
+        """
         if self._owner is not last._owner or self._table is None:
             self._owner, self._table = last._owner, type(last._table)()
-        self._table.join(calls, watched)
+        self._table.join(calls, watched, self.free_blocks, fit)
         self.run = self._table.run

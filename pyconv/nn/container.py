@@ -43,8 +43,8 @@ class Sequential(Module):
     convolution's weights (see :func:`pyconv.nn.norm.folded`), on every backend; that rounds otherwise than the two
     layers one after the other. :func:`pyconv.explain` tells what is run as one, and why not what is not.
 
-    Between groups, results lie in memory that is kept for the next call, one piece for each thread that calls at the
-    same time. What a call returns is never written again.
+    Between groups, results lie in memory that is kept from the first call on, one piece for each thread that calls at
+    the same time. What a call returns is never written again.
 
     Examples
     --------

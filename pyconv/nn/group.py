@@ -24,6 +24,7 @@ from ..plan import (
 )
 from ..registry import Backend, fusing, select
 from . import activation
+from .between import fit, lent, take
 from .conv import Conv2d
 from .module import Module
 from .norm import BatchNorm2d, folded
@@ -56,20 +57,46 @@ def run_chain(
     """Run ``parts`` one after the other; ``out`` takes the last one's result.
 
     If each part knows its call, ``known`` knows all of them as one from now on; ``seen`` are the places of
-    :class:`pyconv.registry.Settings` that it was asked for when the call began, see :func:`watched`.
+    :class:`pyconv.registry.Settings` that it was asked for when the call began, see :func:`watched`. What lies between
+    them is in the same memory from the first call on.
     """
+    block = take(known.free_blocks)
+    try:
+        return _run_parts(parts, input, out, known, seen, block)
+    finally:
+        known.free_blocks.append(block)
+
+
+def _run_parts(
+    parts: Mapping[str, Module],
+    input: Any,
+    out: Any,
+    known: Known,
+    seen: tuple[tuple[Any, ...], ...],
+    block: list[Any],
+) -> Any:
     calls: list[Any] | None = []
-    *_, last = parts
-    for name, part in parts.items():
-        result = _run_part(name, part, input, out if name == last else None)
+    names = list(parts)
+    for place, (name, part) in enumerate(parts.items()):
+        following = parts[names[place + 1]] if name != names[-1] else None
+        target = out
+        if following is not None:
+            lends = type(input) is np.ndarray and _is_plain(part) and _is_plain(following)
+            target = lent(block, place % 2, part, input) if lends else None
+        result = _run_part(name, part, input, target)
         # a __call__ of the user's own may do more than what is known
         knows = part._known if type(part).__call__ is Module.__call__ else None
         call = knows.find(input) if calls is not None and knows is not None else None
         calls = None if call is None else [*(calls or []), call]
         input = result
     if calls is not None and knows is not None:
-        known.join(knows, calls, seen + watched(parts.values()))
+        known.join(knows, calls, seen + watched(parts.values()), fit)
     return result
+
+
+def _is_plain(layer: Module) -> bool:
+    """Whether a layer gives a new array, of the shape that it plans, and keeps no input; a user's own may not."""
+    return isinstance(layer, Group) or _kind(layer) is not None
 
 
 def _elementwise(layer: Module) -> tuple[str, tuple[float, ...]] | None:
