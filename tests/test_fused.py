@@ -343,3 +343,15 @@ def test_one_channel_by_separable_kernels(level, size, channels, image):
     for layer in net:
         wanted = layer(wanted)
     np.testing.assert_array_equal(net(x), wanted)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_channels_of_a_band_are_those_of_its_share(level, monkeypatch, dtype, threads):
+    """Depthwise along channels: a band that is less than the image has room for more channels at a time."""
+    monkeypatch.setattr(fused, "threads_for", lambda plan, slowness=1: threads)
+    x = np.moveaxis(normal(1, 34, 34, 32, dtype=dtype), -1, 1)
+    conv = pyconv.Conv2d(32, 32, 3, 3, 0, 2, 32, dtype=dtype, rng=0)
+    pooling = pyconv.AvgPool2d(1, 2)  # the last of ten rows is in no window
+    fused._tasks.cache_clear()
+    np.testing.assert_array_equal(pyconv.Sequential(conv, pooling)(x), pooling(conv(x)))

@@ -116,7 +116,8 @@ class _Sizes(NamedTuple):
     scratch: int
 
 
-def _sizes(plan: ConvPlan, level: int) -> _Sizes:
+def _sizes(plan: ConvPlan, level: int, together: int | None = None) -> _Sizes:
+    """The sizes for ``plan``, or for some rows of one that takes so many vectors of channels ``together``."""
     is_double = is_double_plan(plan)
     itemsize, lanes = 8 if is_double else 4, runtime.lanes(level, is_double)
     (out_h, out_w), stride = plan.out_size, plan.stride
@@ -125,9 +126,10 @@ def _sizes(plan: ConvPlan, level: int) -> _Sizes:
     slots = min((rows - 1) * stride[0] + span(plan.kernel[0], plan.dilation[0]), plan.in_size[0])
     phase = out_w + (plan.kernel[1] - 1) * plan.dilation[1] // stride[1]
     at_hand, waiting = (vectors * lanes * itemsize for vectors in (slots * (stride[1] * phase + 1), rows * out_w))
-    together = 1
-    if _reads_vectors(plan):
-        together = max(min(ceil_div(plan.out_channels, lanes), _MOST_TOGETHER, _NEAR // max(at_hand, 1)), 1)
+    if together is None:
+        together = 1
+        if _reads_vectors(plan):
+            together = max(min(ceil_div(plan.out_channels, lanes), _MOST_TOGETHER, _NEAR // max(at_hand, 1)), 1)
     return _Sizes(together, rows, slots, phase, waiting + together * at_hand + plan.kernel[0] * 8)
 
 
@@ -158,10 +160,10 @@ def _column_taps(plan: ConvPlan, tile: int) -> np.ndarray:
     return taps
 
 
-def cut(plan: ConvPlan, level: int, count: int, shares: int | None = None) -> Cut:
+def cut(plan: ConvPlan, level: int, count: int, shares: int | None = None, together: int | None = None) -> Cut:
     """Cut the plan for ``count`` threads, or its blocks into ``shares``; the result does not depend on how."""
     is_double = is_double_plan(plan)
-    together, rows, slots, phase, scratch = _sizes(plan, level)
+    together, rows, slots, phase, scratch = _sizes(plan, level, together)
     out_w, stride = plan.out_size[1], plan.stride[1]
     units = plan.batch * ceil_div(plan.out_channels, together * runtime.lanes(level, is_double))
     tile = ceil_div(out_w, ceil_div(out_w, runtime.depthwise_pixels(level, is_double)))
@@ -228,10 +230,11 @@ def work(plan: ConvPlan, prepared: Given) -> conv.ConvWork:
 
 def pieces(plan: ConvPlan, level: int) -> Pieces:
     """How to compute the plan band by band."""
-    is_double = is_double_plan(plan)
-    block = _sizes(plan, level).together * runtime.lanes(level, is_double)
+    is_double, together = is_double_plan(plan), _sizes(plan, level).together
 
     def tasks(part: ConvPlan, shares: int) -> conv.DepthwiseTasks:
-        return conv.DepthwiseTasks(level, is_double, 1, part, cut(part, level, 1, shares))
+        # fewer rows would leave room for more channels, and the shares would be others than the whole image's
+        return conv.DepthwiseTasks(level, is_double, 1, part, cut(part, level, 1, shares, together))
 
-    return Pieces(tasks, blocks=range(0, plan.out_channels, block), rows=plan.out_size[0])
+    blocks = range(0, plan.out_channels, together * runtime.lanes(level, is_double))
+    return Pieces(tasks, blocks, rows=plan.out_size[0])
