@@ -293,6 +293,16 @@ def test_one_peak_above_many_small_terms(level, axis, dtype):
             assert (abs(got - wanted) <= 4 * np.spacing(abs(wanted).astype(dtype))).all(), (op, length, gap)
 
 
+@pytest.mark.parametrize("op", ["silu", "mish"])
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_where_the_exponential_is_below_the_normal_numbers(backend, op):
+    """And the result, some hundred times that, has all of its bits: on the reference too, which others answer to."""
+    x = np.linspace(-745, -700, 2001)
+    wanted = x * np.exp(x.astype(np.longdouble))  # what is left out is far below the last bit
+    got = getattr(F, op)(x, backend=backend)
+    assert (np.abs(got - wanted) <= ACTIVATIONS[op].ulps[1] * np.spacing(np.abs(wanted).astype(np.float64))).all()
+
+
 # Lines and their length: at the edges of vectors, of what is turned (up to three vectors), and of what is done at once.
 LINES = (
     *((1, 1), (3, 2), (7, 5), (17, 7), (5, 11), (33, 12), (4, 13), (17, 15), (16, 16), (33, 17), (15, 23), (31, 24)),
@@ -325,6 +335,26 @@ def test_softmax_of_lines_of_every_length(level, op, dtype):
                 assert float((np.abs(got[known] - exact[known]) / unit).max(initial=0)) <= 4
                 np.testing.assert_array_equal(got[exact == 0], 0)
                 np.testing.assert_array_equal(np.isinf(got), np.isinf(exact))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_softmax_down_to_the_smallest_normal_number(level, axis, dtype):
+    """Of which it gives every one, within its units; the others may be zero."""
+    least = np.finfo(dtype).tiny
+    edge = np.log(np.longdouble(least))
+    for peak in (0, 3.5, -700, 5000):
+        x = np.full((200, 1), 0, dtype)
+        x[:, 0] = peak + edge + np.linspace(-0.3, 1.5, 200)
+        x[7] = peak
+        wide = x.astype(np.longdouble) - x[7]
+        wanted = np.exp(wide) / np.exp(wide).sum()
+        given = np.ascontiguousarray(x.T) if axis else x
+        got = F.softmax(given, axis, backend="cpu").reshape(-1, 1)
+        normal = wanted >= least
+        error = np.abs(got - wanted) / np.spacing(wanted.astype(dtype))
+        assert 50 < normal.sum() < 190
+        assert (error[normal] <= 4).all(), peak
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -320,8 +320,8 @@ static inline vec quick_gelu_tanh(vec x, NO_PARAMETERS)
     const vec low = splat(GELU_3_LOW) * square.high + (splat(GELU_3) * square.low + splat(GELU_1_FINE));
     const vec fine = fused(splat(GELU_3), square.high, splat(GELU_1_COARSE) - coarse) + low;
     const vec n = t * slope * splat(-INVERSE_LOG2) + splat(ROUNDER), whole = n - splat(ROUNDER);
-    const vec high = fused(t, coarse, whole * splat(LOG2_HIGH) + splat((real)0x1p-60)); /* one fusion is possible */
-    const vec r = -high - (t * fine + whole * splat(LOG2_LOW));
+    const vec high = fused_minus(t, coarse, whole * splat(-LOG2_HIGH) - splat((real)0x1p-60));
+    const vec r = high - (t * fine + whole * splat(LOG2_LOW));
 #if defined(__AVX512F__)
     const vec v = (polynomial(r, expm1_terms) * r + splat(1)) * r + splat(1);
     return greater_of(splat(0), x) - scaled(quotient(magnitude * v, splat(1) + scaled(v, n)), n);

@@ -86,14 +86,8 @@ static inline two exact_difference(vec a, vec b)
 static inline two exact_product(vec a, vec b)
 {
     const vec high = a * b;
-#if defined(__AVX512F__) && PC_F64
-    return (two){high, _mm512_fmsub_pd(a, b, high)};
-#elif defined(__AVX512F__)
-    return (two){high, _mm512_fmsub_ps(a, b, high)};
-#elif defined(__AVX2__) && PC_F64
-    return (two){high, _mm256_fmsub_pd(a, b, high)};
-#elif defined(__AVX2__)
-    return (two){high, _mm256_fmsub_ps(a, b, high)};
+#if FUSES
+    return (two){high, multiply_subtract(a, b, high)};
 #else
     const vec a1 = (vec)((ivec)a & SPLIT_MASK), b1 = (vec)((ivec)b & SPLIT_MASK), a2 = a - a1, b2 = b - b1;
     return (two){high, ((a1 * b1 - high) + a1 * b2 + a2 * b1) + a2 * b2};
@@ -103,13 +97,16 @@ static inline two exact_product(vec a, vec b)
 /* a * b + c with one rounding, but for a rare last bit without a fused multiply-add */
 static inline vec fused(vec a, vec b, vec c)
 {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-    return a * b + c;
+#if FUSES
+    return multiply_add(a, b, c);
 #else
     const two product = exact_product(a, b), sum = exact_difference(c, -product.high);
     return sum.high + (sum.low + product.low);
 #endif
 }
+
+/* c - a * b likewise */
+static inline vec fused_minus(vec a, vec b, vec c) { return FUSES ? subtract_product(a, b, c) : fused(-a, b, c); }
 
 /* a / b for b between 2**-100 and 2**100, and a not above 2**100 either */
 static inline vec quotient(vec a, vec b)
@@ -117,7 +114,7 @@ static inline vec quotient(vec a, vec b)
 #if defined(__AVX512F__) && !PC_F64
     /* dividing takes 16 cycles: a rough reciprocal, and one step of Newton's that corrects the quotient itself */
     const vec inverse = _mm512_rcp14_ps(b), rough = a * inverse;
-    return (a - rough * b) * inverse + rough;
+    return multiply_add(subtract_product(rough, b, a), inverse, rough);
 #else
     return a / b;
 #endif
@@ -133,7 +130,7 @@ static inline vec by_one_more(vec m)
     /* 1 - rough is 1 / b, but a wrong one where it is small; there m / b is good enough */
     const vec rough = m / b, inverse = pick(below(m, splat(2)), splat(1) - rough, splat(0));
 #endif
-    return ((m - rough) - rough * m) * inverse + rough;
+    return multiply_add(subtract_product(rough, m, m - rough), inverse, rough);
 }
 
 /* r and n of y = n log(2) + r, n as n + ROUNDER. y is not below LEAST_EXP, nor above what exp can give. */

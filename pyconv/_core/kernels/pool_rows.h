@@ -75,9 +75,9 @@ INLINE vec divided(vec a, share by)
 {
     const vec reciprocal = splat(by.reciprocal), divisor = splat(by.divisor);
     if (by.exact) return a * reciprocal;
-#if defined(__FMA__)
-    const vec q = a * reciprocal, rest = a - q * divisor;
-    return pick(unordered(rest, rest), q, q + rest * reciprocal); /* of infinities there is no remainder */
+#if FUSES
+    const vec q = a * reciprocal, rest = subtract_product(q, divisor, a);
+    return pick(unordered(rest, rest), q, multiply_add(rest, reciprocal, q)); /* of infinities there is no remainder */
 #else
     return a / divisor;
 #endif

@@ -12,23 +12,17 @@
 #include "kernels.h"
 
 #if PC_F64
-#define LEAST_NORMAL_EXP (-708.)
+#define LEAST_NORMAL_EXP (-708.5) /* below log of the smallest normal number, by less than n can tell */
 #define SQRT_HALF_BITS 0x3fe6a09e667f3bcdLL
 #define GRID 0x1.8p20 /* adding it rounds to a multiple of 2**-32, the last bit of LOG2_HIGH */
 #define FAR_FROM_ZERO 0x1p18
 #define BELOW_ONE 0x1.fffffffffffffp-1
 #else
-#define LEAST_NORMAL_EXP (-87.25f)
+#define LEAST_NORMAL_EXP (-87.4f)
 #define SQRT_HALF_BITS 0x3f3504f3
 #define GRID 0x1.8p14f /* of 2**-9 */
 #define FAR_FROM_ZERO 0x1p12f
 #define BELOW_ONE 0x1.fffffep-1f
-#endif
-
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-#define FUSES 1
-#else
-#define FUSES 0
 #endif
 
 enum {
@@ -84,12 +78,12 @@ static inline vec exp_below(vec x, const line_top *top)
 }
 
 /* The same times a number between 1 and 2 that a line's elements have in common: a power of two takes the place of
- * exp(largest), and needs no arithmetic of its own. n may be large, so that n * LOG2_LOW must not be rounded: for fused
- * multiply-adds. */
+ * exp(largest), and needs no arithmetic of its own. n may be in the thousands, so that n * LOG2_LOW must not be rounded:
+ * where FUSES. */
 static inline vec exp_below_scaled(vec x, const line_top *top)
 {
-    vec n;
-    const vec r = reduced(x - top->origin, &n);
+    const vec y = x - top->origin, n = y * splat(INVERSE_LOG2) + splat(ROUNDER), whole = n - splat(ROUNDER);
+    const vec r = subtract_product(whole, splat(LOG2_LOW), subtract_product(whole, splat(LOG2_HIGH), y));
     const vec value = (polynomial(r, expm1_terms) * r + splat(1)) * r + splat(1);
     return pick(below(x, top->least), splat(0), raised(value, n - top->powers));
 }

@@ -7,6 +7,8 @@
 #include <string.h>
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #if PC_F64
@@ -61,6 +63,41 @@ static inline vec splat(real x)
 #undef FOUR
 #undef EIGHT
 }
+
+/* a * b + c, a * b - c and c - a * b where the result depends on a single rounding: FUSES says whether the instruction set
+ * has such an operation, and then it is this one. Of products and sums that are written as such the compiler makes it when
+ * it optimises, and not always; that is good enough wherever it only saves time. */
+#if defined(__FMA__) || defined(__aarch64__)
+#define FUSES 1
+#else
+#define FUSES 0
+#endif
+#if defined(__AVX512F__) && PC_F64
+#define FUSED(operation) _mm512_f##operation##_pd
+#elif defined(__AVX512F__)
+#define FUSED(operation) _mm512_f##operation##_ps
+#elif defined(__FMA__) && PC_F64
+#define FUSED(operation) _mm256_f##operation##_pd
+#elif defined(__FMA__)
+#define FUSED(operation) _mm256_f##operation##_ps
+#endif
+#if defined(FUSED)
+static inline vec multiply_add(vec a, vec b, vec c) { return FUSED(madd)(a, b, c); }
+static inline vec multiply_subtract(vec a, vec b, vec c) { return FUSED(msub)(a, b, c); }
+static inline vec subtract_product(vec a, vec b, vec c) { return FUSED(nmadd)(a, b, c); }
+#elif FUSES && PC_F64
+static inline vec multiply_add(vec a, vec b, vec c) { return vfmaq_f64(c, a, b); }
+static inline vec multiply_subtract(vec a, vec b, vec c) { return vfmaq_f64(-c, a, b); }
+static inline vec subtract_product(vec a, vec b, vec c) { return vfmsq_f64(c, a, b); }
+#elif FUSES
+static inline vec multiply_add(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
+static inline vec multiply_subtract(vec a, vec b, vec c) { return vfmaq_f32(-c, a, b); }
+static inline vec subtract_product(vec a, vec b, vec c) { return vfmsq_f32(c, a, b); }
+#else
+static inline vec multiply_add(vec a, vec b, vec c) { return a * b + c; }
+static inline vec multiply_subtract(vec a, vec b, vec c) { return a * b - c; }
+static inline vec subtract_product(vec a, vec b, vec c) { return c - a * b; }
+#endif
 
 /* Shuffles of two vectors seen as one of 2 * LANES elements. */
 #if VECTOR_BYTES == 64 && !PC_F64
