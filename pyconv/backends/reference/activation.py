@@ -23,6 +23,17 @@ def sigmoid(x: Array) -> Array:
     return np.where(x < 0, small, 1.0) / (1.0 + small)
 
 
+def _times_sigmoid(x: Array, y: Array) -> Array:
+    """``x * sigmoid(y)``, by halves of exp(y) where that is near the smallest numbers and has lost bits."""
+    half = np.exp(np.minimum(y, 0.0) / 2.0)
+    return np.where(y < -700.0, x * half * half, x * sigmoid(y))
+
+
+def _mish(x: Array) -> Array:
+    """``x * tanh(log(1 + exp(x)))``, which is ``x * exp(x)`` to the last bit where that may be near these numbers."""
+    return np.where(x < -700.0, _times_sigmoid(x, x), x * np.tanh(_softplus(x)))
+
+
 def _softplus(x: Array) -> Array:
     """log(1 + exp(x)), likewise."""
     return np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
@@ -53,9 +64,9 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
     "selu": lambda x: _SELU_SCALE * _elu(x, _SELU_ALPHA),
     "celu": lambda x, alpha: _elu(x, alpha, 1.0 / alpha),
     "gelu": lambda x: x * (_erfc(-x / math.sqrt(2.0)) / 2.0),
-    "gelu_tanh": lambda x: x * sigmoid(math.sqrt(8.0 / math.pi) * (x + 0.044715 * x**3)),
-    "silu": lambda x: x * sigmoid(x),
-    "mish": lambda x: x * np.tanh(_softplus(x)),
+    "gelu_tanh": lambda x: _times_sigmoid(x, math.sqrt(8.0 / math.pi) * (x + 0.044715 * x**3)),
+    "silu": lambda x: _times_sigmoid(x, x),
+    "mish": _mish,
     "sigmoid": sigmoid,
     "logsigmoid": lambda x: -_softplus(-x),
     "tanh": np.tanh,
