@@ -22,7 +22,17 @@ BUILD = ROOT / "build" / "aarch64"
 SYSTEM = BUILD / "root"
 SITE = BUILD / "site"
 TRIPLET = "aarch64-linux-gnu"
-TESTS = ("test_kernels*.py", "test_pool_kernels.py", "test_separable.py", "test_winograd*.py")
+TESTS = (
+    "test_activation_accuracy.py",
+    "test_fft.py",
+    "test_kernels*.py",
+    "test_pool_kernels.py",
+    "test_random_sweep.py",
+    "test_separable.py",
+    "test_transposed.py",
+    "test_winograd*.py",
+)
+"""What goes through the kernels. Layers, backends and the way of a call are the same on every machine."""
 REQUIREMENTS = ("numpy", "pytest", "hypothesis", "threadpoolctl")
 GLIBC = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 
@@ -112,6 +122,7 @@ def build(version: str) -> tuple[Path, list[Path]]:
         _PYTHON_HOST_PLATFORM="linux-aarch64",
         _PYTHON_SYSCONFIGDATA_NAME=name,
         PYTHONPATH=str(BUILD / "config"),
+        CC=f"{TRIPLET}-gcc",  # whatever the caller compiles for this machine with
         CFLAGS=" ".join(f"-I{folder}" for folder in folders),
     )
     (library,) = base.glob("lib*")
