@@ -85,6 +85,46 @@ def test_every_convolution_tile(level, dtype, out_channels):
         np.testing.assert_array_equal(result, results[0])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("kernel", "stride", "size"), [(1, 1, (5, 67)), (3, 1, (6, 67)), (3, 2, (9, 40)), (2, 2, (8, 64))])
+def test_blocks_of_channels_one_after_the_other(level, dtype, kernel, stride, size):
+    """All tiles of one block of output channels before the next, or all blocks for a tile's pixels: the same bits."""
+    x, weight = normal(2, 3, *size, dtype=dtype), normal(21, 3, kernel, kernel, dtype=dtype, seed=1)
+    plan = _plan(x, weight, stride)
+    wanted = F.conv2d(x, weight, None, stride, backend="reference")
+    results = []
+    for tiling in _tilings(level, dtype == "float64", 21):
+        for by_rows, stays in itertools.product((False, True), repeat=2):
+            own = tiling._replace(by_rows=by_rows)
+            cut = bands(plan, own, x.itemsize, 1, level)
+            assert cut.chunk == len(cut.offsets)
+            prepared, out = direct.pack(plan, weight, None, level, own), np.full(plan.out_shape, np.nan, dtype)
+            tasks = DirectTasks(level, dtype == "float64", 1, cut._replace(band_stays=stays))
+            run_tasks(tasks, x, prepared.weights, prepared.bias, out)
+            results.append(out)
+    assert_close(results[0], wanted)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_which_order_of_tiles():
+    """Many planes of few taps are written some at a time; not lines with gaps, and not planes that are small."""
+    tile = next(i for i, (channels, vectors) in enumerate(runtime.tiles(0, False)) if (channels, vectors) == (4, 2))
+    tiling = Tiling(tile, 4, 8, 4, 0.0, 16, tile, 4, 0)
+
+    def stays(channels, size, out_channels, kernel, by_rows=False):
+        x, weight = normal(1, channels, size, size), normal(out_channels, channels, kernel, kernel)
+        own = tiling._replace(tiles=out_channels // 4, by_rows=by_rows)
+        return bands(_plan(x, weight, 1, kernel // 2), own, 4, 1, 0).band_stays
+
+    assert stays(16, 56, 96, 1)
+    assert stays(8, 56, 64, 3, by_rows=True)
+    assert not stays(8, 56, 64, 3)
+    assert not stays(40, 16, 96, 1)
+    assert not stays(40, 56, 32, 1)
+    assert not stays(200, 56, 64, 1)
+
+
 def _widths(level, is_double):
     """Line lengths around every tile's width, and primes."""
     lanes = runtime.lanes(level, is_double)

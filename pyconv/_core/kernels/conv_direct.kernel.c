@@ -137,6 +137,27 @@ static void run_tiles(const job *at, stretch tiles, int64_t q, int64_t first_til
     }
 }
 
+/* Tiles at places q .. end - 1 of the line, for output channels first .. end (in tiles). Those of one block of channels, all
+ * of whose places are neighbours in the output, follow one another without more ado: what one of them writes lies behind
+ * what the one before wrote, in few planes, which are few pages and few streams. */
+static void run_line(const job *at, stretch tiles, int64_t q, int64_t end, int64_t first_tile, int64_t end_tile)
+{
+    const pc_direct *conv = at->conv;
+    const int is_full = first_tile < conv->full_tiles, one = end_tile - first_tile == 1 && conv->chunk == conv->taps;
+    const pc_tile *run = is_full ? tiles.full : tiles.last;
+    const int64_t width = run->vectors * LANES;
+    if (one && !at->gaps && (is_full || conv->last_channels == run->channels)) {
+        const int64_t first = first_tile * tiles.full->channels, channel_stride = at->out_strides[1];
+        const real *weights = at->weights + first * conv->taps, *bias = at->bias + first;
+        real *to = at->out + first * channel_stride;
+        for (; q < end && q + width <= at->line; q += width) {
+            const real *band = at->band + q;
+            run->run(band, conv->offsets, conv->taps, weights, bias, NULL, to + q, channel_stride, band + width, conv->offsets);
+        }
+    }
+    for (; q < end; q += width) run_tiles(at, tiles, q, first_tile, end_tile);
+}
+
 /* Where a line's second tile begins so that it and those behind it store whole cache lines, which takes half as long as
  * vectors of 64 bytes that meet two: some places of the first tile are done again. 0: no matter, or not to be had. */
 static int64_t second_tile(const job *at, int64_t width)
@@ -186,9 +207,10 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
     const stretch widest = {full, last};
     const int64_t vectors = (line - begin + LANES - 1) / LANES;
     stretch ends[2];
-    int64_t narrow = 0; /* vectors of the ends */
     const int count = find_ends(ends, widest, vectors);
-    for (int i = 0; i < count; i++) narrow += ends[i].full->vectors;
+    int64_t wide = vectors; /* of which tiles of the full width take care; an end may have more than are left */
+    for (int i = 0; i < count; i++) wide -= ends[i].full->vectors;
+    if (wide < 0) wide = 0;
 
     const __auto_type mode = flush_denormals();
     if (!conv->in_place) PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, first_col, scratch);
@@ -199,10 +221,14 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
     for (int64_t tile = first_tile; tile < end_tile; tile += step) {
         job row = at;
         for (int64_t i = 0; i < lines; i++, row.band += conv->pitch, row.out += out_strides[2]) {
-            int64_t q = begin;
+            int64_t q = begin + wide * LANES;
             if (begin) run_tiles(&row, widest, 0, tile, tile + step);
-            for (; q < begin + (vectors - narrow) * LANES; q += width) run_tiles(&row, widest, q, tile, tile + step);
-            for (int e = 0; e < count; q += ends[e++].full->vectors * LANES) run_tiles(&row, ends[e], q, tile, tile + step);
+            run_line(&row, widest, begin, q, tile, tile + step);
+            for (int e = 0; e < count; e++) {
+                const int64_t end = q + ends[e].full->vectors * LANES;
+                run_line(&row, ends[e], q, end, tile, tile + step);
+                q = end;
+            }
         }
     }
     restore_denormals(mode);

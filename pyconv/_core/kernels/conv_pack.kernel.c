@@ -88,10 +88,10 @@ static inline __attribute__((always_inline)) void deal(real *const *to, int64_t 
 static void pack_row(real *to, const real *from, int64_t step, int64_t begin, int64_t end, int64_t pitch)
 {
     if (step == 1) {
-        for (int64_t i = 0; i < pitch; i += LANES) {
-            const int whole = i >= begin && i + LANES <= end;
-            store(to + i, whole ? load(from + i) : load_part(from + i, begin - i, end - i));
-        }
+        int64_t i = 0;
+        for (; i < least(begin, pitch); i += LANES) store(to + i, load_part(from + i, begin - i, end - i));
+        for (; i + LANES <= end; i += LANES) store(to + i, load(from + i));
+        for (; i < pitch; i += LANES) store(to + i, load_part(from + i, begin - i, end - i));
     } else {
         for (int64_t i = 0; i < pitch; i++) to[i] = i >= begin && i < end ? from[i * step] : 0;
     }

@@ -27,6 +27,9 @@ __all__ = ["LARGEST_BAND", "Bands", "bands", "is_flat", "packed_line", "packing_
 LARGEST_BAND = 2**28
 """Elements of packed input that a task may need: 1 GiB of float32. Offsets into it are 32-bit."""
 
+_FEW_TAPS, _MANY_PLANES = 128, 32
+"""Of an output's sum and of an image's output: there writing is the larger part beside the sums (measured)."""
+
 
 class Bands(NamedTuple):
     """Sizes of the tasks; names as in the C struct pc_direct."""
@@ -255,8 +258,12 @@ def bands(
     channel_pitch = out_w if in_place else ceil_div(planes * packed_rows * pitch, line) // 2 * 2 * line + line
     # the last tile reads on past the end
     band_size = 0 if in_place else ceil_div(per_in * channel_pitch + tiling.pixels, line) * line
-    # Where multiply-adds ask for much, rows of few channels are written one after the other.
-    band_stays = not stays or (taps <= 32 and estimate.asks_much(level))
+    # Where multiply-adds ask for much, rows of few channels are written one after the other; and so are rows without gaps
+    # of few taps and many channels, else as many pages and streams would be written side by side.
+    whole_rows = flat or tiling.by_rows or pitch == cols == out_w
+    many = per_out > _MANY_PLANES and out_h * out_w * itemsize >= PAGE
+    few = taps <= 32 and estimate.asks_much(level)
+    band_stays = not stays or few or (whole_rows and many and taps <= _FEW_TAPS)
     chunk = taps if band_stays else _chunk(plan, tiling, itemsize, _near(level))
     waiting = 1 if chunk == taps else ceil_div(tiles, share)
     scratch = band_size + (waiting * tiling.channels + tiling.last_channels) * tiling.pixels
