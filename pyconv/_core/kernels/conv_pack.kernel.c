@@ -50,13 +50,13 @@ static inline __attribute__((always_inline)) vec every(const vec *part, int step
 }
 
 /* One row, read once and dealt out to all its channels and phases: to[p][c * to_pitch + i] is from[(i * step + p) * channels
- * + c], with zeros for what does not lie in from[begin .. end - 1]; no other memory is touched. Nobody wants the phases
- * whose place is NULL. The row at `next` is fetched meanwhile. */
+ * + c], with zeros for what does not lie in from[begin .. end - 1]; no other memory is touched but, where `over`, the rest
+ * of the last vectors that are written. Nobody wants the phases whose place is NULL. The row at `next` is fetched meanwhile. */
 static inline __attribute__((always_inline)) void deal(real *const *to, int64_t to_pitch, const real *from,
                                                        const real *next, int channels, int step, int64_t begin,
-                                                       int64_t end, int64_t pitch)
+                                                       int64_t end, int64_t pitch, int over)
 {
-    const int64_t all = channels * step * LANES;
+    const int64_t all = channels * step * LANES, room = over ? pitch + LANES : pitch;
     for (int64_t i = 0; i < pitch; i += LANES, from += all, next += all, begin -= all, end -= all) {
         const int whole = begin <= 0 && end >= all;
         vec columns[MOST_DEALT][MOST_DEALT]; /* of each channel */
@@ -77,7 +77,7 @@ static inline __attribute__((always_inline)) void deal(real *const *to, int64_t 
             UNROLL for (int c = 0; c < channels; c++)
             {
                 const vec row = step == 1 ? columns[c][0] : every(columns[c], step, p);
-                store_part(to[p] + c * to_pitch + i, row, pitch - i);
+                store_part(to[p] + c * to_pitch + i, row, room - i);
             }
         }
     }
@@ -149,8 +149,10 @@ static void deal_rows(const pc_direct *conv, int channels, real *lines, int64_t 
         const int64_t row = top + j * conv->stride_h;
         const int inside = row >= 0 && row < conv->in_h;
         const int64_t begin = inside ? -left * channels : 0, end = inside ? (conv->in_w - left) * channels : 0;
+        /* what is too much lies where later rows of the phase are packed; where masks have registers they cost nothing */
+        const int over = VECTOR_BYTES < 64 && (rows - j) * conv->pitch >= (conv->pitch + LANES - 1) / LANES * LANES;
 #define DEAL(C, S) \
-    case 4 * C + S: deal(to, conv->channel_pitch, from, from + row_step, C, S, begin, end, conv->pitch); break;
+    case 4 * C + S: deal(to, conv->channel_pitch, from, from + row_step, C, S, begin, end, conv->pitch, over); break;
         switch (4 * channels + conv->stride_w) {
             DEAL(1, 2) DEAL(1, 3) DEAL(1, 4)
             DEAL(3, 1) DEAL(3, 2) DEAL(3, 3) DEAL(3, 4)

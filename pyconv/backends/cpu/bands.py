@@ -18,7 +18,7 @@ import numpy as np
 from ..._core import runtime
 from ...plan import ConvPlan, Pair
 from . import estimate
-from .cache import PAGE, WORKING_SET
+from .cache import LEVEL_3, PAGE, WORKING_SET
 from .cut import ceil_div, shares
 from .tiles import FIRST_LEVEL, Tiling
 
@@ -180,8 +180,18 @@ def _has_few_sums(level: int) -> bool:
     return runtime.block_vectors(level, False) < 4
 
 
+def _wants_near(level: int) -> bool:
+    """Whether they ask for more pixels, of vectors of 32 bytes, than the second level of the cache gives."""
+    return _has_few_sums(level) and runtime.multiply_adds(level) * runtime.lanes(level, False) >= 16
+
+
 def _near(level: int) -> int:
-    """Bytes of pixels that stay while the weights of all output channels pass by: so near as multiply-adds ask for."""
+    """Bytes of pixels that stay while the weights of all output channels pass by: so near as multiply-adds ask for.
+
+    Weights and sums of the tiles that pass want room beside them, the more the fewer sums a tile has (measured).
+    """
+    if _wants_near(level):
+        return FIRST_LEVEL * 2 // 3
     return FIRST_LEVEL if estimate.asks_much(level) or _has_few_sums(level) else WORKING_SET // 2
 
 
@@ -220,7 +230,8 @@ def bands(
     # Weights that stay in the cache pass every band again, and want bands that leave them room; others pass one band
     # after the other, and want few. As many rows as fit; if not even one does, narrower bands.
     taps = per_in * plan.kernel[0] * plan.kernel[1]
-    stays = tiling.packed_channels * taps * itemsize <= WORKING_SET
+    weights = tiling.packed_channels * taps * itemsize
+    stays = weights <= WORKING_SET
     room = (WORKING_SET // 2 if stays else WORKING_SET) // itemsize // per_in
     cols = out_w
     if channel_elements(1, cols) > room:
@@ -263,7 +274,8 @@ def bands(
     whole_rows = flat or tiling.by_rows or pitch == cols == out_w
     many = per_out > _MANY_PLANES and out_h * out_w * itemsize >= PAGE
     few = taps <= 32 and estimate.asks_much(level)
-    band_stays = not stays or few or (whole_rows and many and taps <= _FEW_TAPS)
+    pass_by = stays or (_wants_near(level) and weights <= LEVEL_3 // 4)  # weights, each time for one tile's pixels
+    band_stays = not pass_by or few or (whole_rows and many and taps <= _FEW_TAPS)
     chunk = taps if band_stays else _chunk(plan, tiling, itemsize, _near(level))
     waiting = 1 if chunk == taps else ceil_div(tiles, share)
     scratch = band_size + (waiting * tiling.channels + tiling.last_channels) * tiling.pixels
