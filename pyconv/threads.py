@@ -17,6 +17,11 @@ def set_num_threads(count: int) -> None:
     ------
     ShapeError, ArgumentError
         If ``count`` is no number of threads.
+
+    Notes
+    -----
+    The threads are OpenMP's. With an ``OMP_STACKSIZE`` below 32 KB their stacks are too small for the kernels, and the
+    process crashes; the largest kernel takes 21 KB.
     """
     from .backends.cpu import threads  # compiled code is loaded only when it is needed
 

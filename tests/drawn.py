@@ -247,7 +247,7 @@ def activation(draw: Draw) -> Case:
         fields["parameters"] = {"approximate": "tanh"}
     values = draw.one("normal", "wide", "special", "denormal", "few_nan", "infinities")
     if op in ("prelu", "batch_norm"):
-        shape = shape if len(shape) > 1 else (2, *shape)
+        shape = tuple(length or 1 for length in (shape if len(shape) > 1 else (2, *shape)))
         fields.update(weight_shape=(shape[1],), bias=op == "batch_norm", channels=shape[1] if op == "batch_norm" else 0)
         fields["weight_layout"] = draw.layout()
         values = draw.one("normal", "few_nan", "infinities", "denormal")
@@ -345,7 +345,7 @@ def drawn(op: str, seed: int, number: int) -> Case | None:
 def draw_stack(draw: Draw) -> tuple[list[Any], np.ndarray]:
     """Layers that a Sequential may run as one, and an input."""
     dtype, groups = draw.dtype(), draw.one(1, 1, 1, 1, 2, 3)
-    ins, outs = groups * draw.one(1, 2, 3, 8, 16, 17), groups * draw.one(1, 2, 4, 6, 8, 16, 17, 32)
+    ins, outs = groups * draw.one(1, 2, 3, 8, 16, 17, 64), groups * draw.one(1, 2, 4, 6, 8, 16, 17, 32, 64)
     if draw.chance(0.2):
         groups = ins = outs = draw.one(1, 3, 8, 17, 32)
     kernel, stride = draw.one(1, 2, 3, 3, 3, 5, 7), draw.one(1, 1, 1, 2, 3)
@@ -356,7 +356,7 @@ def draw_stack(draw: Draw) -> tuple[list[Any], np.ndarray]:
 
     def activations() -> list[Any]:
         made: list[Any] = [pyconv.ReLU(), pyconv.ReLU(), pyconv.ReLU6(), pyconv.SiLU(), pyconv.GELU(), pyconv.Sigmoid()]
-        made += [pyconv.LeakyReLU(0.2), pyconv.Hardswish(), pyconv.Tanh(), pyconv.ELU(), pyconv.Mish()]
+        made += [pyconv.LeakyReLU(0.2), pyconv.Hardswish(), pyconv.Tanh(), pyconv.ELU(), pyconv.ReLU(inplace=True)]
         return [draw.one(*made)] if draw.chance(0.7) else []
 
     def poolings() -> list[Any]:
@@ -374,7 +374,14 @@ def draw_stack(draw: Draw) -> tuple[list[Any], np.ndarray]:
     def convolved(ins: int, outs: int, *parameters: int) -> Any:
         return pyconv.Conv2d(ins, outs, *parameters, draw.chance(0.7), dtype=dtype, rng=draw.between(0, 9))
 
-    layers = [convolved(ins, outs, kernel, stride, pads, dilation, groups), *activations()]
+    def normalised() -> list[Any]:
+        layer = pyconv.BatchNorm2d(outs, dtype=dtype)
+        for name in ("running_mean", "running_var", "weight", "bias"):
+            numbers = draw.rng.standard_normal(outs).astype(dtype)
+            setattr(layer, name, numbers**2 + 0.1 if name == "running_var" else numbers)
+        return [layer] if draw.chance(0.15) else []
+
+    layers = [convolved(ins, outs, kernel, stride, pads, dilation, groups), *normalised(), *activations()]
     layers += poolings() if draw.chance(0.8) else []
     if draw.chance(0.4):
         width = draw.one(1, 3, 16)

@@ -98,12 +98,19 @@ AXES = ("softmax", "softmin", "log_softmax", "glu")
 
 
 def check_stack(seed: int, number: int) -> bool:
-    """A Sequential gives the bits of its layers one by one; False if they refuse the input, or it is too much work."""
+    """A Sequential gives the bits of its layers one by one; False if they refuse the input, or it is too much work.
+
+    Where a BatchNorm2d becomes part of the weights it is near them, and has the bits of one thread.
+    """
     draw = Draw(seed, "stack", number)
     layers, x = draw_stack(draw)
     words = f"Sequential({', '.join(map(repr, layers))}) of {x.dtype} {x.shape} with strides {x.strides}"
-    if x.size * np.prod(layers[0].weight.shape) / max(1, layers[0].weight.shape[1] * layers[0].groups) > WORK:
+    if x.size * np.prod(layers[0].weight.shape) / layers[0].weight.shape[1] / layers[0].groups > 10 * WORK:
         return False
+
+    def see(got: np.ndarray, wanted: np.ndarray, what: str) -> None:
+        assert same_bits(np.ascontiguousarray(got), np.ascontiguousarray(wanted)), f"{what}: {words}"
+
     with np.errstate(all="ignore"):
         use_threads(1)
         wanted = x
@@ -112,23 +119,23 @@ def check_stack(seed: int, number: int) -> bool:
                 wanted = layer(wanted)
         except PyconvError:
             return False
+        if any(isinstance(layer, pyconv.BatchNorm2d) for layer in layers):
+            folded = pyconv.Sequential(*layers)(x)
+            scale = np.abs(wanted[np.isfinite(wanted)]).max(initial=1) * 1e4 * np.finfo(x.dtype).eps
+            near = (np.abs(folded - wanted) <= scale) | (folded == wanted) | (np.isnan(folded) & np.isnan(wanted))
+            assert near.all(), f"by its layers: {words}"
+            wanted = folded
         for count in (1, 2, 3, None):
             use_threads(count)
             stack = pyconv.Sequential(*layers)
             for _ in range(3):
-                assert same_bits(np.ascontiguousarray(stack(x)), np.ascontiguousarray(wanted)), (
-                    f"{count} threads: {words}"
-                )
-            out = guarded(
-                LAYOUTS[draw.one("contiguous", "gaps", "channels_last", "reversed")](wanted), draw.chance(0.5)
-            )
-            out[...] = 7
+                see(stack(x), wanted, f"{count} threads")
+            layout = LAYOUTS[draw.one("contiguous", "gaps", "channels_last", "reversed")]
+            out = guarded(layout(np.full_like(wanted, 7)), draw.chance(0.5))
             assert stack(x, out=out) is out, words
-            assert same_bits(np.ascontiguousarray(out), np.ascontiguousarray(wanted)), f"{count} threads, out=: {words}"
+            see(out, wanted, f"{count} threads, out=")
             if x.ndim == 4 and len(x) > 1:
-                assert same_bits(np.ascontiguousarray(stack(x[-1:])), np.ascontiguousarray(wanted[-1:])), (
-                    f"alone: {words}"
-                )
+                see(stack(x[-1:]), wanted[-1:], "alone")
     return True
 
 
