@@ -303,9 +303,26 @@ def with_residual(draw: Draw) -> Case:
     return replace(case, residual_shape=tuple(shape), residual_layout=layout, out=out)
 
 
+def layer(draw: Draw) -> Case:
+    """A convolution for a layer, which keeps its weights and so may choose another algorithm: often 3x3, and wide."""
+    draw.op = draw.one(
+        "conv2d", "conv2d", "conv2d", "conv_transpose2d", "conv_transpose2d", "conv1d", "conv_transpose1d"
+    )
+    case = replace(convolution(draw), weight_layout="contiguous", out="")
+    if draw.op == "conv2d" and draw.chance(0.5):
+        groups, ins, outs = draw.one(1, 1, 1, 2), draw.one(16, 24, 32, 48, 64, 65), draw.one(16, 24, 32, 48, 64, 65)
+        pads = draw.pads([2, 2])
+        size = draw.size([3, 3], pads)
+        parameters = {"stride": 1, "padding": pads, "dilation": 1, "groups": groups}
+        shape, weight_shape = (*draw.batch(), groups * ins, *size), (groups * outs, ins, 3, 3)
+        return replace(case, shape=shape, weight_shape=weight_shape, parameters=parameters)
+    return case
+
+
 CASES: dict[str, Callable[[Draw], Case]] = {
     **{f"{kind}{axes}d": convolution for kind in ("conv", "conv_transpose") for axes in (2, 1)},
     "residual": with_residual,
+    "layer": layer,
     **{f"{kind}_pool{axes}d": pooling for kind in ("max", "avg", "lp") for axes in (2, 1)},
     **{f"adaptive_{kind}_pool{axes}d": adaptive for kind in ("max", "avg") for axes in (2, 1)},
     **{f"max_unpool{axes}d": unpooling for axes in (2, 1)},
@@ -334,7 +351,7 @@ def drawn(op: str, seed: int, number: int) -> Case | None:
     """The case of this number, or None if such a call is refused or too much work."""
     try:
         case = CASES[op](Draw(seed, op, number))
-        if _work(case) > WORK:
+        if _work(case) > (10 * WORK if op == "layer" else WORK):
             return None
         function_call(getattr(F, case.op), (), case.arguments())
     except PyconvError:

@@ -20,7 +20,7 @@ import pyconv
 import pyconv.functional as F
 from pyconv import registry
 from pyconv.backends.cpu import isa, wake
-from pyconv.errors import PyconvError
+from pyconv.errors import BackendError, PyconvError
 from pyconv.report import function_call
 from pyconv.testing import LAYOUTS, Case
 from pyconv.testing.checks import check
@@ -43,26 +43,70 @@ def use_threads(count: int | None) -> None:
 _threads_for = wake.threads_for
 
 
-def check_by_norm(case: Case) -> str | None:
-    """The same for an algorithm whose error follows the largest input near by; the reason if it is refused."""
-    function, arguments = getattr(F, case.op), case.arguments()
-    call, _ = function_call(function, (), arguments)
-    _, reason = registry.candidate("cpu", call.plan, call.kind)
-    if reason is not None:
-        return reason
+def check_near(case: Case, arguments: dict[str, Any], got: np.ndarray) -> None:
+    """See that an algorithm whose error follows the largest input near by is as right as that."""
     plain = {name: value for name, value in arguments.items() if name != "algorithm"}
     x, weight = arguments["input"], arguments["weight"]
     filters = np.moveaxis(weight, 1, 0) if "transpose" in case.op else weight
     filters = np.where(np.isfinite(filters), np.abs(filters), 0).reshape(len(filters), -1)
     with np.errstate(all="ignore"):
-        got, wanted = function(**arguments, backend="cpu"), function(**plain, backend="reference")
-        size = np.abs(x[np.isfinite(x)]).max(initial=1) * filters.sum(axis=1).max(initial=0)
-        near = np.abs(got - wanted) <= (8 + 8 * np.sqrt(filters.shape[1])) * np.finfo(case.dtype).eps * size
+        wanted = getattr(F, case.op)(**plain, backend="reference")
+        largest, terms, limits = np.abs(x[np.isfinite(x)]).max(initial=1), filters.shape[1], np.finfo(case.dtype)
+        allowed = (8 + 8 * np.sqrt(terms)) * limits.eps * largest * filters.sum(axis=1).max(initial=0)
+        near = np.abs(got - wanted) <= allowed + limits.tiny * terms * (1 + largest)
     wrong = ~np.where(np.isfinite(wanted), near, (got == wanted) | (np.isnan(got) & np.isnan(wanted)))
-    assert not wrong.any(), (
-        f"{case}: {wrong.sum()} elements are wrong; {got[wrong][0]!r}, expected {wanted[wrong][0]!r}"
+    assert not wrong.any(), f"{case}: {wrong.sum()} elements are wrong; {got[wrong][0]!r}, not {wanted[wrong][0]!r}"
+
+
+def check_by_norm(case: Case) -> str | None:
+    """The same of a function; the reason if it is refused."""
+    function, arguments = getattr(F, case.op), case.arguments()
+    call, _ = function_call(function, (), arguments)
+    _, reason = registry.candidate("cpu", call.plan, call.kind)
+    if reason is None:
+        with np.errstate(all="ignore"):
+            check_near(case, arguments, function(**arguments, backend="cpu"))
+    return reason
+
+
+LAYERS = {
+    "conv1d": pyconv.Conv1d,
+    "conv2d": pyconv.Conv2d,
+    "conv_transpose1d": pyconv.ConvTranspose1d,
+    "conv_transpose2d": pyconv.ConvTranspose2d,
+}
+
+
+def check_layer(case: Case) -> bool:
+    """A layer is right, and gives the same bits on any number of threads, of an image alone and when it comes again."""
+    arguments = case.arguments()
+    x, weight, bias = arguments["input"], arguments["weight"], arguments.get("bias")
+    outs, ins = weight.shape[:2]
+    if "transpose" in case.op:
+        ins, outs = weight.shape[0], weight.shape[1] * case.parameters["groups"]
+    else:
+        ins *= case.parameters["groups"]
+    given = {"dtype": case.dtype, "bias": bias is not None, **case.parameters}
+    results = []
+    for count in (2, 1, 3, None):
+        use_threads(count)
+        try:
+            layer = LAYERS[case.op](ins, outs, weight.shape[2:], **given)
+            layer.weight = weight
+            if bias is not None:
+                layer.bias = bias
+            with np.errstate(all="ignore"):
+                results += [layer(x), layer(x), layer(x)]
+                if len(x) > 1 and x.ndim == weight.ndim and case.layout != "broadcast_planes":
+                    assert same_bits(layer(x[-1:]), results[0][-1:]), f"{case}: an image alone gives other bits"
+        except BackendError:
+            assert case.parameters.get("algorithm", "auto") not in ("auto", "direct"), f"{case}: refused"
+            return False
+    check_near(case, arguments, results[0])
+    assert all(same_bits(result, results[0]) for result in results), (
+        f"{case}: threads or repeated calls give other bits"
     )
-    return None
+    return True
 
 
 def check_case(case: Case) -> None:
@@ -87,6 +131,8 @@ def check_case(case: Case) -> None:
         for count in (2, 3):
             assert same_bits(results[count], results[1]), f"{case}: {count} threads give other bits than one"
         if case.op in ("batch_norm", "prelu") or len(case.shape) != 4 or case.shape[0] < 2 or case.op in AXES:
+            return
+        if "broadcast_planes" in (case.layout, case.residual_layout):  # one of these alone lies otherwise
             return
         parts = {name: arguments[name][-1:] for name in ("input", "indices", "residual") if name in arguments}
         alone, whole = function(**{**arguments, **parts}, backend=["cpu"]), results[1]
@@ -147,6 +193,8 @@ def one(op: str, seed: int, number: int) -> bool:
     if case is None:
         return False
     try:
+        if op == "layer":
+            return check_layer(case)
         check_case(case)
     except Exception as error:
         raise AssertionError(f"{case!r}\n{type(error).__name__}: {error}") from error

@@ -24,7 +24,6 @@ SITE = BUILD / "site"
 TRIPLET = "aarch64-linux-gnu"
 TESTS = (
     "test_activation_accuracy.py",
-    "test_fft.py",
     "test_kernels*.py",
     "test_pool_kernels.py",
     "test_random_sweep.py",

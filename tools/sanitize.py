@@ -4,6 +4,8 @@ Usage: ``sanitize.py [PYTEST ARGUMENT...]``; arguments go to every run of pytest
 tests that go through the instruction sets themselves then do so in each run). The build lies in build/sanitize and
 leaves the ordinary one alone. A thread's scratch memory ends there exactly where a task said it would, and is NaN where
 the task has not written it (pyconv/_core/kernels/process.c).
+
+Tests are run in parts, one for each core at a time. What one goes through on every instruction set, no other repeats.
 """
 
 from __future__ import annotations
@@ -26,14 +28,31 @@ LEFT_OUT = {
     "test_*benchmark*.py": "starts other libraries; runs no kernel that others do not",
     "test_cuda*.py": "runs CUDA sources, which are compiled apart",
     "test_cli*.py": "reads and writes files; runs no kernel that others do not",
+    "test_conformance.py": "test_kernels.py makes the same checks, on every instruction set",
     "test_gpu_tools.py": "looks at tools",
     "test_packaging.py": "looks at what is shipped, and at what an import loads",
     "test_readme.py": "looks at documents",
+    "test_reference.py": "runs Python alone",
     "test_structure.py": "looks at sources, and at what an import loads",
     "test_third_party.py": "runs Python backends",
     "test_torch_parity*.py": "torch is not instrumented, and brings threads of its own",
 }
 """Tests that the sanitizers have nothing to say of, and why."""
+
+EVERY_SET = (
+    ("test_kernels.py", "test_separable.py"),
+    ("test_fused.py", "test_winograd*.py"),
+    ("test_transposed.py", "test_pool_kernels.py", "test_pooling1d.py"),
+    ("test_activation_accuracy.py", "test_batch_norm.py", "test_implementations.py", "test_random_sweep.py"),
+)
+"""Parts whose tests go through the instruction sets themselves, or hold them against each other."""
+
+ONCE = ("test_known_calls.py", "test_survive*.py", "test_bad_*.py", "test_fft.py")
+"""Parts that are about calls, processes and Python's tasks, on the best instruction set alone: the kernels are those of
+the other parts."""
+
+OTHERWISE = ("test_largest_errors_are_what_was_measured",)
+"""Tests that hold of the ordinary build alone: this one makes fewer multiply-adds of products and sums."""
 
 OPTIONS = {
     # leaks: the interpreter's own would drown everything; large requests are answered with NULL, which is tested
@@ -82,13 +101,31 @@ def build() -> Path:
 
 
 def runs(names: list[str], arguments: list[str]) -> list[Run]:
-    """Everything with the best instruction set; below it, all but the tests that go through every set themselves."""
-    ignored = [f"--ignore-glob={ROOT}/tests/{pattern}" for pattern in LEFT_OUT]
+    """Every part with the best instruction set; below it, what neither goes through all of them nor is done once."""
+    tests = ROOT / "tests"
     # capture=sys: what the sanitizers write as the process ends would be lost otherwise
-    common = [*ignored, "--quiet", "--capture=sys", "-p", "no:cacheprovider", str(ROOT / "tests")]
-    own = ["-k", " and ".join(f"not {name}" for name in names)]
-    below = [Run(name, {"PYCONV_CPU_ISA": name}, [*common, *own, *arguments]) for name in reversed(names[:-1])]
-    return [Run(names[-1], {}, [*common, *arguments]), *below]
+    common = [
+        "--quiet",
+        "--capture=sys",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        " and ".join(f"not {name}" for name in OTHERWISE),
+    ]
+
+    def found(*patterns: str) -> list[str]:
+        return sorted(str(path) for pattern in patterns for path in tests.glob(pattern))
+
+    parts = [found(*patterns) for patterns in EVERY_SET]
+    kept = set(found("test_*.py")).difference(found(*LEFT_OUT))
+    rest = sorted(kept.difference(*parts))
+    best = names[-1]
+    made = [Run(f"{best}, {Path(part[0]).name}, ...", {}, [*common, *part]) for part in parts]
+    made.append(Run(f"{best}, all others", {}, [*common, *rest]))
+    own = ["-k", " and ".join(f"not {name}" for name in (*names, *OTHERWISE))]
+    below = sorted(kept.difference(found(*ONCE)))
+    made += [Run(name, {"PYCONV_CPU_ISA": name}, [*common, *own, *below]) for name in reversed(names[:-1])]
+    return [run._replace(arguments=[*run.arguments, *arguments]) for run in made]
 
 
 def main(arguments: list[str]) -> int:
@@ -120,9 +157,10 @@ def main(arguments: list[str]) -> int:
     def test(run: Run) -> int:
         begun = perf_counter()
         done = python(["-m", "pytest", *run.arguments], run.settings)
-        words = done.stdout if done.returncode else done.stdout.strip().rpartition("\n")[2]
+        nothing = done.returncode == 5 and bool(arguments)  # pytest's word for arguments that leave no test in a part
+        words = done.stdout if done.returncode and not nothing else done.stdout.strip().rpartition("\n")[2]
         print(f"===== {run.name}, {perf_counter() - begun:.0f} s: {words}", flush=True)
-        return done.returncode
+        return 0 if nothing else done.returncode
 
     code = "from pyconv.backends.cpu import isa; print(isa.__file__, *isa.names())"
     found = python(["-c", code], {})
@@ -133,7 +171,7 @@ def main(arguments: list[str]) -> int:
     if "AddressSanitizer" not in python(["-c", OVERREAD], {}).stdout:
         print("sanitize: the checks do not see a read past the end of an array", file=sys.stderr)
         return 1
-    with ThreadPoolExecutor(2) as pool:  # a run of pytest is mostly one thread
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # a run of pytest is mostly one thread
         failed = any(list(pool.map(test, runs(names, arguments))))
     print(f"sanitize: {'FAILED' if failed else 'passed'} in {perf_counter() - start:.0f} s")
     return int(failed)
