@@ -1,0 +1,138 @@
+"""How near dense convolutions come to what the machine can do: ``python -m benchmarks.dense``.
+
+pyconv alone, on as many threads as PYCONV_NUM_THREADS says (one unless it is set) and the instruction set of
+PYCONV_CPU_ISA, into an array at hand. Each layer is measured in every one of some rounds over all of them, so that a
+disturbed moment meets each once; its time is the least of the rounds' lower quartiles. What it is held against is
+measured in the same rounds: multiply-adds in registers of that instruction set, and copies of memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from .layer import Layer, conv, image_filter
+from .layers import LISTS, select
+
+__all__ = ["LAYERS", "Row", "main", "measure", "table"]
+
+LAYERS: list[Layer] = [
+    *(conv(*shape) for shape in ((64, 64, 1, 56), (64, 256, 1, 56), (256, 64, 1, 56), (256, 128, 1, 56))),
+    *(conv(*shape) for shape in ((128, 512, 1, 28), (512, 128, 1, 28), (192, 768, 1, 28), (1024, 256, 1, 14))),
+    *(conv(*shape) for shape in ((2048, 512, 1, 7), (512, 2048, 1, 7))),
+    conv(128, 128, 3, 56, stride=2),
+    conv(256, 256, 3, 28, stride=2),
+    conv(512, 512, 3, 14, stride=2),
+    conv(3, 64, 7, 224, stride=2),
+    conv(3, 64, 3, 224),
+    conv(3, 32, 3, 224, stride=2),
+    conv(3, 96, 4, 224, stride=4, padding=0),
+    conv(96, 192, 2, 56, stride=2, padding=0),
+    image_filter(3, 16, 5, 512, 600, stride=2),
+    conv(48, 48, 5, 35),
+    conv(64, 96, 5, 56, stride=2),
+    conv(3, 64, 5, 225, stride=3),
+    conv(16, 32, 7, 64),
+    conv(8, 16, 11, 64),
+    conv(3, 64, 11, 224, stride=4, padding=2),
+    conv(64, 64, 3, 56, dilation=2),
+    conv(32, 32, 5, 56, dilation=3),
+    conv(256, 256, 3, 28, dilation=4),
+    *(conv(*shape) for shape in ((16, 96, 1, 112), (24, 144, 1, 56), (96, 24, 1, 56), (32, 192, 1, 28))),
+    conv(128, 128, 3, 56, groups=32),
+    conv(256, 256, 3, 28, stride=2, groups=32),
+]
+"""Direct sums of every kind: by channels, strides, kernels, dilation and groups; none that Winograd's algorithm takes."""
+
+
+class Row(NamedTuple):
+    layer: Layer
+    implementation: str
+    seconds: float
+    arithmetic: float
+    """Seconds that its multiply-adds take at the peak."""
+    memory: float
+    """Seconds that input, weights and output take at the rate of a copy, each moved once."""
+
+    @property
+    def reached(self) -> float:
+        """Of the multiply-add peak."""
+        return self.arithmetic / self.seconds
+
+
+def _calls(layer: Layer, threads: int) -> tuple[Callable[[], Any], str]:
+    """What is timed, and what runs it."""
+    from .peers.with_pyconv import Pyconv
+
+    peer = Pyconv(threads)
+    new = peer.build(layer)[0].call
+    out = new()  # begins where a cache line does, as results do
+    return partial(new, out=out), peer.implementation().removeprefix("cpu:")
+
+
+def _quartile(call: Callable[[], Any], seconds: float) -> float:
+    call()
+    taken: list[float] = []
+    end = perf_counter() + seconds
+    while len(taken) < 3 or perf_counter() < end:
+        start = perf_counter()
+        call()
+        taken.append(perf_counter() - start)
+    return sorted(taken)[len(taken) // 4]
+
+
+def measure(layers: list[Layer], threads: int, rounds: int = 4, seconds: float = 0.05) -> list[Row]:
+    """A row for each layer; ``seconds`` for each in every round."""
+    from pyconv._core import runtime
+    from pyconv.backends.cpu import isa
+
+    from .peers.ceilings import Ceilings
+
+    calls = [_calls(layer, threads) for layer in layers]
+    best, peaks = [float("inf")] * len(layers), {"float32": 0.0, "float64": 0.0}
+    copied = Ceilings(threads).measure()["copy_bytes_per_second"]
+    for _ in range(rounds):
+        for dtype in peaks:
+            found = runtime.measure_peak(isa.current(), dtype == "float64", threads, seconds)
+            peaks[dtype] = max(peaks[dtype], found)
+        best = [min(time, _quartile(call, seconds)) for time, (call, _) in zip(best, calls, strict=True)]
+    return [
+        Row(layer, name, time, layer.flops / peaks[layer.dtype], layer.bytes / copied)
+        for layer, time, (_, name) in zip(layers, best, calls, strict=True)
+    ]
+
+
+def table(rows: list[Row]) -> str:
+    """In Markdown: time, share of the peak, and what the bytes alone would take."""
+    lines = ["| layer | runs as | µs | of the peak | arithmetic, µs | bytes, µs |", "| --- | --- | ---: | ---: | ---: | ---: |"]
+    for row in rows:
+        times = f"{row.seconds * 1e6:.0f} | {row.reached:.0%} | {row.arithmetic * 1e6:.0f} | {row.memory * 1e6:.0f}"
+        lines.append(f"| {row.layer.name} | {row.implementation} | {times} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.dense", description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--list", help=f"one of {', '.join(LISTS)}, in place of the dense layers")
+    parser.add_argument("--layer", metavar="PATTERN", default="", help="only layers whose name contains this")
+    parser.add_argument("--float64", action="store_true", help="the same layers in float64")
+    parser.add_argument("--below", type=float, metavar="PERCENT", help="only rows that reach less of the peak")
+    parser.add_argument("--rounds", type=int, default=4)
+    options = parser.parse_args(arguments)
+    layers = [layer for _, layer in select([options.list])] if options.list else LAYERS
+    layers = [layer for layer in layers if layer.op == "conv2d" and options.layer.lower() in layer.name.lower()]
+    if options.float64:
+        layers = [replace(layer, dtype="float64") for layer in layers]
+    os.environ.setdefault("PYCONV_NUM_THREADS", "1")
+    rows = measure(layers, int(os.environ["PYCONV_NUM_THREADS"]), options.rounds)
+    print(table([row for row in rows if options.below is None or 100 * row.reached < options.below]))
+
+
+if __name__ == "__main__":
+    main()
