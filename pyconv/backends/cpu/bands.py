@@ -241,7 +241,10 @@ def bands(
     tiles = tiling.tiles + (tiling.last_real > 0)
     if flat and threads > 1 and stays:
         cols = min(cols, _even_columns(out_w, tiling, plan.groups * max(plan.batch, 1), tiles, threads))
+    line = 64 // itemsize  # elements of a cache line
     pitch = cols + step_w[-1]
+    if tiling.by_rows and pitch >= 4 * line:  # nothing computes what lies between two rows: they begin where a line does
+        pitch = ceil_div(pitch, line) * line
     most = max(1, min(out_h, room // (planes * pitch) - step_h[-1]))
     # Enough tasks for all threads: bands, if the weights stay in the cache; otherwise shares of the output channels,
     # each of which packs the band anew. A band reads the rows again that its neighbours reach, and the last vector of
@@ -265,7 +268,7 @@ def bands(
     share = shares(count, tiles, threads)
 
     packed_rows = rows + step_h[-1]
-    line = 64 // itemsize  # elements of a cache line: an odd number of them, so that channels spread over the sets
+    # an odd number of cache lines, so that channels spread over the sets
     channel_pitch = out_w if in_place else ceil_div(planes * packed_rows * pitch, line) // 2 * 2 * line + line
     # the last tile reads on past the end
     band_size = 0 if in_place else ceil_div(per_in * channel_pitch + tiling.pixels, line) * line
