@@ -273,9 +273,10 @@ def bands(
     # the last tile reads on past the end
     band_size = 0 if in_place else ceil_div(per_in * channel_pitch + tiling.pixels, line) * line
     # Where multiply-adds ask for much, rows of few channels are written one after the other; and so are rows without gaps
-    # of few taps and many channels, else as many pages and streams would be written side by side.
+    # of few taps and many channels, else as many pages and streams would be written side by side. Each tile then reads
+    # pixels from the second level: several threads with tiles of many sums gain nothing by it, and lose on a busy machine.
     whole_rows = flat or tiling.by_rows or pitch == cols == out_w
-    many = per_out > _MANY_PLANES and out_h * out_w * itemsize >= PAGE
+    many = per_out > _MANY_PLANES and out_h * out_w * itemsize >= PAGE and (threads == 1 or _wants_near(level))
     few = taps <= 32 and estimate.asks_much(level)
     pass_by = stays or (_wants_near(level) and weights <= LEVEL_3 // 4)  # weights, each time for one tile's pixels
     band_stays = not pass_by or few or (whole_rows and many and taps <= _FEW_TAPS)
