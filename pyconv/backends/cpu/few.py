@@ -147,9 +147,10 @@ def cycles(plan: ConvPlan, level: int, pooled: int = 1) -> float:
     """Cycles of an image on one core, estimated, in the cost models' (see estimate.py).
 
     Two multiply-adds a cycle, where two loads a cycle allow it, a fifth more where a tile's weights leave no room in
-    the first level of the cache; sums that would wait for each other; and in the core's own cycles one for the loop, 4
-    for each sum of a tile that begins and ends, 8 for each row of a square of pixels and channels that is turned (of
-    ``pooled`` pixels one is), and those of packing (measured).
+    the first level of the cache, a tenth more where weights of float64 do not stay in the second; sums that would wait
+    for each other; and in the core's own cycles one for the loop, 4 for each sum of a tile that begins and ends, 8 for
+    each row of a square of pixels and channels that is turned (of ``pooled`` pixels one is), and those of packing
+    (measured).
     """
     pace = estimate.pace(level)
     is_double = is_double_plan(plan)
@@ -162,7 +163,9 @@ def cycles(plan: ConvPlan, level: int, pooled: int = 1) -> float:
     tap = sum(max(wide + loads, 4 * pace) + pace for wide in (*[each] * (count - 1), width - (count - 1) * each))
     tiles = blocks * ceil_div(height, 2)
     taps = per_in * plan.kernel[0] * plan.kernel[1]
+    far = is_double and 8 * lanes * blocks * taps > WORKING_SET
     products = tiles * tap * taps / (0.95 if 64 * taps <= _NEAR else 0.8)  # a vector is 64 bytes at most
+    products /= 0.9 if far else 1.0
     turning = 8 * lanes * blocks * ceil_div(height * width, pooled * lanes)
     beginning = 4 * tiles * 2 * (width + count)
     return plan.groups * (products + pace * (beginning + turning + packing_cycles(plan, lanes)))
