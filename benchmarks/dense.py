@@ -47,7 +47,7 @@ LAYERS: list[Layer] = [
     conv(128, 128, 3, 56, groups=32),
     conv(256, 256, 3, 28, stride=2, groups=32),
 ]
-"""Direct sums of every kind: by channels, strides, kernels, dilation and groups; none that Winograd's algorithm takes."""
+"""Direct sums of every kind: channels, strides, kernels, dilation and groups; none that Winograd's algorithm takes."""
 
 
 class Row(NamedTuple):
@@ -109,7 +109,10 @@ def measure(layers: list[Layer], threads: int, rounds: int = 4, seconds: float =
 
 def table(rows: list[Row]) -> str:
     """In Markdown: time, share of the peak, and what the bytes alone would take."""
-    lines = ["| layer | runs as | µs | of the peak | arithmetic, µs | bytes, µs |", "| --- | --- | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| layer | runs as | µs | of the peak | arithmetic, µs | bytes, µs |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
     for row in rows:
         times = f"{row.seconds * 1e6:.0f} | {row.reached:.0%} | {row.arithmetic * 1e6:.0f} | {row.memory * 1e6:.0f}"
         lines.append(f"| {row.layer.name} | {row.implementation} | {times} |")

@@ -86,7 +86,9 @@ def test_every_convolution_tile(level, dtype, out_channels):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("kernel", "stride", "size"), [(1, 1, (5, 67)), (3, 1, (6, 67)), (3, 2, (9, 40)), (2, 2, (8, 64))])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "size"), [(1, 1, (5, 67)), (3, 1, (6, 67)), (3, 2, (9, 40)), (2, 2, (8, 64))]
+)
 def test_blocks_of_channels_one_after_the_other(level, dtype, kernel, stride, size):
     """All tiles of one block of output channels before the next, or all blocks for a tile's pixels: the same bits."""
     x, weight = normal(2, 3, *size, dtype=dtype), normal(21, 3, kernel, kernel, dtype=dtype, seed=1)

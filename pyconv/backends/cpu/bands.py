@@ -243,7 +243,7 @@ def bands(
         cols = min(cols, _even_columns(out_w, tiling, plan.groups * max(plan.batch, 1), tiles, threads))
     line = 64 // itemsize  # elements of a cache line
     pitch = cols + step_w[-1]
-    if tiling.by_rows and pitch >= 4 * line:  # nothing computes what lies between two rows: they begin where a line does
+    if tiling.by_rows and pitch >= 4 * line:  # rows begin where a cache line does: nobody computes what is between
         pitch = ceil_div(pitch, line) * line
     most = max(1, min(out_h, room // (planes * pitch) - step_h[-1]))
     # Enough tasks for all threads: bands, if the weights stay in the cache; otherwise shares of the output channels,
@@ -272,13 +272,15 @@ def bands(
     channel_pitch = out_w if in_place else ceil_div(planes * packed_rows * pitch, line) // 2 * 2 * line + line
     # the last tile reads on past the end
     band_size = 0 if in_place else ceil_div(per_in * channel_pitch + tiling.pixels, line) * line
-    # Where multiply-adds ask for much, rows of few channels are written one after the other; and so are rows without gaps
-    # of few taps and many channels, else as many pages and streams would be written side by side. Each tile then reads
-    # pixels from the second level: several threads with tiles of many sums gain nothing by it, and lose on a busy machine.
+    # Where multiply-adds ask for much, rows of few channels are written one after the other; and so are rows without
+    # gaps of few taps and many channels, else as many pages and streams would be written side by side. Each tile then
+    # reads pixels from the second level: several threads with tiles of many sums gain nothing by it, and lose on a
+    # busy machine.
+    few = taps <= 32 and estimate.asks_much(level)
     whole_rows = flat or tiling.by_rows or pitch == cols == out_w
     many = per_out > _MANY_PLANES and out_h * out_w * itemsize >= PAGE and (threads == 1 or _wants_near(level))
-    few = taps <= 32 and estimate.asks_much(level)
-    pass_by = stays or (_wants_near(level) and weights <= LEVEL_3 // 4)  # weights, each time for one tile's pixels
+    # where weights pass, they all do for one tile's pixels before the next
+    pass_by = stays or (_wants_near(level) and weights <= LEVEL_3 // 4)
     band_stays = not pass_by or few or (whole_rows and many and taps <= _FEW_TAPS)
     chunk = taps if band_stays else _chunk(plan, tiling, itemsize, _near(level))
     waiting = 1 if chunk == taps else ceil_div(tiles, share)

@@ -53,8 +53,9 @@ def _cycles(channels: int, vectors: int, pace: float, far: bool) -> float:
     the sums are put down and taken up again more often, or the pixels come from ``far``.
     """
     if pace == 1:
-        passing = 0.03 * max(channels - 4, 0) if far else 0.0  # weights, once for each tile of pixels
-        return max(channels * vectors / 2, (channels + 2 * vectors) / 2, 4.0) + 1.0 + passing + 0.04 * max(vectors - 3, 0)
+        more = 0.04 * max(vectors - 3, 0)
+        more += 0.03 * max(channels - 4, 0) if far else 0.0  # weights pass once for each tile of pixels
+        return max(channels * vectors / 2, (channels + 2 * vectors) / 2, 4.0) + 1.0 + more
     wide = 0.04 * vectors if far else 0.0
     return max(channels * vectors / 2, pace * (channels / 2 + 2 * vectors), 4 * pace) + 0.25 + wide
 
