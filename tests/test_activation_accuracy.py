@@ -358,6 +358,28 @@ def test_softmax_down_to_the_smallest_normal_number(level, axis, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_largest_elements_that_are_equal(level, dtype):
+    """They are counted: some, or all, near zero and far from it; infinite ones make their line NaN."""
+    rng = np.random.default_rng(12)
+    for (lines, length), offset in itertools.product(LINES, (0, 3, -5000)):
+        x = (rng.integers(-3, 1, (lines, length)) + offset).astype(dtype)
+        x[0] = offset
+        wide = x.astype(np.longdouble) - x.max(axis=1, keepdims=True)
+        exact = wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
+        if length > 1:
+            x[-1, [0, -1]] = np.inf
+            exact[-1] = np.nan
+        for got in (
+            F.log_softmax(x, 1, backend="cpu"),
+            F.log_softmax(np.ascontiguousarray(x.T), 0, backend="cpu").T,
+        ):
+            np.testing.assert_array_equal(np.isnan(got), np.isnan(exact))
+            known = np.isfinite(exact)
+            error = np.abs(got[known] - exact[known]) / np.spacing(np.abs(exact[known]).astype(dtype))
+            assert error.max(initial=0) <= 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("op", ["softmax", "softmin", "log_softmax"])
 def test_softmax_of_a_line_is_the_same_bits_in_any_company(level, op, dtype):
     """However many lines there are beside it, and wherever among them it lies."""

@@ -171,6 +171,18 @@ static inline vec raised(vec v, vec n)
 #endif
 }
 
+/* v * 2**(n - by) likewise, by a whole number */
+static inline vec raised_less(vec v, vec n, vec by)
+{
+#if defined(__AVX512F__) && PC_F64
+    return _mm512_scalef_pd(v, n - (by + splat(ROUNDER)));
+#elif defined(__AVX512F__)
+    return _mm512_scalef_ps(v, n - (by + splat(ROUNDER)));
+#else
+    return raised(v, n - by);
+#endif
+}
+
 /* v * 2**n for v >= 0 about 1 and n <= 2, given as n + ROUNDER, rounded once. Results below the normal numbers are
  * multiples of the smallest one, so their bits are an integer: they are made by rounding to one, since arithmetic on
  * such numbers would take the processor a hundred cycles. AVX-512 has an operation for it. */
