@@ -268,6 +268,27 @@ def test_depthwise_channels(level, dtype, layout):
     assert tried > 200
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_depthwise_channels_along_channels(level, dtype, layout):
+    """An output whose channels are neighbours is written where it lies: the same bits, and nothing beside it."""
+    for size, channels_in, multiplier in itertools.product(((1, 1), (5, 1), (7, 7), (4, 31)), (1, 3, 16, 35), (1, 2)):
+        x = normal(2, channels_in, *size, dtype=dtype)
+        if layout == "nhwc":
+            x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+        weight = normal(channels_in * multiplier, 1, 3, 3, dtype=dtype, seed=1)
+        wanted = _run(depthwise_channels, x, weight, padding=1, groups=channels_in)
+        memory = np.full((2, *size, channels_in * multiplier + 5), np.nan, dtype)
+        out = np.moveaxis(memory[..., 2:-3], -1, 1)
+        assert F.conv2d(x, weight, padding=1, groups=channels_in, out=out, backend="cpu") is out
+        out.fill(np.nan)
+        plan = _plan(x, weight, padding=1, groups=channels_in)
+        depthwise_channels.run(plan, x, depthwise_channels.prepare(plan, weight, None), out)
+        np.testing.assert_array_equal(out, wanted)
+        assert np.isnan(memory[..., :2]).all()
+        assert np.isnan(memory[..., -3:]).all()
+
+
 @pytest.mark.parametrize("width", range(13, 17))
 def test_depthwise_channels_of_a_large_kernel(level, width):
     """Most of what the kernel covers is padding, which is left out by rows and, for a tile of outputs, by columns."""

@@ -4,7 +4,8 @@
  * padding on the left and right written out. Then every product is a whole vector whatever the kernel, its stride and
  * its dilation, and no lane is idle however small the image is. Columns are sorted by their remainder by the stride, so
  * that neighbouring outputs find the same tap in neighbouring places. Rows above and below the image are left out, as
- * are columns that lie beside it for a whole tile. Sums wait in scratch until there are squares of them to turn back.
+ * are columns that lie beside it for a whole tile. Sums wait in scratch until there are squares of them to turn back;
+ * in an output whose channels are neighbours they are stored where they belong.
  */
 #include <stddef.h>
 
@@ -14,13 +15,13 @@
 #include "vector.h"
 
 /* sums[p] = bias + the sum over count_h rows and count_w columns of rows[i][at + offsets[j] + p] * weights[i][j], all of
- * them vectors; a row of weights is weight_row elements from the next. */
+ * them vectors; a row of weights is weight_row elements from the next, a vector of sums `step` elements. */
 typedef void tile(const real *const *rows, int64_t count_h, const int32_t *offsets, int64_t count_w, int64_t at,
-                  const real *weights, int64_t weight_row, vec bias, real *sums);
+                  const real *weights, int64_t weight_row, vec bias, real *sums, int64_t step);
 
 #define TILE(P)                                                                                                     \
     static void tile_##P(const real *const *rows, int64_t count_h, const int32_t *offsets, int64_t count_w,          \
-                         int64_t at, const real *weights, int64_t weight_row, vec bias, real *sums)                  \
+                         int64_t at, const real *weights, int64_t weight_row, vec bias, real *sums, int64_t step)    \
     {                                                                                                               \
         vec sum[P];                                                                                                 \
         UNROLL for (int p = 0; p < P; p++) sum[p] = bias;                                                           \
@@ -32,7 +33,7 @@ typedef void tile(const real *const *rows, int64_t count_h, const int32_t *offse
                 UNROLL for (int p = 0; p < P; p++) sum[p] += load(pixels + p * LANES) * weight;                     \
             }                                                                                                       \
         }                                                                                                           \
-        UNROLL for (int p = 0; p < P; p++) store(sums + p * LANES, sum[p]);                                         \
+        UNROLL for (int p = 0; p < P; p++) store(sums + p * step, sum[p]);                                          \
     }
 
 #define ALL(MACRO, ...)                                                                                             \
@@ -48,7 +49,8 @@ static tile *const tiles[DEPTHWISE_PIXELS] = {ALL(NAME)};
 /* The same for all of K columns without gaps: pixels and weights are loaded once. It takes more than 16 registers. */
 #define FIXED(P, K)                                                                                                 \
     static void tile_##P##_of_##K(const real *const *rows, int64_t count_h, const int32_t *offsets, int64_t count_w, \
-                                  int64_t at, const real *weights, int64_t weight_row, vec bias, real *sums)         \
+                                  int64_t at, const real *weights, int64_t weight_row, vec bias, real *sums,         \
+                                  int64_t step)                                                                     \
     {                                                                                                               \
         (void)offsets, (void)count_w;                                                                               \
         vec sum[P];                                                                                                 \
@@ -66,7 +68,7 @@ static tile *const tiles[DEPTHWISE_PIXELS] = {ALL(NAME)};
                 }                                                                                                   \
             }                                                                                                       \
         }                                                                                                           \
-        UNROLL for (int p = 0; p < P; p++) store(sums + p * LANES, sum[p]);                                         \
+        UNROLL for (int p = 0; p < P; p++) store(sums + p * step, sum[p]);                                          \
     }
 
 ALL(FIXED, 3) ALL(FIXED, 5) ALL(FIXED, 7)
@@ -180,9 +182,9 @@ static void copy_rows(const pc_depthwise *conv, real *pixels, int64_t at_hand, c
     }
 }
 
-/* Output row y of a block, to sums. */
+/* Output row y of a block, to sums, a pixel every `step` elements. */
 static void filter_row(const pc_depthwise *conv, const real *pixels, const real **rows, int64_t y, const real *weights,
-                       vec bias, real *sums)
+                       vec bias, real *sums, int64_t step)
 {
     const pc_depthwise_taps taps = conv->row_taps[y];
     int64_t slot = taps.slot;
@@ -199,7 +201,7 @@ static void filter_row(const pc_depthwise *conv, const real *pixels, const real 
         const int64_t count = conv->out_w - x < conv->tile ? conv->out_w - x : conv->tile;
         tile *const *run = columns->end - columns->first == conv->kernel_w ? whole : tiles;
         run[count - 1](rows, taps.end - taps.first, conv->offsets + columns->first, columns->end - columns->first, x,
-                         weights + columns->first * LANES, weight_row, bias, sums + x * LANES);
+                         weights + columns->first * LANES, weight_row, bias, sums + x * step, step);
     }
 }
 
@@ -210,6 +212,12 @@ static void fetch(const real *from, int64_t plane_stride, int64_t planes, int64_
     for (int64_t k = 0; k < planes; k++) {
         for (int64_t at = 0; at < count; at += LINE) __builtin_prefetch(from + k * plane_stride + at);
     }
+}
+
+/* The sums of `count` pixels along channels, fewer of these than a vector has. */
+static void write_pixels(const real *sums, int64_t count, int64_t channels, real *to, int64_t step)
+{
+    for (int64_t p = 0; p < count; p++, sums += LANES, to += step) store_part(to, load(sums), channels);
 }
 
 /* Zeros where the padding is on the left and right, in so many rows. */
@@ -236,6 +244,7 @@ static void filter_unit(const pc_depthwise *conv, const pc_conv_arrays *arrays, 
     const real *weights = (const real *)arrays->weights + channel * taps, *bias = (const real *)arrays->bias + channel;
     real *out = (real *)arrays->out + image * out_strides[0] + channel * out_strides[1];
     const int is_copied = x_strides[1] == 1 && conv->multiplier == 1;
+    const int is_turned = out_strides[1] != 1 || out_strides[3] == 1;
     int64_t filled = 0; /* the row after the last that is at hand */
     for (int64_t y = first; y < end; y += conv->rows) {
         const int64_t count = end - y < conv->rows ? end - y : conv->rows;
@@ -251,14 +260,20 @@ static void filter_unit(const pc_depthwise *conv, const pc_conv_arrays *arrays, 
             const int64_t block = k / LANES, lanes = channels - k < LANES ? channels - k : LANES;
             real *own = pixels + block * at_hand, *to = out + k * out_strides[1];
             if (is_copied) {
-                fetch(to + y * out_strides[2], out_strides[1], lanes, count * conv->out_w);
+                if (is_turned) fetch(to + y * out_strides[2], out_strides[1], lanes, count * conv->out_w);
             } else if (first_row < end_row) {
                 turn_rows(conv, own, x, x_strides, channel + k, lanes, first_row, end_row);
             }
             for (int64_t r = 0; r < count; r++) {
-                filter_row(conv, own, rows, y + r, weights + k * taps, load(bias + k), sums + r * conv->out_w * LANES);
+                const int waits = is_turned || lanes < LANES;
+                real *row = to + (y + r) * out_strides[2], *waiting = sums + r * conv->out_w * LANES;
+                filter_row(conv, own, rows, y + r, weights + k * taps, load(bias + k), waits ? waiting : row,
+                           waits ? LANES : out_strides[3]);
+                if (waits && !is_turned) write_pixels(waiting, conv->out_w, lanes, row, out_strides[3]);
             }
-            write_rows(sums, LANES, y * conv->out_w, count * conv->out_w, lanes, conv->out_w, to, out_strides);
+            if (is_turned) {
+                write_rows(sums, LANES, y * conv->out_w, count * conv->out_w, lanes, conv->out_w, to, out_strides);
+            }
         }
     }
 }

@@ -48,10 +48,18 @@ def into(out: np.ndarray | None, shape: tuple[int, ...], dtype: str, fill: Calla
 
 
 def into_rows(
-    out: np.ndarray | None, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray], None]
+    out: np.ndarray | None,
+    shape: tuple[int, ...],
+    dtype: str,
+    fill: Callable[[np.ndarray], None],
+    or_channels: bool = False,
 ) -> np.ndarray:
-    """As ``into``, for a ``fill`` that only needs the last axis to be contiguous: the rows may lie anywhere."""
-    if out is not None and out.flags.aligned and out.strides[-1] == out.itemsize:
+    """As ``into``, for a ``fill`` that only needs the last axis to be contiguous: the rows may lie anywhere.
+
+    ``or_channels``: it may be the second axis instead.
+    """
+    contiguous = () if out is None else (out.strides[-1], out.strides[1]) if or_channels else (out.strides[-1],)
+    if out is not None and out.flags.aligned and out.itemsize in contiguous:
         fill(out)
         return out
     return into(out, shape, dtype, fill)

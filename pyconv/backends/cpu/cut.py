@@ -107,14 +107,22 @@ def threads_for(plan: ConvPlan | TransposedPlan, slowness: float = 1) -> int:
 
 
 def run_tasks(
-    plan: ConvPlan, tasks: conv.ConvTasks, x: np.ndarray, prepared: Any, out: np.ndarray | None
+    plan: ConvPlan,
+    tasks: conv.ConvTasks,
+    x: np.ndarray,
+    prepared: Any,
+    out: np.ndarray | None,
+    or_channels: bool = False,
 ) -> np.ndarray:
-    """Run tasks that never have to be computed otherwise, on ``prepared.weights`` and ``prepared.bias``."""
+    """Run tasks that never have to be computed otherwise, on ``prepared.weights`` and ``prepared.bias``.
+
+    ``or_channels``: they can write along channels as well as along rows.
+    """
 
     def fill(result: np.ndarray) -> None:
         conv.run(tasks, x, prepared.weights, prepared.bias, result)
 
-    return into_rows(out, plan.out_shape, plan.dtype, fill)
+    return into_rows(out, plan.out_shape, plan.dtype, fill, or_channels)
 
 
 def shares(bands: int, most: int, count: int) -> int:

@@ -219,7 +219,7 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Give
 
 def run(plan: ConvPlan, x: np.ndarray, prepared: Given, out: np.ndarray | None) -> np.ndarray:
     """Run the plan."""
-    return run_tasks(plan, _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS)), x, prepared, out)
+    return run_tasks(plan, _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS)), x, prepared, out, or_channels=True)
 
 
 def work(plan: ConvPlan, prepared: Given) -> conv.ConvWork:
