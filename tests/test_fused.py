@@ -8,7 +8,17 @@ from helpers import DTYPES, bits, normal
 
 import pyconv
 from pyconv import registry
-from pyconv.backends.cpu import few, fused
+from pyconv.backends.cpu import (
+    channels,
+    conv,
+    depthwise,
+    depthwise_channels,
+    few,
+    fused,
+    pooled,
+    winograd,
+    winograd_few,
+)
 from pyconv.errors import ShapeError
 from pyconv.functional.conv import plan_call_conv2d
 from pyconv.plan import (
@@ -49,6 +59,8 @@ LAYERS = {
     "direct groups": ((2, 6, 14, 15), (8, 3, 3, 3), (1, 1, 2, 2)),
     "1x1 in place": ((2, 9, 17, 13), (40, 9, 1, 1), (1, 0, 1, 1)),
     "winograd": ((2, 40, 27, 22), (70, 40, 3, 3), (1, 1, 1, 1)),
+    "winograd few": ((2, 3, 33, 67), (67, 3, 3, 3), (1, 1, 1, 1)),
+    "winograd few s2": ((2, 3, 45, 59), (64, 3, 7, 7), (2, 3, 1, 1)),
     "channels": ((2, 150, 9, 8), (90, 150, 3, 3), (1, 1, 1, 1)),
     "depthwise": ((2, 19, 17, 18), (19, 1, 3, 3), (1, 1, 1, 19)),
     "padding": ((1, 2, 6, 7), (5, 2, 4, 4), (1, ((3, 1), (0, 2)), 1, 1)),
@@ -146,17 +158,17 @@ def registers(monkeypatch):
     """Pool in registers whatever it costs, on so many threads."""
 
     def use(threads):
-        for name in ("cycles", "_finishing"):
-            monkeypatch.setattr(few, name, lambda *_: 0)
-        for other in (few.channels, few.depthwise, few.depthwise_channels, few.winograd):
+        monkeypatch.setattr(few, "cycles", lambda *_: 0)
+        monkeypatch.setattr(pooled, "_finishing", lambda *_: 0)
+        for other in (channels, depthwise, depthwise_channels, winograd, winograd_few):
             monkeypatch.setattr(other, "refusal", lambda plan: "not here")
-        monkeypatch.setattr(few, "threads_for", lambda plan: threads)
-        few._pools.cache_clear()
-        few._pooled_tasks.cache_clear()
+        monkeypatch.setattr(pooled, "threads_for", lambda plan: threads)
+        pooled._refusal.cache_clear()
+        conv._first.cache_clear()
 
     yield use
-    few._pools.cache_clear()
-    few._pooled_tasks.cache_clear()
+    pooled._refusal.cache_clear()
+    conv._first.cache_clear()
 
 
 @pytest.mark.parametrize("special", [False, True])
@@ -168,7 +180,7 @@ def test_pooled_in_registers(level, monkeypatch, registers, dtype, activation, s
     for shape, weight_shape, parameters in IN_REGISTERS:
         monkeypatch.setitem(LAYERS, "one", (shape, weight_shape, parameters))
         plan, x, weight, bias, _ = plans("one", "2x2", activation, dtype=dtype)
-        assert few.pools(plan) is None
+        assert pooled.refusal(plan) is None
         if special:
             x.flat[:: x.size // 5] = [np.nan, np.inf, -np.inf, -0.0, 1e30][: len(x.flat[:: x.size // 5])]
             weight[0], bias[0] = 0, -0.0
@@ -178,20 +190,20 @@ def test_pooled_in_registers(level, monkeypatch, registers, dtype, activation, s
 @pytest.mark.parametrize("pool", [name for name in POOLS if name != "2x2"])
 def test_other_windows_are_not_pooled_in_registers(registers, pool):
     registers(1)
-    assert few.pools(plans("direct", pool, ("relu", ()))[0])
+    assert pooled.refusal(plans("direct", pool, ("relu", ()))[0])
 
 
 def test_what_is_not_pooled_in_registers(registers):
+    assert "was asked for" in pooled.refusal(plans("winograd", "2x2", ("relu", ()), algorithm="winograd")[0])
     registers(1)
-    assert few.pools(plans("direct", "2x2", ("relu", ()))[0]) is None
+    assert pooled.refusal(plans("direct", "2x2", ("relu", ()))[0]) is None
     for plan in (
         plans("direct", "2x2", ("relu6", ()))[0],
         plans("direct", "2x2", ("relu", ()), residual=True)[0],
         plans("1x1 in place", "2x2", ("relu", ()))[0],
         plans("channels", "2x2", ("relu", ()))[0],
-        plans("winograd", "2x2", ("relu", ()), algorithm="winograd")[0],
     ):
-        assert few.pools(plan)
+        assert pooled.refusal(plan)
 
 
 def test_weights_that_do_not_stay_in_the_cache_are_shared_out(monkeypatch, bands):

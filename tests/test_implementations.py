@@ -107,7 +107,7 @@ def test_few_in_tasks(level, monkeypatch, threads):
     """Groups, bands of rows and of columns, output that lies in rows; the bits do not depend on the threads."""
     monkeypatch.setattr(few, "threads_for", lambda plan: threads)
     monkeypatch.setattr(bands, "WORKING_SET", 2**14)
-    few._tasks.cache_clear()
+    few.tasks.cache_clear()
     try:
         for groups, (height, width) in itertools.product((1, 2), ((23, 41), (3, 3000))):
             x, weight = normal(2, 4, height, width), normal(38, 4 // groups, 3, 3, seed=1)
@@ -117,7 +117,7 @@ def test_few_in_tasks(level, monkeypatch, threads):
             np.testing.assert_array_equal(wide[..., :width], _run(direct, x, weight, padding=1, groups=groups))
             assert np.isnan(wide[..., width:]).all()
     finally:
-        few._tasks.cache_clear()
+        few.tasks.cache_clear()
 
 
 @pytest.mark.parametrize("channels_in", [127, 128, 129, 300])

@@ -14,6 +14,11 @@ class DirectTasks(ConvTasks):
 class FewTasks(DirectTasks):
     def __init__(self, isa: int, is_double: bool, threads: int, b: Any, pooled: int = 0) -> None: ...
 
+class WinogradFewTasks(DirectTasks):
+    def __init__(
+        self, isa: int, is_double: bool, threads: int, b: Any, places: tuple[int, int, int], pooled: int = 0
+    ) -> None: ...
+
 class ChannelsTasks(ConvTasks):
     def __init__(self, isa: int, is_double: bool, threads: int, plan: Any, cut: Any) -> None: ...
 

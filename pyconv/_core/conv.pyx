@@ -80,6 +80,15 @@ cdef class FewTasks(DirectTasks):
         self.work, self.direct.pooled = self.table.few_task, pooled
 
 
+cdef class WinogradFewTasks(DirectTasks):
+    """Bands of whole tiles, transformed and multiplied; ``places`` has the sizes besides, see winograd_few.py."""
+
+    def __init__(self, int isa, bint is_double, int threads, b, places, int pooled=0):
+        super().__init__(isa, is_double, threads, b)
+        self.work, self.may_break, self.direct.pooled = self.table.winograd_few_task, True, pooled
+        self.direct.tile, self.direct.places_pitch, self.direct.work_line = places
+
+
 cdef class ChannelsTasks(ConvTasks):
     """Direct sums in vectors of output channels; ``cut`` has the sizes, see channels.py."""
 

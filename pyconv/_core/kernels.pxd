@@ -37,6 +37,8 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t full_tiles
         int64_t last_channels
         int64_t pooled
+        int64_t tile
+        int64_t places_pitch, work_line
 
     ctypedef struct pc_channels_tile:
         pass
@@ -160,6 +162,8 @@ cdef extern from "kernels/kernels.h" nogil:
         pc_conv_task depthwise_channels_task
         pc_conv_task separable_task
         pc_conv_task winograd_task
+        int64_t winograd_few_channels
+        pc_conv_task winograd_few_task
         pc_pool_task max_pool_task
         pc_pool_task max_places_task
         pc_pool_task sum_pool_task

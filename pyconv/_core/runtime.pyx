@@ -119,6 +119,12 @@ def few_columns(int isa, bint is_double):
     return pc_kernels_of(isa, is_double).few_columns[0]
 
 
+def winograd_few_channels(int isa, bint is_double):
+    """Output channels of a block of the weights of Winograd's algorithm for few input channels."""
+    check(isa)
+    return pc_kernels_of(isa, is_double).winograd_few_channels
+
+
 def depthwise_pixels(int isa, bint is_double):
     """Output pixels of the largest tile of the depthwise convolution with vectors along channels."""
     check(isa)

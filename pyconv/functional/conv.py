@@ -206,10 +206,11 @@ def conv2d(
         asks for Winograd's F(m x m, 3x3), for 3x3 kernels of stride 1, with m = 4 or 2, whichever is quicker;
         'winograd_2' and the like ask for one m. With m = 2 it takes 4/9 of the multiplications and errs half as much as
         direct sums, with m = 4 a quarter and errs about twice as much, with m = 6, which is used only where it is
-        named, a fifth and eight times as much. 'fft' asks for the fast Fourier transform, which 'auto' takes for large
-        kernels that are not separable, in float32 (see Notes). 'measure' runs each algorithm that can do it once for a
-        shape, on numbers of its own, and stays with the quickest: so the last bits may differ from one machine, number
-        of threads or run to another. ``PYCONV_MEASURED`` names a file that keeps what was found.
+        named, a fifth and eight times as much. 'auto' runs larger kernels with a stride so too, of few input channels.
+        'fft' asks for the fast Fourier transform, which 'auto' takes for large kernels that are not separable, in
+        float32 (see Notes). 'measure' runs each algorithm that can do it once for a shape, on numbers of its own, and
+        stays with the quickest: so the last bits may differ from one machine, number of threads or run to another.
+        ``PYCONV_MEASURED`` names a file that keeps what was found.
     precision : {'fp32', 'tf32'}, optional
         Of products of float32 arrays; see :func:`pyconv.precision`, which gives it where this does not.
 

@@ -13,6 +13,9 @@
 #endif
 #define MOST_VECTORS 8
 
+/* Output channels that a tile of winograd_few.kernel.c computes together: six sums each. */
+#define WINOGRAD_FEW_CHANNELS (MOST_SUMS / 6)
+
 extern const pc_tile PC_NAME(conv_tiles)[];
 extern const int64_t PC_NAME(conv_tile_count);
 

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "conv.h"
+#include "deal.h"
 
 enum {
     FEW_CHANNELS = 4, /* fewer that are neighbours in memory are copied one by one */
@@ -18,36 +19,6 @@ enum {
 static int64_t ceil_div(int64_t a, int64_t b) { return a > 0 ? (a + b - 1) / b : -(-a / b); }
 
 static int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
-
-/* F(lane, p) of each lane. */
-#if VECTOR_BYTES == 64 && !PC_F64
-#define LANE_BY_LANE(F, p) \
-    F(0, p), F(1, p), F(2, p), F(3, p), F(4, p), F(5, p), F(6, p), F(7, p), \
-    F(8, p), F(9, p), F(10, p), F(11, p), F(12, p), F(13, p), F(14, p), F(15, p)
-#elif VECTOR_BYTES == 64 || (VECTOR_BYTES == 32 && !PC_F64)
-#define LANE_BY_LANE(F, p) F(0, p), F(1, p), F(2, p), F(3, p), F(4, p), F(5, p), F(6, p), F(7, p)
-#elif VECTOR_BYTES == 32 || !PC_F64
-#define LANE_BY_LANE(F, p) F(0, p), F(1, p), F(2, p), F(3, p)
-#else
-#define LANE_BY_LANE(F, p) F(0, p), F(1, p)
-#endif
-
-/* Elements p, p + 3 ... of three vectors: those of the first two, and then the third's behind them. */
-enum { COUNT = VECTOR_BYTES / sizeof(real) };
-#define THIRD(k, p) 3 * (k) + (p) < 2 * COUNT ? 3 * (k) + (p) : 0
-#define LAST_THIRD(k, p) 3 * (k) + (p) < 2 * COUNT ? (k) : 3 * (k) + (p) - COUNT
-#define THIRDS_OF(part, p) \
-    SHUFFLE(SHUFFLE((part)[0], (part)[1], LANE_BY_LANE(THIRD, p)), (part)[2], LANE_BY_LANE(LAST_THIRD, p))
-
-/* Elements p, p + step ... of step vectors that follow one another; step is 2, 3 or 4. */
-static inline __attribute__((always_inline)) vec every(const vec *part, int step, int p)
-{
-    if (step == 3) return p == 0 ? THIRDS_OF(part, 0) : p == 1 ? THIRDS_OF(part, 1) : THIRDS_OF(part, 2);
-    if (step == 2) return p == 0 ? even_of(part[0], part[1]) : odd_of(part[0], part[1]);
-    const vec first = p % 2 == 0 ? even_of(part[0], part[1]) : odd_of(part[0], part[1]);
-    const vec second = p % 2 == 0 ? even_of(part[2], part[3]) : odd_of(part[2], part[3]);
-    return p < 2 ? even_of(first, second) : odd_of(first, second);
-}
 
 /* One row, read once and dealt out to all its channels and phases: to[p][c * to_pitch + i] is from[(i * step + p) * channels
  * + c], with zeros for what does not lie in from[begin .. end - 1]; no other memory is touched but, where `over`, the rest

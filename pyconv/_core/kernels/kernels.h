@@ -48,8 +48,12 @@ typedef struct {
     int64_t full_tile, last_tile;  /* which of pc_kernels.tiles; both of one width */
     int64_t full_tiles;            /* of a group */
     int64_t last_channels;         /* real output channels in the last tile; 0 if there is none */
-    int64_t pooled;                /* few_task only; 1: the maxima of 2 x 2 pixels are written, 2: those of their relu; then
-                                      the output, of which rows and columns are counted as above, is half as high and wide */
+    int64_t pooled;                /* few_task and winograd_few_task only; 1: the maxima of 2 x 2 pixels are written, 2: those
+                                      of their relu; then the output, of which rows and columns are counted as above, is
+                                      half as high and wide */
+    int64_t tile;                  /* winograd_few_task only: outputs of a tile along an axis, of which rows and cols are
+                                      multiples: 4 for phases of 3 x 3 taps, 3 for 4 x 4 */
+    int64_t places_pitch, work_line; /* likewise; elements for a place of all tiles of a band, and for a row of pixels */
 } pc_direct;
 
 /* Output pixels of a band that are computed together, because the same taps of theirs lie in the image. */
@@ -213,6 +217,8 @@ typedef struct {
     pc_conv_task depthwise_channels_task;
     pc_conv_task separable_task; /* it takes a pc_depthwise too */
     pc_conv_task winograd_task;
+    int64_t winograd_few_channels; /* output channels of a block of its packed weights */
+    pc_conv_task winograd_few_task; /* it takes a pc_direct */
     pc_pool_task max_pool_task;
     pc_pool_task max_places_task;
     pc_pool_task sum_pool_task;

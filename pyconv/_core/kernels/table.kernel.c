@@ -12,6 +12,7 @@ void PC_NAME(depthwise_task)(const void *, const pc_conv_arrays *, int64_t, void
 void PC_NAME(depthwise_channels_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(separable_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(winograd_task)(const void *, const pc_conv_arrays *, int64_t, void *);
+void PC_NAME(winograd_few_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(max_pool_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *);
 void PC_NAME(max_places_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *);
 void PC_NAME(sum_pool_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *);
@@ -41,6 +42,8 @@ const pc_kernels PC_NAME(kernels) = {
     .depthwise_channels_task = PC_NAME(depthwise_channels_task),
     .separable_task = PC_NAME(separable_task),
     .winograd_task = PC_NAME(winograd_task),
+    .winograd_few_channels = WINOGRAD_FEW_CHANNELS,
+    .winograd_few_task = PC_NAME(winograd_few_task),
     .max_pool_task = PC_NAME(max_pool_task),
     .max_places_task = PC_NAME(max_places_task),
     .sum_pool_task = PC_NAME(sum_pool_task),

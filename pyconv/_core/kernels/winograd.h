@@ -39,6 +39,53 @@ static const pc_points points_of[MOST_PAIRS] = {
 /* A function of a constant number of pairs is written once, and compiled for each of them. */
 #define FOR_EACH_TILE static inline __attribute__((always_inline))
 
+/* B' on the pixels of a column or a row. For a point p it is the product over all other points of (x - those), where
+ * x^k stands for pixel k: x (x + p) times what is even, so that the even and the odd pixels' parts serve -p too. */
+FOR_EACH_TILE void transform_in(const int pairs, const vec *d, vec *t)
+{
+    const pc_points *points = &points_of[pairs - 1];
+    vec zero = splat(points->all[0]) * d[0], infinity = splat(points->all[0]) * d[1];
+    UNROLL for (int k = 1; k <= pairs; k++)
+    {
+        zero += splat(points->all[k]) * d[2 * k];
+        infinity += splat(points->all[k]) * d[2 * k + 1];
+    }
+    t[0] = zero;
+    UNROLL for (int i = 0; i < pairs; i++)
+    {
+        vec even = d[2 * pairs], odd = d[2 * pairs - 1];
+        UNROLL for (int k = 0; k < pairs - 1; k++)
+        {
+            even += splat(points->others[i][k]) * d[2 * k + 2];
+            odd += splat(points->others[i][k]) * d[2 * k + 1];
+        }
+        odd *= splat(points->point[i]);
+        t[2 * i + 1] = even + odd;
+        t[2 * i + 2] = even - odd;
+    }
+    t[2 * pairs + 1] = infinity;
+}
+
+/* A' on the products of a column or a row: pixel k is the sum over all points p of p^k times their product, and of the
+ * last one infinity's; begun at `start`, if it is not NULL. */
+FOR_EACH_TILE void transform_out(const int pairs, const int tile, const vec *m, const vec *start, vec *y)
+{
+    const pc_points *points = &points_of[pairs - 1];
+    vec sum[MOST_PAIRS], difference[MOST_PAIRS];
+    UNROLL for (int i = 0; i < pairs; i++)
+    {
+        sum[i] = m[2 * i + 1] + m[2 * i + 2];
+        difference[i] = m[2 * i + 1] - m[2 * i + 2];
+    }
+    UNROLL for (int k = 0; k < tile; k++)
+    {
+        y[k] = k == 0 ? m[0] + sum[0] : splat(points->powers[0][k]) * (k % 2 ? difference[0] : sum[0]);
+        if (start) y[k] += *start;
+        UNROLL for (int i = 1; i < pairs; i++) y[k] += splat(points->powers[i][k]) * (k % 2 ? difference[i] : sum[i]);
+    }
+    y[tile - 1] += m[2 * pairs + 1];
+}
+
 /* The part of an image that a task computes, in tiles. */
 typedef struct {
     int64_t first_row, rows, first_col, cols;

@@ -5,33 +5,6 @@
  */
 #include "winograd.h"
 
-/* B' on the pixels of a column or a row. For a point p it is the product over all other points of (x - those), where
- * x^k stands for pixel k: x (x + p) times what is even, so that the even and the odd pixels' parts serve -p too. */
-FOR_EACH_TILE void transform(const int pairs, const vec *d, vec *t)
-{
-    const pc_points *points = &points_of[pairs - 1];
-    vec zero = splat(points->all[0]) * d[0], infinity = splat(points->all[0]) * d[1];
-    UNROLL for (int k = 1; k <= pairs; k++)
-    {
-        zero += splat(points->all[k]) * d[2 * k];
-        infinity += splat(points->all[k]) * d[2 * k + 1];
-    }
-    t[0] = zero;
-    UNROLL for (int i = 0; i < pairs; i++)
-    {
-        vec even = d[2 * pairs], odd = d[2 * pairs - 1];
-        UNROLL for (int k = 0; k < pairs - 1; k++)
-        {
-            even += splat(points->others[i][k]) * d[2 * k + 2];
-            odd += splat(points->others[i][k]) * d[2 * k + 1];
-        }
-        odd *= splat(points->point[i]);
-        t[2 * i + 1] = even + odd;
-        t[2 * i + 2] = even - odd;
-    }
-    t[2 * pairs + 1] = infinity;
-}
-
 /* The pixels begin .. end of a row of `count` channels, as [pixel][LANES channels] from to + begin * LANES on; from is
  * where pixel 0 is or would be. */
 static void turn_row(const real *from, int64_t channel_stride, int64_t column_stride, int64_t count, int64_t begin,
@@ -73,7 +46,7 @@ FOR_EACH_TILE void vertical(const int pairs, const real *pixels, int64_t columns
     for (int64_t j = 0; j < columns; j++, pixels += LANES, to += LANES) {
         vec d[MOST_IN], t[MOST_IN];
         UNROLL for (int i = 0; i < size; i++) d[i] = load(pixels + i * columns * LANES);
-        transform(pairs, d, t);
+        transform_in(pairs, d, t);
         UNROLL for (int i = 0; i < size; i++) store(to + i * columns * LANES, t[i]);
     }
 }
@@ -87,7 +60,7 @@ FOR_EACH_TILE void horizontal(const int pairs, const real *rows, int64_t columns
         for (int i = 0; i < size; i++) {
             vec d[MOST_IN], t[MOST_IN];
             UNROLL for (int j = 0; j < size; j++) d[j] = load(rows + (i * columns + j) * LANES);
-            transform(pairs, d, t);
+            transform_in(pairs, d, t);
             UNROLL for (int j = 0; j < size; j++) store(places + (i * size + j) * plane_pitch, t[j]);
         }
     }

@@ -1,27 +1,11 @@
 /* Winograd's output transform: A' m A for every tile, vectors along output channels, then rows of pixels are turned out
  * of the vectors and stored: several tiles at a time, so that whole cache lines are written. */
+#include <stddef.h>
+
 #include "squares.h"
 #include "winograd.h"
 
 enum { SEGMENT = 48 }; /* pixels of a row that are turned together: whole tiles and whole vectors of every size */
-
-/* A' on the products of a column or a row: pixel k is the sum over all points p of p^k times their product. */
-FOR_EACH_TILE void transform(const int pairs, const vec *m, vec *y)
-{
-    const pc_points *points = &points_of[pairs - 1];
-    vec sum[MOST_PAIRS], difference[MOST_PAIRS];
-    UNROLL for (int i = 0; i < pairs; i++)
-    {
-        sum[i] = m[2 * i + 1] + m[2 * i + 2];
-        difference[i] = m[2 * i + 1] - m[2 * i + 2];
-    }
-    UNROLL for (int k = 0; k < 2 * pairs; k++)
-    {
-        y[k] = k == 0 ? m[0] + sum[0] : splat(points->powers[0][k]) * (k % 2 ? difference[0] : sum[0]);
-        UNROLL for (int i = 1; i < pairs; i++) y[k] += splat(points->powers[i][k]) * (k % 2 ? difference[i] : sum[i]);
-    }
-    y[2 * pairs - 1] += m[2 * pairs + 1];
-}
 
 /* A' m A + b of a tile, whose row k goes to rows + k * SEGMENT * LANES, a vector of channels for each pixel; lanes of
  * results that are not finite are set in `broken`. */
@@ -34,13 +18,13 @@ FOR_EACH_TILE void transform_tile(const int pairs, const real *sums, int64_t pla
     {
         vec m[MOST_IN], y[MOST_OUT];
         UNROLL for (int i = 0; i < size; i++) m[i] = load(sums + (i * size + j) * place_pitch);
-        transform(pairs, m, y);
+        transform_out(pairs, tile, m, NULL, y);
         UNROLL for (int i = 0; i < tile; i++) half[i][j] = y[i];
     }
     UNROLL for (int i = 0; i < tile; i++)
     {
         vec y[MOST_OUT];
-        transform(pairs, half[i], y);
+        transform_out(pairs, tile, half[i], NULL, y);
         UNROLL for (int j = 0; j < tile; j++)
         {
             y[j] += b;

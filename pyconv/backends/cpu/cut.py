@@ -51,6 +51,8 @@ class Pieces(NamedTuple):
     """Bands begin at multiples of so many rows."""
     weights_stay: bool = True
     """In the cache, so that a band more costs nothing."""
+    least: int = 1
+    """Rows of which a band should have no less, even so: lanes would be idle."""
 
 
 def pieces_of(implementation: ModuleType, plan: ConvPlan, level: int, tiling: Any) -> Pieces:

@@ -1,8 +1,8 @@
 """Direct convolution of few input channels, as of images and of small maps: vectors along output channels.
 
 Bands and packing are those of direct.py; a tile is two rows of some pixels, so that no lane computes what lies between
-two rows, and rows of few pixels cost no more than they are worth. A relu and a pooling of 2x2 that follow are done
-while a tile is in registers.
+two rows, and rows of few pixels cost no more than they are worth. A relu and a pooling of 2x2 that follow may be done
+while a tile is in registers, see pooled.py.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..._core import conv, runtime
-from ...plan import ConvPlan, Cost, FusedPlan
-from . import channels, depthwise, depthwise_channels, direct, estimate, isa, winograd
+from ...plan import ConvPlan, Cost
+from . import direct, estimate, isa
 from .arrays import into_rows
 from .bands import LARGEST_BAND, Bands, bands, is_flat, packing_cycles
 from .cache import WORKING_SET
@@ -24,17 +24,17 @@ from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, threads_for
 from .tiles import Tiling
 
 __all__ = [
+    "cannot",
     "cost",
     "cycles",
+    "is_narrow",
     "label",
     "pieces",
-    "pooled_work",
-    "pools",
     "prepare",
     "prepare_key",
     "refusal",
     "run",
-    "run_pooled",
+    "tasks",
     "work",
 ]
 
@@ -72,8 +72,18 @@ def _bands(plan: ConvPlan, level: int, count: int, step: int = 1) -> Bands:
 
 
 @lru_cache(maxsize=256)
-def _tasks(plan: ConvPlan, level: int, count: int) -> conv.FewTasks:
-    return conv.FewTasks(level, is_double_plan(plan), count, _bands(plan, level, count))
+def tasks(plan: ConvPlan, level: int, count: int, pooled: int = 0) -> conv.FewTasks:
+    """Tasks of a plan for ``count`` threads; ``pooled``: as in the C struct pc_direct, of whole windows alone."""
+    if pooled:
+        height, width = plan.out_size
+        plan = replace(plan, out_size=(height // 2 * 2, width // 2 * 2))
+    cut = _bands(plan, level, count, step=2 if pooled else 1)
+    return conv.FewTasks(level, is_double_plan(plan), count, cut, pooled)
+
+
+def is_narrow(plan: ConvPlan, level: int) -> bool:
+    """Whether its bands are narrower than the image."""
+    return _bands(plan, level, 1).cols < plan.out_size[1]
 
 
 def label(plan: ConvPlan) -> str:
@@ -86,7 +96,7 @@ def refusal(plan: ConvPlan) -> str | None:
     """None if it takes the plan, else the reason why not."""
     if plan.algorithm not in ("auto", "direct", "measure"):
         return f"algorithm={plan.algorithm!r} was asked for"
-    if reason := _cannot(plan):
+    if reason := cannot(plan):
         return reason
     if plan.algorithm != "measure":
         level = isa.current()
@@ -96,7 +106,8 @@ def refusal(plan: ConvPlan) -> str | None:
     return None
 
 
-def _cannot(plan: ConvPlan) -> str | None:
+def cannot(plan: ConvPlan) -> str | None:
+    """None if it can run the plan, whatever that costs, else the reason why not."""
     if is_flat(plan):
         return "a 1x1 kernel without stride reads the image as one row"
     taps = plan.in_channels // plan.groups * plan.kernel[0] * plan.kernel[1]
@@ -105,42 +116,6 @@ def _cannot(plan: ConvPlan) -> str | None:
     if _bands(plan, isa.current(), 1).scratch > LARGEST_BAND or direct.refusal(plan) is not None:
         return "the input of a single row of output needs more memory than it may take"
     return None
-
-
-def pools(plan: FusedPlan) -> str | None:
-    """None if tiles of the plan are to be pooled in registers, else the reason why not."""
-    return _pools(plan, isa.current())
-
-
-@lru_cache(maxsize=256)
-def _pools(plan: FusedPlan, level: int) -> str | None:
-    one, pooling = plan.conv, plan.pool
-    if plan.has_residual or pooling is None or (plan.activation is not None and plan.activation.op != "relu"):
-        return "only a pooling, after a relu or none, can follow in registers"
-    window = (pooling.op, pooling.kernel, pooling.stride, pooling.dilation, pooling.return_indices)
-    if window != ("max_pool2d", (2, 2), (2, 2), (1, 1), False) or max(map(max, pooling.padding)) > 0:
-        return "only maxima of 2x2 without padding are taken in registers"
-    if pooling.out_size != (one.out_size[0] // 2, one.out_size[1] // 2):
-        return "the last windows are not whole"
-    if one.algorithm not in ("auto", "direct"):
-        return f"algorithm={one.algorithm!r} was asked for"
-    if reason := _cannot(one):
-        return reason
-    if _bands(one, level, 1).cols < one.out_size[1]:
-        return "its bands are narrower than the image"
-    earlier = (depthwise_channels, depthwise, winograd)
-    others = earlier if refusal(one) is None else (*earlier, channels)
-    if any(other.refusal(one) is None for other in others):
-        return "the convolution by itself runs on sums in another order"
-    own, other = cycles(one, level, 4), min(cycles(one, level), direct.cycles(one, level))
-    other += _finishing(one, level)
-    return None if own <= other else f"pooling in the cache takes fewer cycles: {other:,.0f}, in registers {own:,.0f}"
-
-
-def _finishing(plan: ConvPlan, level: int) -> float:
-    """Cycles of a relu and a pooling of rows in the cache: the core's 20 for a row, and 6 for a vector (measured)."""
-    vectors = ceil_div(plan.out_size[1], runtime.lanes(level, is_double_plan(plan)))
-    return estimate.pace(level) * plan.out_channels * plan.out_size[0] * (20 + 6 * vectors)
 
 
 def cycles(plan: ConvPlan, level: int, pooled: int = 1) -> float:
@@ -174,7 +149,7 @@ def cycles(plan: ConvPlan, level: int, pooled: int = 1) -> float:
 def cost(plan: ConvPlan) -> Cost:
     """What it expects to need."""
     level = isa.current()
-    return estimate.cost(plan, _tasks(plan, level, threads_for(plan)), cycles(plan, level))
+    return estimate.cost(plan, tasks(plan, level, threads_for(plan)), cycles(plan, level))
 
 
 def prepare_key(plan: ConvPlan) -> Hashable:
@@ -190,56 +165,30 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> dire
 
 def run(plan: ConvPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> np.ndarray:
     """Run the plan with packed weights."""
-    tasks = _tasks(plan, prepared.isa, threads_for(plan))
+    found = tasks(plan, prepared.isa, threads_for(plan))
 
     def fill(result: np.ndarray) -> None:
-        conv.run(tasks, x, prepared.weights, prepared.bias, result)
+        conv.run(found, x, prepared.weights, prepared.bias, result)
 
     return into_rows(out, plan.out_shape, plan.dtype, fill)
 
 
 def work(plan: ConvPlan, prepared: Any) -> conv.ConvWork:
     """What runs the plan, for calls that come again."""
-    tasks = _tasks(plan, prepared.isa, threads_for(plan))
-    return conv.ConvWork(tasks, prepared.weights, prepared.bias, plan.flops < BRIEF_FLOPS)
+    found = tasks(plan, prepared.isa, threads_for(plan))
+    return conv.ConvWork(found, prepared.weights, prepared.bias, plan.flops < BRIEF_FLOPS)
 
 
 def pieces(plan: ConvPlan, level: int, tiling: Tiling) -> Pieces:
     """How to compute the plan band by band."""
     taps = plan.in_channels // plan.groups * plan.kernel[0] * plan.kernel[1]
 
-    def tasks(part: ConvPlan, shares: int) -> conv.FewTasks:
+    def of_part(part: ConvPlan, shares: int) -> conv.FewTasks:
         return conv.FewTasks(level, is_double_plan(plan), 1, _bands(part, level, 1)._replace(shares=shares))
 
     return Pieces(
-        tasks,
+        of_part,
         blocks=range(0, plan.out_channels, tiling.channels) if plan.groups == 1 else [0],
         rows=_bands(plan, level, 1).rows,
         weights_stay=plan.groups * tiling.packed_channels * taps * np.dtype(plan.dtype).itemsize <= WORKING_SET,
     )
-
-
-@lru_cache(maxsize=256)
-def _pooled_tasks(plan: FusedPlan, level: int, count: int) -> conv.FewTasks:
-    """Of the rows and columns that are in a window."""
-    assert plan.pool is not None
-    height, width = plan.pool.out_size
-    whole = replace(plan.conv, out_size=(2 * height, 2 * width))
-    cut = _bands(whole, level, count, step=2)
-    return conv.FewTasks(level, is_double_plan(plan.conv), count, cut, 2 if plan.activation is not None else 1)
-
-
-def run_pooled(plan: FusedPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> np.ndarray:
-    """Run a plan that ``pools`` accepts."""
-    tasks = _pooled_tasks(plan, prepared.isa, threads_for(plan.conv))
-
-    def fill(result: np.ndarray) -> None:
-        conv.run(tasks, x, prepared.weights, prepared.bias, result)
-
-    return into_rows(out, plan.out_shape, plan.dtype, fill)
-
-
-def pooled_work(plan: FusedPlan, prepared: Any) -> conv.ConvWork:
-    """What runs it, for calls that come again."""
-    tasks = _pooled_tasks(plan, prepared.isa, threads_for(plan.conv))
-    return conv.ConvWork(tasks, prepared.weights, prepared.bias, plan.flops < BRIEF_FLOPS)

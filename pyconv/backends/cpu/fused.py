@@ -1,6 +1,6 @@
 """Fused plans: a convolution whose results are finished and pooled while they are near.
 
-That is in the registers, see few.py, or in the cache: the convolution is cut into bands of rows, each of which is
+That is in the registers, see pooled.py, or in the cache: the convolution is cut into bands of rows, each of which is
 activated and pooled before the next one.
 
 Every kernel of the convolution can take part in that which computes some rows of an image with the bits of the whole
@@ -21,8 +21,8 @@ import numpy as np
 from ..._core import conv as conv_core
 from ..._core import fused
 from ...plan import ConvPlan, FusedPlan, Pair, span
-from . import conv, elementwise, few, isa, pool, separable
-from .arrays import into, native
+from . import conv, elementwise, isa, pool, pooled
+from .arrays import into, into_rows, native
 from .cache import WORKING_SET
 from .cut import (
     BRIEF_FLOPS,
@@ -95,7 +95,7 @@ class Cut(NamedTuple):
 
 def refusal(plan: FusedPlan) -> str | None:
     """None if the plan can be run, else the reason why not. With a residual, its parts are run if need be."""
-    return None if plan.has_residual or few.pools(plan) is None else uncut(plan)
+    return None if plan.has_residual or pooled.refusal(plan) is None else uncut(plan)
 
 
 def uncut(plan: FusedPlan) -> str | None:
@@ -120,10 +120,10 @@ def uncut(plan: FusedPlan) -> str | None:
 def implementations(plan: FusedPlan, weight: np.ndarray | None = None) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing): the convolution's own, followed by what is done with its bands."""
     own = conv.implementations(plan.conv, weight)
-    in_registers = few.pools(plan)
+    in_registers = pooled.refusal(plan)
     if in_registers is None and own[0][1] is None:
         in_registers = "kernels that are a column times a row are taken apart"
-    first = [(f"{few.label(plan.conv)}{_REGISTERS}", in_registers)]
+    first = [(f"{pooled.label(plan)}{_REGISTERS}", in_registers)]
     reason = refusal(plan)
     suffix = _BANDS if reason is not None or uncut(plan) is None else _PARTS
     return first + [(f"{name}{suffix}", refused or reason) for name, refused in own]
@@ -136,17 +136,19 @@ def of_convolution(implementation: str) -> str:
 
 def prepare_key(plan: FusedPlan) -> Hashable:
     """Plans with equal keys share prepared weights, also with a convolution alone."""
-    if few.pools(plan) is not None:
-        return conv.prepare_key(plan.conv)
-    return few.__name__, few.prepare_key(plan.conv), separable.refusal(plan.conv) is None
+    return conv.prepare_key(plan.conv) if pooled.refusal(plan) is not None else pooled.prepare_key(plan)
 
 
 def prepare(plan: FusedPlan, weight: np.ndarray, bias: np.ndarray | None) -> conv.Prepared:
     """The convolution's weights."""
-    if few.pools(plan) is not None:
+    if pooled.refusal(plan) is not None:
         return conv.prepare(plan.conv, weight, bias)
-    separated = conv.separated(plan.conv, weight, bias)  # as the convolution by itself would run
-    return separated or conv.Prepared(few, few.prepare(plan.conv, weight, bias))
+    return pooled.prepare(plan, weight, bias)
+
+
+def _in_registers(plan: FusedPlan, prepared: conv.Prepared) -> bool:
+    """Whether it is pooled in registers: where these weights could be prepared for it."""
+    return pooled.refusal(plan) is None and prepared.implementation is pooled.implementation(plan)
 
 
 def _window(plan: FusedPlan) -> Window:
@@ -162,7 +164,7 @@ def cut(plan: FusedPlan, pieces: Pieces, count: int) -> Cut:
     images, height = max(one.batch, 1), one.out_size[0]
     row_bytes = one.out_channels * one.out_size[1] * (8 if is_double_plan(one) else 4)
     share = 1 if pieces.weights_stay else shares(images, len(pieces.blocks), count)
-    rows = max(_ROOM // row_bytes, 1) if pieces.weights_stay else pieces.rows
+    rows = max(_ROOM // row_bytes, pieces.least) if pieces.weights_stay else pieces.rows
     rows = even(height, rows, step)
     # Strips begin anew: rows that windows of two strips need are computed twice.
     each = 4 if pieces.weights_stay and window.span <= window.stride else 1
@@ -227,8 +229,10 @@ def _tasks(plan: FusedPlan, implementation: ModuleType, level: int, tiling: Any,
 
 def work(plan: FusedPlan, prepared: conv.Prepared) -> fused.FusedWork | conv_core.ConvWork | None:
     """What runs the plan, for calls that come again; None where its parts are run one after the other."""
-    if prepared.implementation is few and few.pools(plan) is None:
-        return few.pooled_work(plan, prepared.weights)
+    if _in_registers(plan, prepared):
+        weights = prepared.weights
+        tasks = pooled.tasks(plan, weights.isa)
+        return conv_core.ConvWork(tasks, weights.weights, weights.bias, plan.flops < BRIEF_FLOPS)
     return _work(plan, prepared) if uncut(plan) is None else None
 
 
@@ -245,8 +249,8 @@ def run(plan: FusedPlan, x: Any, prepared: conv.Prepared, out: np.ndarray | None
     """Run the plan; ``x`` is a pair with the residual where it has one."""
     x, added = x if plan.has_residual else (x, None)
     x = native(x, plan.dtype)
-    if prepared.implementation is few and few.pools(plan) is None:
-        return few.run_pooled(plan, x, prepared.weights, out)
+    if _in_registers(plan, prepared):
+        return _run_in_registers(plan, x, prepared, out)
     if added is not None:
         added = np.ascontiguousarray(native(added, plan.dtype))
 
@@ -259,11 +263,33 @@ def run(plan: FusedPlan, x: Any, prepared: conv.Prepared, out: np.ndarray | None
         if ready.may_break and residual is not None and np.may_share_memory(result, residual):
             residual = residual.copy()  # it may be needed once more
         broken = ready.run_arrays(x, residual, result)
-        for image in () if broken is None else broken:
-            one = slice(image, image + 1)
-            result[one] = _by_parts(_one_image(plan), x[one], prepared, None if residual is None else residual[one])
+        _mend(plan, x, prepared, residual, broken, result)
 
     return into(out, plan.out_shape, plan.dtype, fill)
+
+
+def _run_in_registers(plan: FusedPlan, x: np.ndarray, prepared: conv.Prepared, out: np.ndarray | None) -> np.ndarray:
+    weights = prepared.weights
+
+    def fill(result: np.ndarray) -> None:
+        broken = conv_core.run(pooled.tasks(plan, weights.isa), x, weights.weights, weights.bias, result)
+        _mend(plan, x, prepared, None, broken, result)
+
+    return into_rows(out, plan.out_shape, plan.dtype, fill)
+
+
+def _mend(
+    plan: FusedPlan,
+    x: np.ndarray,
+    prepared: conv.Prepared,
+    residual: np.ndarray | None,
+    broken: np.ndarray | None,
+    result: np.ndarray,
+) -> None:
+    """Compute the images whose results are not all finite once more, part by part."""
+    for image in () if broken is None else broken:
+        one = slice(image, image + 1)
+        result[one] = _by_parts(_one_image(plan), x[one], prepared, None if residual is None else residual[one])
 
 
 def _one_image(plan: FusedPlan) -> FusedPlan:

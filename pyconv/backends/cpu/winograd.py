@@ -23,7 +23,22 @@ from .arrays import into_rows
 from .cache import LEVEL_3, WORKING_SET
 from .cut import Pieces, ceil_div, is_double_plan, threads_for
 
-__all__ = ["Grid", "Transformed", "cost", "grid", "label", "pieces", "prepare", "prepare_key", "refusal", "run", "work"]
+__all__ = [
+    "Grid",
+    "Transformed",
+    "cost",
+    "cycles",
+    "grid",
+    "label",
+    "pieces",
+    "prepare",
+    "prepare_key",
+    "refusal",
+    "run",
+    "sum_directly",
+    "weight_transform",
+    "work",
+]
 
 _POINTS = {2: (1.0,), 4: (sqrt(0.5), sqrt(2.0)), 6: (0.5, 1.0, 2.0)}
 """The points p, by the tile's size m; those of winograd.h, which says why."""
@@ -88,7 +103,7 @@ def refusal(plan: ConvPlan) -> str | None:
     if plan.algorithm != "auto":
         return None
     level = isa.current()
-    fast = _cycles(plan, level, _tile(plan, level))
+    fast = cycles(plan, level)
     plain = min(direct.cycles(plan, level), channels.cycles(plan, level))
     if fast > 0.9 * plain:
         return f"the transforms would cost more than they save: {fast:,.0f} cycles, direct sums {plain:,.0f}"
@@ -101,8 +116,13 @@ def _tile(plan: ConvPlan, level: int) -> int:
     return _NAMED.get(plan.algorithm) or min(_CHOSEN, key=lambda tile: _cycles(plan, level, tile))
 
 
+def cycles(plan: ConvPlan, level: int) -> float:
+    """Cycles of an image on one core, estimated."""
+    return _cycles(plan, level, _tile(plan, level))
+
+
 def _cycles(plan: ConvPlan, level: int, tile: int) -> float:
-    """Cycles of an image on one core, estimated.
+    """The same with tiles of this size.
 
     In the cost models' cycles (see estimate.py), also where vectors pass at half the pace, as multiply-adds do. Of two
     multiply-adds a cycle five sixths are reached, 95 in a hundred where they ask for half as much; of few input
@@ -261,18 +281,18 @@ def prepare_key(plan: ConvPlan) -> Hashable:
 
 
 @lru_cache
-def _weight_transform(tile: int) -> np.ndarray:
-    """G: (1, p, p²) / product over the other finite points q of (p - q), for each point p; and infinity's."""
-    points = [0.0, *(sign * p for p in _POINTS[tile] for sign in (1, -1))]
-    rows = [np.array([1, p, p * p]) / prod(p - q for q in points if q != p) for p in points]
-    return np.stack([*rows, np.array([0, 0, 1])])
+def weight_transform(tile: int, taps: int = 3) -> np.ndarray:
+    """G: (1, p, p² ...) / product over the other finite points q of (p - q), for each point p; and infinity's."""
+    points = [0.0, *(sign * p for p in _POINTS[tile + taps - 3] for sign in (1, -1))]
+    rows = [np.array([p**k for k in range(taps)]) / prod(p - q for q in points if q != p) for p in points]
+    return np.stack([*rows, np.eye(taps)[-1]])
 
 
 def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Transformed | None:
     """Transform the weights in float64; None if any is not finite, or becomes so: only direct sums show that right."""
     level, is_double = isa.current(), is_double_plan(plan)
     tile = _tile(plan, level)
-    transform, size = _weight_transform(tile), tile + 2
+    transform, size = weight_transform(tile), tile + 2
     lanes = runtime.lanes(level, is_double)
     block = runtime.block_vectors(level, is_double) * lanes
     one = _group(plan)
@@ -305,13 +325,25 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | 
     def fill(result: np.ndarray) -> None:
         broken = conv.run(tasks, x, prepared.weights, prepared.bias, result)
         if broken is not None:
-            one = replace(plan, batch=1, algorithm="direct")
-            plain = channels if channels.refusal(one) is None else direct
-            weights = plain.prepare(one, prepared.given_weight, prepared.given_bias)
-            for image in broken:
-                plain.run(one, x[image : image + 1], weights, result[image : image + 1])
+            sum_directly(plan, x, prepared.given_weight, prepared.given_bias, broken, result)
 
     return into_rows(out, plan.out_shape, plan.dtype, fill)
+
+
+def sum_directly(
+    plan: ConvPlan,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    images: np.ndarray,
+    result: np.ndarray,
+) -> None:
+    """Compute these images once more, by direct sums."""
+    one = replace(plan, batch=1, algorithm="direct")
+    plain = channels if channels.refusal(one) is None else direct
+    weights = plain.prepare(one, weight, bias)
+    for image in images:
+        plain.run(one, x[image : image + 1], weights, result[image : image + 1])
 
 
 def work(plan: ConvPlan, prepared: Transformed) -> conv.ConvWork:

@@ -1,0 +1,64 @@
+/* Vectors taken apart into every second, third or fourth element, and put together of them. */
+#ifndef PYCONV_DEAL_H
+#define PYCONV_DEAL_H
+
+#include "vector.h"
+
+/* F(lane, p) of each lane. */
+#if VECTOR_BYTES == 64 && !PC_F64
+#define LANE_BY_LANE(F, p) \
+    F(0, p), F(1, p), F(2, p), F(3, p), F(4, p), F(5, p), F(6, p), F(7, p), \
+    F(8, p), F(9, p), F(10, p), F(11, p), F(12, p), F(13, p), F(14, p), F(15, p)
+#elif VECTOR_BYTES == 64 || (VECTOR_BYTES == 32 && !PC_F64)
+#define LANE_BY_LANE(F, p) F(0, p), F(1, p), F(2, p), F(3, p), F(4, p), F(5, p), F(6, p), F(7, p)
+#elif VECTOR_BYTES == 32 || !PC_F64
+#define LANE_BY_LANE(F, p) F(0, p), F(1, p), F(2, p), F(3, p)
+#else
+#define LANE_BY_LANE(F, p) F(0, p), F(1, p)
+#endif
+
+/* Elements p, p + 3 ... of three vectors: those of the first two, and then the third's behind them. */
+enum { COUNT = VECTOR_BYTES / sizeof(real) };
+#define THIRD(k, p) 3 * (k) + (p) < 2 * COUNT ? 3 * (k) + (p) : 0
+#define LAST_THIRD(k, p) 3 * (k) + (p) < 2 * COUNT ? (k) : 3 * (k) + (p) - COUNT
+#define THIRDS_OF(part, p) \
+    SHUFFLE(SHUFFLE((part)[0], (part)[1], LANE_BY_LANE(THIRD, p)), (part)[2], LANE_BY_LANE(LAST_THIRD, p))
+
+/* Elements p, p + step ... of step vectors that follow one another; step is 2, 3 or 4. */
+INLINE vec every(const vec *part, int step, int p)
+{
+    if (step == 3) return p == 0 ? THIRDS_OF(part, 0) : p == 1 ? THIRDS_OF(part, 1) : THIRDS_OF(part, 2);
+    if (step == 2) return p == 0 ? even_of(part[0], part[1]) : odd_of(part[0], part[1]);
+    const vec first = p % 2 == 0 ? even_of(part[0], part[1]) : odd_of(part[0], part[1]);
+    const vec second = p % 2 == 0 ? even_of(part[2], part[3]) : odd_of(part[2], part[3]);
+    return p < 2 ? even_of(first, second) : odd_of(first, second);
+}
+
+/* Element n = q * COUNT + k of a, b and c by turns: those of a and b, and then c's between them. */
+#define OF_TWO(k, q) ((q) * COUNT + (k)) % 3 == 1 ? COUNT + ((q) * COUNT + (k)) / 3 : ((q) * COUNT + (k)) / 3
+#define OF_THREE(k, q) ((q) * COUNT + (k)) % 3 == 2 ? COUNT + ((q) * COUNT + (k)) / 3 : (k)
+#define THIRDS_TO(part, q) \
+    SHUFFLE(SHUFFLE((part)[0], (part)[1], LANE_BY_LANE(OF_TWO, q)), (part)[2], LANE_BY_LANE(OF_THREE, q))
+
+/* The other way round: step vectors that follow one another, of whose elements p, p + step ... part[p] has all; step is 2,
+ * 3 or 4. */
+INLINE void by_turns(const vec *part, int step, vec *joined)
+{
+    if (step == 2) {
+        joined[0] = SHUFFLE(part[0], part[1], ZIP_LOW);
+        joined[1] = SHUFFLE(part[0], part[1], ZIP_HIGH);
+    } else if (step == 3) {
+        joined[0] = THIRDS_TO(part, 0);
+        joined[1] = THIRDS_TO(part, 1);
+        joined[2] = THIRDS_TO(part, 2);
+    } else {
+        const vec even_low = SHUFFLE(part[0], part[2], ZIP_LOW), even_high = SHUFFLE(part[0], part[2], ZIP_HIGH);
+        const vec odd_low = SHUFFLE(part[1], part[3], ZIP_LOW), odd_high = SHUFFLE(part[1], part[3], ZIP_HIGH);
+        joined[0] = SHUFFLE(even_low, odd_low, ZIP_LOW);
+        joined[1] = SHUFFLE(even_low, odd_low, ZIP_HIGH);
+        joined[2] = SHUFFLE(even_high, odd_high, ZIP_LOW);
+        joined[3] = SHUFFLE(even_high, odd_high, ZIP_HIGH);
+    }
+}
+
+#endif

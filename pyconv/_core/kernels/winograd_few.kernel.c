@@ -1,0 +1,259 @@
+/* Winograd convolution of few input channels, with vectors along tiles: for the first layers of networks.
+ *
+ * A kernel with a stride is taken apart into its phases, each a kernel of stride 1 on a phase of the input, as
+ * conv_pack.kernel.c packs it: so planes (channels and phases) are what is summed over, and 7x7 with stride 2 is 4 x 4 of
+ * them at most. All places of a tile of 6 x 6 are transformed, as F(4 x 4, 3 x 3) or F(3 x 3, 4 x 4): the points, and so
+ * B', are the same.
+ *
+ * Lanes are tiles that follow one another, over row ends too. With few planes a place's sum is short, and putting down all
+ * of them and taking them up again would cost more than the products: here the sums of a column of places stay in
+ * registers and are transformed there. A few shuffles make rows of the outputs of a vector of tiles. A relu and a pooling
+ * of 2 x 2 that follow are done before these.
+ */
+#include <stddef.h>
+
+#include "conv.h"
+#include "deal.h"
+#include "select.h"
+#include "winograd.h"
+
+enum {
+    PAIRS = 2, SIZE = 2 * PAIRS + 2,
+    TOGETHER = WINOGRAD_FEW_CHANNELS, /* output channels */
+    LARGEST = 4, /* outputs of a tile along an axis: 3 or 4 */
+    LINE = 64 / sizeof(real),
+};
+
+/* B' down the six rows of pixels: row i of the result is `line` long. */
+static void down(const real *pixels, int64_t pitch, int64_t line, real *to)
+{
+    for (int64_t j = 0; j < pitch; j += LANES) {
+        vec d[SIZE], t[SIZE];
+        UNROLL for (int i = 0; i < SIZE; i++) d[i] = load(pixels + i * pitch + j);
+        transform_in(PAIRS, d, t);
+        UNROLL for (int i = 0; i < SIZE; i++) store(to + i * line + j, t[i]);
+    }
+}
+
+/* B' along a row, for tiles that begin every `tile` pixels: place j of all to places + j * step. */
+FOR_EACH_TILE void along(const int tile, const real *row, int64_t tiles, real *places, int64_t step)
+{
+    for (int64_t k = 0; k < tiles; k += LANES, row += tile * LANES, places += LANES) {
+        vec part[LARGEST], d[SIZE], t[SIZE];
+        UNROLL for (int j = 0; j < tile; j++) part[j] = load(row + j * LANES);
+        UNROLL for (int j = 0; j < tile; j++) d[j] = every(part, tile, j);
+        UNROLL for (int j = tile; j < SIZE; j++) d[j] = SHUFFLE(d[j - tile], splat(row[tile * LANES + j - tile]), FROM(1));
+        transform_in(PAIRS, d, t);
+        UNROLL for (int j = 0; j < SIZE; j++) store(places + j * step, t[j]);
+    }
+}
+
+/* Rows of an image, of tiles. */
+typedef struct {
+    int64_t rows, cols, count; /* all of them */
+    int64_t pitch;             /* from one place to the next, of the same tile */
+    int64_t planes;
+} grid;
+
+/* B' d B of all tiles: places[column][plane][row][tile]; and zeros behind the last tile. */
+FOR_EACH_TILE void transform_input(const int tile, const pc_direct *conv, grid g, const real *band, real *places, real *work)
+{
+    const int64_t phases = conv->phases_h * conv->phases_w, plane = conv->packed_rows * conv->pitch;
+    const int64_t line = conv->work_line, step = g.planes * SIZE * g.pitch;
+    for (int64_t p = 0; p < g.planes; p++) {
+        const real *pixels = band + p / phases * conv->channel_pitch + p % phases * plane;
+        real *to = places + p * SIZE * g.pitch;
+        for (int64_t ty = 0; ty < g.rows; ty++) {
+            down(pixels + ty * tile * conv->pitch, conv->pitch, line, work);
+            for (int64_t i = 0; i < SIZE; i++) along(tile, work + i * line, g.cols, to + i * g.pitch + ty * g.cols, step);
+        }
+        for (int64_t i = 0; i < SIZE * SIZE; i++) {
+            store(to + i % SIZE * g.pitch + i / SIZE * step + g.count, splat(0));
+        }
+    }
+}
+
+/* What the outputs of a tile are: `step` x `step` of the image's numbers, which are `height` and `width` from the band's
+ * first row on. */
+typedef struct {
+    int64_t step, height, width;
+    real *out;
+    const int64_t *strides;
+} target;
+
+/* The outputs of the tiles first .. end - 1, which lie in `rows`, a row of all of them after the other, to their places in
+ * a channel; some may be outside of the image. */
+static void scatter(grid g, const target *to, int64_t first, int64_t end, const real *rows, real *channel)
+{
+    for (int64_t t = first, past; t < end; t = past) {
+        const int64_t ty = t / g.cols, tx = t % g.cols;
+        past = least(end, (ty + 1) * g.cols);
+        const int64_t y = ty * to->step, x = tx * to->step;
+        const int64_t height = least(to->step, to->height - y), width = least((past - t) * to->step, to->width - x);
+        for (int64_t i = 0; i < height; i++) {
+            const real *from = rows + i * to->step * LANES + (t - first) * to->step;
+            real *at = channel + (y + i) * to->strides[2] + x;
+            for (int64_t j = 0; j < width; j += LANES) store_part(at + j, load(from + j), width - j);
+        }
+    }
+}
+
+/* The largest of 2 x 2 pixels each, of those below `floor` the floor: y[i][j] becomes that of y[2 * i .. ][2 * j ..]. */
+FOR_EACH_TILE void pool(vec y[LARGEST][LARGEST], vec floor)
+{
+    UNROLL for (int i = 0; i < LARGEST / 2; i++)
+    {
+        UNROLL for (int j = 0; j < LARGEST / 2; j++)
+        {
+            vec best = greater_of(floor, y[2 * i][2 * j]);
+            best = greater_of(greater_of(floor, y[2 * i][2 * j + 1]), best);
+            best = greater_of(greater_of(floor, y[2 * i + 1][2 * j]), best);
+            y[i][j] = greater_of(greater_of(floor, y[2 * i + 1][2 * j + 1]), best);
+        }
+    }
+}
+
+/* The products of a plane, of a column of places, which begin the sums or are added to them. */
+FOR_EACH_TILE void products(const int begins, const real *places, int64_t pitch, const real *weights,
+                            vec sum[SIZE][TOGETHER])
+{
+    UNROLL for (int i = 0; i < SIZE; i++)
+    {
+        const vec x = load_once(places + i * pitch);
+        UNROLL for (int c = 0; c < TOGETHER; c++)
+        {
+            const vec product = x * splat(weights[i * TOGETHER + c]);
+            sum[i][c] = begins ? product : sum[i][c] + product;
+        }
+    }
+}
+
+/* A' m A + b of a vector of tiles for some output channels, row i of channel c to rows[c] + i * row_stride; not zero in
+ * lanes with a result that is not finite. The first channel is written last: what pads a block goes to where it does. */
+FOR_EACH_TILE vec outputs(const int tile, const int pooled, const int64_t planes, const real *places, int64_t pitch,
+                          const real *weights, const real *bias, vec floor, real *const *rows, int64_t row_stride)
+{
+    const int step = pooled ? tile / 2 : tile;
+    vec half[TOGETHER][LARGEST][SIZE];
+    UNROLL for (int j = 0; j < SIZE; j++)
+    {
+        vec sum[SIZE][TOGETHER];
+        products(1, places, pitch, weights, sum);
+        for (int64_t p = 1; p < planes; p++) products(0, places + p * SIZE * pitch, pitch, weights + p * SIZE * TOGETHER, sum);
+        places += planes * SIZE * pitch;
+        weights += planes * SIZE * TOGETHER;
+        UNROLL for (int c = 0; c < TOGETHER; c++)
+        {
+            vec m[SIZE], y[LARGEST];
+            UNROLL for (int i = 0; i < SIZE; i++) m[i] = sum[i][c];
+            transform_out(PAIRS, tile, m, NULL, y);
+            UNROLL for (int i = 0; i < tile; i++) half[c][i][j] = y[i];
+        }
+    }
+    vec odd = splat(0);
+    UNROLL for (int c = TOGETHER - 1; c >= 0; c--)
+    {
+        const vec b = splat(bias[c]);
+        vec y[LARGEST][LARGEST];
+        UNROLL for (int i = 0; i < tile; i++)
+        {
+            transform_out(PAIRS, tile, half[c][i], &b, y[i]);
+            vec all = y[i][0];
+            UNROLL for (int j = 1; j < tile; j++) all += y[i][j];
+            odd += splat(0) * all; /* zero, but for inf and NaN */
+        }
+        if (pooled) pool(y, floor);
+        UNROLL for (int i = 0; i < step; i++)
+        {
+            vec joined[LARGEST];
+            by_turns(y[i], step, joined);
+            UNROLL for (int j = 0; j < step; j++) store(rows[c] + i * row_stride + j * LANES, joined[j]);
+        }
+    }
+    return odd;
+}
+
+/* The lines that will be written are asked for early: there are too many of them for stores to wait for each. */
+FOR_EACH_TILE void fetch(real *const *rows, const int step, int64_t row_stride)
+{
+    UNROLL for (int c = 0; c < TOGETHER; c++)
+    {
+        UNROLL for (int i = 0; i < step; i++)
+        {
+            UNROLL for (int64_t j = 0; j < step * LANES; j += LINE) __builtin_prefetch(rows[c] + i * row_stride + j, 1);
+        }
+    }
+}
+
+/* Of all tiles of a band, for the blocks of output channels begin .. end - 1: 1 if a result is not finite. */
+FOR_EACH_TILE int all_outputs(const int tile, const int pooled, const pc_direct *conv, grid g, const real *places,
+                              const real *weights, const real *bias, const target *to, int64_t begin, int64_t end,
+                              real *spare)
+{
+    const int step = pooled ? tile / 2 : tile;
+    const int64_t each = TOGETHER * SIZE * SIZE * g.planes, channel_stride = to->strides[1];
+    const vec floor = splat(conv->pooled == 2 ? 0 : -(real)__builtin_inf());
+    ivec broken = {0};
+    for (int64_t block = begin; block < end; block++) {
+        const int64_t channel = block * TOGETHER, channels = least(TOGETHER, conv->out_channels - channel);
+        real *first = to->out + channel * channel_stride;
+        for (int64_t t = 0; t < g.count; t += LANES) {
+            const int64_t ty = t / g.cols, tx = t % g.cols;
+            const int whole = tx + LANES <= g.cols && (tx + LANES) * step <= to->width && (ty + 1) * step <= to->height;
+            const int64_t row_stride = whole ? to->strides[2] : step * LANES;
+            real *rows[TOGETHER];
+            for (int64_t c = 0; c < TOGETHER; c++) {
+                rows[c] = !whole ? spare + c * step * step * LANES
+                                 : first + (c < channels ? c : 0) * channel_stride + ty * step * to->strides[2] + tx * step;
+            }
+            if (whole) fetch(rows, step, row_stride);
+            const vec odd = outputs(tile, pooled, g.planes, places + t, g.pitch, weights + block * each, bias + channel,
+                                    floor, rows, row_stride);
+            broken |= odd != splat(0);
+            for (int64_t c = 0; c < channels && !whole; c++) {
+                scatter(g, to, t, least(t + LANES, g.count), rows[c], first + c * channel_stride);
+            }
+        }
+    }
+    int found = 0;
+    for (int64_t i = 0; i < LANES; i++) found |= broken[i] != 0;
+    return found;
+}
+
+void PC_NAME(winograd_few_task)(const void *parameters, const pc_conv_arrays *arrays, int64_t task, void *scratch)
+{
+    const pc_direct *conv = parameters;
+    const int64_t *x_strides = arrays->x_strides, *out_strides = arrays->out_strides, tile = conv->tile;
+    /* task = (image * bands_h + band) * shares + share */
+    const int64_t share = task % conv->shares, band = task / conv->shares % conv->bands_h;
+    const int64_t image = task / conv->shares / conv->bands_h, first_row = band * conv->rows;
+    const int64_t rows = least(conv->rows, (conv->out_h - first_row + tile - 1) / tile * tile);
+    const int64_t blocks = (conv->out_channels + TOGETHER - 1) / TOGETHER;
+    const int64_t begin = blocks * share / conv->shares, end = blocks * (share + 1) / conv->shares;
+    const grid g = {
+        .rows = rows / tile, .cols = conv->cols / tile, .count = rows / tile * (conv->cols / tile),
+        .pitch = conv->places_pitch, .planes = conv->in_channels * conv->phases_h * conv->phases_w,
+    };
+    const int halved = conv->pooled != 0; /* both axes */
+    const target to = {
+        .step = tile >> halved, .height = (conv->out_h - first_row) >> halved, .width = conv->out_w >> halved,
+        .out = (real *)arrays->out + image * out_strides[0] + (first_row >> halved) * out_strides[2],
+        .strides = out_strides,
+    };
+    real *packed = scratch, *places = packed + conv->band_size, *spare = places + SIZE * SIZE * g.planes * g.pitch;
+    int broken = 0;
+
+    const __auto_type mode = flush_denormals();
+    PC_NAME(conv_pack)(conv, (const real *)arrays->x + image * x_strides[0], x_strides, first_row, rows, 0, packed);
+    switch (2 * tile + halved) {
+#define TILE(T, POOLED)                                                                                                 \
+    case 2 * T + POOLED:                                                                                                \
+        transform_input(T, conv, g, packed, places, spare);                                                             \
+        broken = all_outputs(T, POOLED, conv, g, places, arrays->weights, arrays->bias, &to, begin, end, spare);        \
+        break;
+        TILE(3, 0) TILE(4, 0) TILE(4, 1)
+#undef TILE
+    }
+    restore_denormals(mode);
+    if (broken) arrays->broken[image] = 1; /* every thread that writes here writes the same */
+}

@@ -1,0 +1,307 @@
+"""Winograd's algorithm for few input channels, also with a stride: the first layers of networks.
+
+A kernel with a stride s is taken apart into s x s kernels of every s-th tap, each of which runs with stride 1 over
+every s-th row and column of the input: of channels and these phases, the *planes*, the products are summed. So 7x7 with
+stride 2 is at most 4x4 taps, of which F(3x3, 4x4) takes 36 products for 9 outputs of a plane: 16 for an output and
+channel in place of 49. The points are those of F(4x4, 3x3), and so is the size of the error.
+
+With few planes the sums are short: those of six places stay in registers and are transformed there, with vectors along
+tiles (see _core/kernels/winograd_few.kernel.c). A relu and a pooling of 2x2 that follow are done there too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+from functools import lru_cache
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from ..._core import conv, runtime
+from ...plan import ConvPlan, Cost
+from . import channels, direct, estimate, few, isa, winograd
+from .arrays import into_rows
+from .bands import LARGEST_BAND, Bands, bands
+from .cache import WORKING_SET
+from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, shares, threads_for
+from .tiles import Tiling
+
+__all__ = [
+    "Transformed",
+    "cost",
+    "cycles",
+    "holds_windows",
+    "label",
+    "pieces",
+    "prepare",
+    "prepare_key",
+    "refusal",
+    "run",
+    "tasks",
+    "work",
+]
+
+_SIZE = 6
+"""Places of a tile along an axis."""
+
+_MOST_PLANES = 16
+
+_AROUND = 55
+"""Cycles of a vector of tiles and an output channel beside its products: transforms, stores (measured)."""
+
+_COMING_IN = 175
+"""The same of a vector of tiles of a plane until it is transformed: packing and both transforms (measured)."""
+
+
+class Transformed(NamedTuple):
+    """Transformed weights, [block of output channels][column of places][plane][row][channel]; and as given."""
+
+    isa: int
+    weights: np.ndarray
+    bias: np.ndarray
+    given_weight: np.ndarray
+    given_bias: np.ndarray | None
+
+
+def _taps(plan: ConvPlan) -> int:
+    """Taps of a phase along the axis that has more of them."""
+    return max(ceil_div(kernel, stride) for kernel, stride in zip(plan.kernel, plan.stride, strict=True))
+
+
+def _tile(plan: ConvPlan) -> int:
+    """Outputs of a tile along an axis."""
+    return _SIZE + 1 - _taps(plan)
+
+
+def _planes(plan: ConvPlan) -> int:
+    return plan.in_channels * plan.stride[0] * plan.stride[1]
+
+
+def label(plan: ConvPlan) -> str:
+    """The implementation's name."""
+    taps = min(max(_taps(plan), 3), 4)
+    return f"winograd_few_f{_SIZE + 1 - taps}x{taps}_{isa.name()}"
+
+
+def refusal(plan: ConvPlan) -> str | None:
+    """None if it takes the plan, else the reason why not."""
+    if plan.algorithm not in ("auto", "winograd", "measure"):
+        return f"algorithm={plan.algorithm!r} was asked for"
+    if reason := _cannot(plan):
+        return reason
+    level, is_plain = isa.current(), (plan.kernel, plan.stride) == ((3, 3), (1, 1))
+    if plan.algorithm == "measure":
+        return None
+    if plan.algorithm == "winograd" and not is_plain:
+        return "algorithm='winograd' asks for 3x3 kernels of stride 1"
+    own = cycles(plan, level)
+    if plan.algorithm == "auto":
+        plain = min(each.cycles(plan, level) for each in (direct, channels, few))
+        if own > 0.9 * plain:
+            return f"the transforms would cost more than they save: {own:,.0f} cycles, direct sums {plain:,.0f}"
+    if is_plain and own > (other := winograd.cycles(plan, level)):
+        return f"vectors along channels take fewer cycles: {other:,.0f}, along tiles {own:,.0f}"
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _cannot(plan: ConvPlan) -> str | None:
+    if plan.groups != 1 or plan.dilation != (1, 1):
+        return "it is for one group and dilation 1"
+    pairs = list(zip(plan.kernel, plan.stride, strict=True))
+    if _taps(plan) not in (3, 4) or any(kernel < stride for kernel, stride in pairs):
+        return "it is for kernels of three or four steps of their stride"
+    if (planes := _planes(plan)) > _MOST_PLANES:
+        return f"the phases of all channels are {planes} planes; it is for {_MOST_PLANES} at most"
+    cut, _ = _cut(plan, isa.current(), 1)
+    if cut.cols < plan.out_size[1] or cut.scratch > LARGEST_BAND:
+        return "the rows are too long for a band of whole rows"
+    return None
+
+
+def holds_windows(plan: ConvPlan) -> bool:
+    """Whether its tiles are made of whole windows of 2x2."""
+    return _tile(plan) % 2 == 0
+
+
+def cycles(plan: ConvPlan, level: int) -> float:
+    """Cycles of an image on one core, estimated.
+
+    In the cost models' cycles (see estimate.py), also where vectors pass at half the pace, as multiply-adds do. A plane
+    has 36 products for a vector of tiles and an output channel, each of which asks for a broadcast weight and its part
+    of a vector of pixels; of two loads a cycle three quarters are reached (measured). Transforming weights, unless they
+    are kept, takes some 14 cycles for each of them.
+    """
+    tile, planes = _tile(plan), _planes(plan)
+    is_double = is_double_plan(plan)
+    lanes, together = runtime.lanes(level, is_double), runtime.winograd_few_channels(level, is_double)
+    height, width = (ceil_div(size, tile) for size in plan.out_size)
+    out_channels = ceil_div(plan.out_channels, together) * together
+    loads = estimate.pace(level) * (1 + 1 / together) / 1.5
+    products = _SIZE**2 * planes * max(0.5 / 0.97, loads)
+    preparing = 0 if plan.keeps_weights else 14 * _SIZE**2 * planes * plan.out_channels
+    coming_in = _COMING_IN * height * ceil_div(width, lanes) * planes
+    return coming_in + preparing + _vectors(plan, level) * out_channels * (products + _AROUND)
+
+
+def _vectors(plan: ConvPlan, level: int) -> int:
+    """Vectors of tiles of an image, of which the last one of a band may not be full."""
+    lanes, tile = runtime.lanes(level, is_double_plan(plan)), _tile(plan)
+    height, width = (ceil_div(size, tile) for size in plan.out_size)
+    rows = _rows(plan, level, 1)
+    whole, rest = divmod(height, rows)
+    return whole * ceil_div(rows * width, lanes) + ceil_div(rest * width, lanes)
+
+
+@lru_cache(maxsize=1024)
+def _rows(plan: ConvPlan, level: int, count: int) -> int:
+    """Rows of tiles of a band: whose places stay in the cache, and such that ``count`` threads are soonest done.
+
+    What is written passes through the cache too: places that take more than a twelfth of it cost a tenth (measured).
+    """
+    is_double, tile, planes = is_double_plan(plan), _tile(plan), _planes(plan)
+    lanes = runtime.lanes(level, is_double)
+    height, width = (ceil_div(size, tile) for size in plan.out_size)
+    row = _SIZE**2 * planes * width * (8 if is_double else 4)
+    most = min(max(WORKING_SET // 2 // row, 1), height)
+    weight = plan.out_channels * (_SIZE**2 * planes / 2 + _AROUND) / _COMING_IN / planes  # of a vector of tiles
+
+    def work(rows: int) -> float:
+        far = 1.1 if rows * row > WORKING_SET // 6 else 1.0
+        return ceil_div(rows * width, lanes) * weight * far + (rows + 0.5) * ceil_div(width, lanes)
+
+    def time(rows: int) -> float:
+        whole, rest = divmod(height, rows)
+        if count == 1:
+            return whole * work(rows) + (work(rest) if rest else 0)
+        return ceil_div(max(plan.batch, 1) * ceil_div(height, rows), count) * work(rows)
+
+    return min(range(most, 0, -1), key=time)
+
+
+@lru_cache(maxsize=256)
+def _cut(plan: ConvPlan, level: int, count: int) -> tuple[Bands, tuple[int, int, int]]:
+    """The bands, of whole tiles, and what WinogradFewTasks needs besides."""
+    is_double, tile, planes = is_double_plan(plan), _tile(plan), _planes(plan)
+    lanes = runtime.lanes(level, is_double)
+    height, width = (ceil_div(size, tile) for size in plan.out_size)
+    whole = replace(plan, out_size=(height * tile, width * tile))
+    cut = bands(whole, Tiling(0, lanes, lanes, lanes, 0.0, 1, 0, 0, 0), 8 if is_double else 4, 1, level, step=tile)
+    rows = _rows(plan, level, count)
+    count_h = ceil_div(height, rows)
+    blocks = ceil_div(plan.out_channels, runtime.winograd_few_channels(level, is_double))
+    # whole vectors are written and read, and none but those of tiles lies in two cache lines
+    packed_rows, pitch = rows * tile + _taps(plan) - 1, cut.cols + _taps(plan) - 1
+    phases = plan.stride[0] * plan.stride[1]
+    channel_pitch = _whole(phases * packed_rows * pitch, lanes)
+    band_size = _whole(plan.in_channels * channel_pitch + pitch, lanes) + lanes
+    places_pitch = _whole(rows * width, lanes) + 2 * lanes
+    work_line = _whole(pitch, lanes) + (tile + 1) * lanes
+    behind = max(_SIZE * work_line, runtime.winograd_few_channels(level, is_double) * tile**2 * lanes + lanes)
+    found = cut._replace(
+        in_size=(_reached(plan, 0), _reached(plan, 1)),
+        out_size=plan.out_size,
+        rows=rows * tile,
+        bands_h=count_h,
+        shares=shares(max(plan.batch, 1) * count_h, blocks, count),
+        packed_rows=packed_rows,
+        pitch=pitch,
+        channel_pitch=channel_pitch,
+        band_size=band_size,
+        scratch=band_size + _SIZE**2 * planes * places_pitch + behind,
+    )
+    return found, (tile, places_pitch, work_line)
+
+
+def _reached(plan: ConvPlan, axis: int) -> int:
+    """Rows or columns of the input as far as the windows reach: what is beyond may be infinite without harm to them."""
+    (before, _), last = plan.padding[axis], (plan.out_size[axis] - 1) * plan.stride[axis]
+    return min(plan.in_size[axis], max(last - before + plan.kernel[axis], 0))
+
+
+def _whole(elements: int, lanes: int) -> int:
+    """As many, in whole vectors."""
+    return ceil_div(elements, lanes) * lanes
+
+
+@lru_cache(maxsize=256)
+def tasks(plan: ConvPlan, level: int, count: int, pooled: int = 0) -> conv.WinogradFewTasks:
+    """Tasks of a plan for ``count`` threads; ``pooled``: as in the C struct pc_direct."""
+    return conv.WinogradFewTasks(level, is_double_plan(plan), count, *_cut(plan, level, count), pooled)
+
+
+def cost(plan: ConvPlan) -> Cost:
+    """What it expects to need; its flops are those of the products."""
+    level, tile = isa.current(), _tile(plan)
+    weights = _SIZE**2 * _planes(plan) * plan.out_channels
+    found = estimate.cost(plan, tasks(plan, level, threads_for(plan)), cycles(plan, level), weights)
+    tiles = ceil_div(plan.out_size[0], tile) * ceil_div(plan.out_size[1], tile)
+    return found._replace(flops=2 * weights * plan.batch * tiles)
+
+
+def prepare_key(plan: ConvPlan) -> Hashable:
+    """Plans with equal keys share transformed weights."""
+    return isa.current()
+
+
+def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Transformed | None:
+    """Transform the weights in float64; None if any is not finite, or becomes so: only direct sums show that right."""
+    level, taps = isa.current(), _taps(plan)
+    together = runtime.winograd_few_channels(level, is_double_plan(plan))
+    transform = winograd.weight_transform(_tile(plan), taps)
+    blocks, (down, along) = ceil_div(plan.out_channels, together), plan.stride
+    places = np.zeros((_SIZE, plan.in_channels, down, along, _SIZE, blocks * together))
+    for i, j in product(range(down), range(along)):
+        phase = np.zeros((plan.out_channels, plan.in_channels, taps, taps))
+        some = weight[:, :, i::down, j::along]
+        phase[:, :, : some.shape[2], : some.shape[3]] = some
+        with np.errstate(over="ignore", invalid="ignore"):
+            places[:, :, i, j, :, : plan.out_channels] = np.einsum(
+                "ai,bj,kcij->bcak", transform, transform, phase, optimize=True
+            )
+    split = places.reshape(_SIZE, -1, _SIZE, blocks, together)
+    with np.errstate(over="ignore"):
+        packed = np.ascontiguousarray(np.moveaxis(split, 3, 0), plan.dtype)
+    if not np.isfinite(packed).all():
+        return None
+    biases = np.zeros(blocks * together, plan.dtype)
+    if bias is not None:
+        biases[: plan.out_channels] += bias  # not -0.0: zeros of both signs would come of it, by the rounding of sums
+    return Transformed(level, packed.reshape(-1), biases, weight, bias)
+
+
+def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | None) -> np.ndarray:
+    """Run the plan; images whose results are not all finite are done again by direct sums, as in winograd.py."""
+
+    def fill(result: np.ndarray) -> None:
+        found = tasks(plan, prepared.isa, threads_for(plan))
+        broken = conv.run(found, x, prepared.weights, prepared.bias, result)
+        if broken is not None:
+            winograd.sum_directly(plan, x, prepared.given_weight, prepared.given_bias, broken, result)
+
+    return into_rows(out, plan.out_shape, plan.dtype, fill)
+
+
+def work(plan: ConvPlan, prepared: Transformed) -> conv.ConvWork:
+    """What runs the plan, for calls that come again; those whose results are not all finite go the general way."""
+    found = tasks(plan, prepared.isa, threads_for(plan))
+    return conv.ConvWork(found, prepared.weights, prepared.bias, plan.flops < BRIEF_FLOPS)
+
+
+def pieces(plan: ConvPlan, level: int) -> Pieces:
+    """How to compute the plan band by band: of whole rows of tiles, which mix the rows of their input."""
+    is_double, tile = is_double_plan(plan), _tile(plan)
+
+    def of_part(part: ConvPlan, count: int) -> conv.WinogradFewTasks:
+        cut, places = _cut(part, level, 1)
+        return conv.WinogradFewTasks(level, is_double, 1, cut._replace(shares=count), places)
+
+    return Pieces(
+        of_part,
+        blocks=range(0, plan.out_channels, runtime.winograd_few_channels(level, is_double)),
+        rows=tile * _rows(plan, level, 1),
+        step=tile,
+        least=tile * _rows(plan, level, 1),
+    )

@@ -1,0 +1,222 @@
+"""Winograd's algorithm for few input channels: right at every edge, on every instruction set, with any stride."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import DTYPES, bits, normal
+
+import pyconv
+import pyconv.functional as F
+from pyconv import registry
+from pyconv._core import runtime
+from pyconv.backends.cpu import fused, isa, pooled, winograd_few
+from pyconv.functional.conv import plan_call_conv2d
+from pyconv.plan import conv_parameters, plan_elementwise, plan_fused, plan_max_pool2d, pool_parameters
+from pyconv.report import explanation
+
+SMALL = {"float32": 1e-5, "float64": 2e-14}
+"""Largest error in rms of the output, for normal data and few channels: that of winograd_4 in test_winograd.py."""
+
+KERNELS = [(3, 1), (4, 1), ((3, 4), 1), (5, 2), (7, 2), ((6, 8), 2), (7, 3), ((5, 3), (2, 1))]
+"""Kernel and stride: 3x3 and 4x4 taps, also as phases of which some have fewer."""
+
+
+def made(x, weight, bias=None, stride=1, padding=0, algorithm="auto"):
+    parameters = conv_parameters("conv2d", stride, padding, 1, 1)
+    return plan_call_conv2d(x, weight, bias, parameters, None, algorithm, True).plan
+
+
+def run(x, weight, bias=None, out=None, **parameters):
+    """On this implementation, whatever is chosen."""
+    plan = made(x, weight, bias, **parameters)
+    assert winograd_few._cannot(plan) is None
+    return winograd_few.run(plan, x, winograd_few.prepare(plan, weight, bias), out)
+
+
+def error(got, x, weight, bias=None, **parameters):
+    wide = [None if array is None else array.astype(np.float64) for array in (x, weight, bias)]
+    exact = F.conv2d(*wide, backend="reference", **parameters)
+    assert got.shape == exact.shape
+    return np.abs(got - exact).max() / np.sqrt((exact**2).mean())
+
+
+def pair(value):
+    return value if isinstance(value, tuple) else (value, value)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("kernel", "stride"), KERNELS)
+def test_every_edge(level, dtype, kernel, stride):
+    """Widths around a vector of tiles, rows that are not whole tiles, channels around a block, any padding."""
+    lanes, (tall, wide), (down, along) = runtime.lanes(level, dtype == "float64"), pair(kernel), pair(stride)
+    tile = winograd_few._tile(made(normal(1, 1, 40, 40), normal(1, 1, tall, wide), stride=stride))
+    assert tile == (4 if max(-(-tall // down), -(-wide // along)) == 3 else 3)
+    widths = {1, tile, tile + 1, lanes * tile - 1, lanes * tile, lanes * tile + 1, 2 * lanes * tile + 3}
+    for number, (width, outs) in enumerate(itertools.product(sorted(widths), (1, 3, 4, 9))):
+        height, channels = (1, tile + 1, 3 * tile, 7)[number % 4], 1 + number % 3
+        padding = (0, ((1, 0), (2, 1)))[number % 2]
+        (above, below), (left, right) = padding or ((0, 0), (0, 0))
+        rows, columns = (height - 1) * down + tall - above - below, (width - 1) * along + wide - left - right
+        if rows < 1 or columns < 1 or channels * down * along > 16:
+            continue
+        x = normal(2, channels, rows + number % 2 * (down > 1), columns, dtype=dtype)  # a row that no window reaches
+        weight, bias = normal(outs, channels, tall, wide, dtype=dtype, seed=1), normal(outs, dtype=dtype, seed=2)
+        got = run(x, weight, bias, stride=stride, padding=padding)
+        assert error(got, x, weight, bias, stride=stride, padding=padding) < SMALL[dtype], (width, outs, height)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2)])
+def test_layouts_and_out(level, kernel, stride):
+    """Channels-last, reversed and gapped input; out= with rows anywhere, of which nothing else is written."""
+    x, weight = normal(2, 3, 41, 69), normal(9, 3, kernel, kernel, seed=1)
+    plain = run(x, weight, stride=stride, padding=2)
+    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    reversed_ = np.ascontiguousarray(x[:, ::-1, ::-1, ::-1])[:, ::-1, ::-1, ::-1]
+    for view in (last, reversed_, np.repeat(x, 2, -1)[..., ::2]):
+        np.testing.assert_array_equal(run(view, weight, stride=stride, padding=2), plain)
+    batch, channels, height, width = plain.shape
+    room = np.full((batch, channels + 2, height + 3, width + 4), 7, np.float32)
+    out = room[:, 1:-1, 2:-1, 3:-1]
+    assert run(x, weight, out=out, stride=stride, padding=2) is out
+    np.testing.assert_array_equal(out, plain)
+    out[...] = 7
+    assert (room == 7).all()
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2)])
+def test_same_bits_for_any_threads_and_batch(level, kernel, stride):
+    x, weight = normal(3, 3, 61, 75), normal(21, 3, kernel, kernel, seed=1)
+    pyconv.set_num_threads(1)
+    once = run(x, weight, stride=stride, padding=1)
+    for threads in (2, 3, 5):
+        pyconv.set_num_threads(threads)
+        np.testing.assert_array_equal(run(x, weight, stride=stride, padding=1), once)
+        plan = made(x, weight, stride=stride, padding=1)
+        weights = winograd_few.prepare(plan, weight, None)
+        tasks = winograd_few.tasks(plan, level, threads)
+        got = np.empty_like(once)
+        assert winograd_few.conv.run(tasks, x, weights.weights, weights.bias, got) is None
+        np.testing.assert_array_equal(got, once)
+    for image in range(3):
+        np.testing.assert_array_equal(run(x[image : image + 1], weight, stride=stride, padding=1)[0], once[image])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2)])
+def test_what_is_not_finite_stays_where_it_belongs(level, kernel, stride, value):
+    """One odd number in one image: that image is as direct sums give it, and the others are untouched."""
+    x, weight = normal(3, 3, 29, 35), normal(6, 3, kernel, kernel, seed=1)
+    parameters = {"stride": stride, "padding": 1}
+    clean = run(x, weight, **parameters)
+    for row, column in ((0, 0), (13, 17), (28, 34)):
+        odd = x.copy()
+        odd[1, 2, row, column] = value
+        with np.errstate(all="ignore"):
+            got = run(odd, weight, **parameters)
+            wanted = F.conv2d(odd, weight, algorithm="direct", backend="cpu", **parameters)
+        np.testing.assert_array_equal(got[1], wanted[1])
+        np.testing.assert_array_equal(got[::2], clean[::2])
+
+
+def test_numbers_that_no_window_reaches(level):
+    """Rows and columns behind the last window may hold anything, and so may what is behind a row in memory."""
+    x, weight = normal(1, 3, 30, 40), normal(8, 3, 7, 7, seed=1)
+    clean = run(x, weight, stride=2, padding=1)
+    around = np.full((1, 3, 34, 50), np.nan, np.float32)
+    around[:, :, 2:32, 5:45] = x
+    np.testing.assert_array_equal(run(around[:, :, 2:32, 5:45], weight, stride=2, padding=1), clean)
+    unreached = x[..., :29, :39]  # the windows of 12 x 17 outputs without padding span 29 x 39
+    padded = np.full((1, 3, 30, 40), np.inf, np.float32)
+    padded[..., :29, :39] = unreached
+    np.testing.assert_array_equal(run(padded, weight, stride=2), run(unreached, weight, stride=2))
+
+
+def test_weights_that_are_not_finite(level):
+    """Only direct sums show these right: the weights are not taken."""
+    x, weight = normal(1, 3, 64, 64), normal(64, 3, 3, 3, seed=1)
+    for value in (np.inf, np.nan):
+        weight[5, 1, 1, 2] = value
+        assert winograd_few.prepare(made(x, weight), weight, None) is None
+        layer = pyconv.Conv2d(3, 64, 3, bias=False, backend="cpu")
+        layer.weight = weight
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(layer(x), F.conv2d(x, weight, algorithm="direct", backend="cpu"))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize("special", [None, np.nan, -np.inf])
+def test_pooled_in_registers(level, monkeypatch, dtype, activation, threads, special):
+    """The bits of the parts one after the other: pixels that no window has, and images that are not finite."""
+    monkeypatch.setattr(pooled, "threads_for", lambda plan: threads)
+    monkeypatch.setattr(winograd_few, "refusal", winograd_few._cannot)
+    fused.conv._first.cache_clear()
+    pooled._refusal.cache_clear()
+    cpu = registry.load("cpu")
+    try:
+        for height, width, outs in ((2, 2, 1), (9, 70, 5), (33, 131, 7), (24, 128, 9)):
+            x, weight, bias = normal(2, 3, height, width, dtype=dtype), normal(outs, 3, 3, 3, dtype=dtype), None
+            if special is not None:
+                x[1, 0, height - 1, width // 2] = special
+                bias = np.full(outs, -0.0, dtype)
+                weight[0] = 0
+            one = made(x, weight, bias, padding=1)
+            function = activation and plan_elementwise(activation, one.out_shape, dtype, ())
+            window = pool_parameters("pool", 2, None, 0, 1, False, False)
+            plan = plan_fused(one, None, function, plan_max_pool2d(one.out_shape, dtype, x.itemsize, "nchw", *window))
+            assert pooled.refusal(plan) is None
+            assert pooled.implementation(plan) is winograd_few
+            prepared = cpu.prepare(plan, weight, bias)
+            with np.errstate(all="ignore"):
+                wanted = cpu.run(one, x, prepared)
+                wanted = cpu.run(plan.pool, wanted if function is None else cpu.run(function, wanted))
+                got = cpu.run(plan, x, prepared)
+            assert bits(got) == bits(wanted), (height, width, outs)
+    finally:
+        fused.conv._first.cache_clear()
+        pooled._refusal.cache_clear()
+
+
+def test_used_where_it_pays():
+    """First layers of networks: yes, if it is quicker; as image filters with one result, and by name: no."""
+    wide = runtime.lanes(isa.current(), False) >= 8
+    for arguments, shape in (((3, 64, 3, 1, 1), (1, 3, 224, 224)), ((3, 64, 7, 2, 3), (1, 3, 224, 224))):
+        layer = pyconv.Conv2d(*arguments, backend="cpu", rng=0)
+        name = explanation(layer, normal(*shape)).steps[0].implementation
+        assert name == winograd_few.label(made(normal(*shape), layer.weight, stride=arguments[3])) or not wide
+        layer.algorithm = "direct"
+        assert "winograd" not in explanation(layer, normal(*shape)).steps[0].implementation
+    one = explanation(F.conv2d, normal(1, 3, 64, 64), normal(1, 3, 3, 3), padding=1, backend="cpu")
+    assert "winograd" not in one.steps[0].implementation
+
+
+def test_refusals_say_why():
+    x = normal(1, 2, 30, 30)
+    plan = made(x, normal(8, 2, 3, 3))
+    for change, word in (
+        ({"algorithm": "direct"}, "asked for"),
+        ({"dilation": (2, 2)}, "dilation 1"),
+        ({"groups": 2}, "one group"),
+        ({"kernel": (5, 5)}, "three or four steps"),
+        ({"kernel": (2, 3)}, None),
+        ({"in_channels": 17}, "16 at most"),
+    ):
+        reason = winograd_few.refusal(replace(plan, **change))
+        assert (word or "") in (reason or ""), change
+    strided = made(x, normal(8, 2, 5, 5), stride=2, algorithm="winograd")
+    assert "stride 1" in winograd_few.refusal(strided)
+
+
+def test_choice_does_not_depend_on_threads_or_batch():
+    """Else the bits would."""
+    weight, chosen = normal(32, 3, 3, 3), set()
+    for threads, batch in itertools.product((1, 2, 7), (1, 4)):
+        pyconv.set_num_threads(threads)
+        found = explanation(F.conv2d, normal(batch, 3, 56, 56), weight, padding=1, backend="cpu")
+        chosen.add(found.steps[0].implementation)
+    assert len(chosen) == 1
