@@ -36,7 +36,7 @@ def _tiling(plan: ConvPlan, level: int) -> Tiling:
     rows, spreading = None, None
     if line > plan.out_size[0] * plan.out_size[1]:
         rows = plan.out_size
-        if plan.stride[1] == 1:
+        if plan.stride[1] == 1 and (plan.kernel[1] - 1) * plan.dilation[1] < 2**31:  # phases are 32-bit numbers
             lanes = runtime.lanes(level, is_double)
             more = packing_cycles(plan, lanes, spread=True) - packing_cycles(plan, lanes)
             spreading = estimate.pace(level) * more
