@@ -332,7 +332,7 @@ def test_order_of_implementations():
         isa.use(None)
 
 
-def test_bands_that_would_not_fit_are_refused():
+def test_bands_that_would_not_fit_are_refused(level):
     """A plan whose packed input is beyond all reason is refused in words, before any memory is taken."""
     x = np.broadcast_to(np.float32(1), (1, 2, 2**20, 2**20))
     weight = np.ones((1, 2, 2, 2), np.float32)

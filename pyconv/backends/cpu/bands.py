@@ -22,7 +22,7 @@ from .cache import LEVEL_3, PAGE, WORKING_SET
 from .cut import ceil_div, shares
 from .tiles import FIRST_LEVEL, Tiling
 
-__all__ = ["LARGEST_BAND", "Bands", "bands", "is_flat", "packed_line", "packing_cycles", "reads_in_place"]
+__all__ = ["LARGEST_BAND", "Bands", "bands", "is_flat", "may_spread", "packed_line", "packing_cycles", "reads_in_place"]
 
 LARGEST_BAND = 2**28
 """Elements of packed input that a task may need: 1 GiB of float32. Offsets into it are 32-bit."""
@@ -151,6 +151,18 @@ def reads_in_place(plan: ConvPlan, level: int) -> bool:
     if _has_few_sums(level) and per_out >= 64 and plane * per_in > 64 * page:
         return False
     return per_in <= 16 or plane % page != 0
+
+
+def may_spread(plan: ConvPlan) -> bool:
+    """Whether the image may be packed for each column of the kernel by itself: see Tiling.
+
+    Not where the columns' distances are no 32-bit numbers, nor where a single row of output needs so much input that a
+    task would pack it for a few results.
+    """
+    phases, _, steps = _rows(plan)
+    row = plan.in_channels // plan.groups * len(phases) * (1 + steps[-1]) * plan.kernel[1] * plan.out_size[1]
+    near = (plan.kernel[1] - 1) * plan.dilation[1] < 2**31
+    return plan.stride[1] == 1 and near and row <= LARGEST_BAND // 16
 
 
 def packing_cycles(plan: ConvPlan, lanes: int, spread: bool = False) -> float:

@@ -12,7 +12,7 @@ from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import estimate, isa
 from .arrays import into, into_rows
-from .bands import LARGEST_BAND, Bands, bands, is_flat, packed_line, packing_cycles, reads_in_place
+from .bands import LARGEST_BAND, Bands, bands, is_flat, may_spread, packed_line, packing_cycles, reads_in_place
 from .cache import WORKING_SET
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, threads_for
 from .tiles import Tiling, choose
@@ -36,7 +36,7 @@ def _tiling(plan: ConvPlan, level: int) -> Tiling:
     rows, spreading = None, None
     if line > plan.out_size[0] * plan.out_size[1]:
         rows = plan.out_size
-        if plan.stride[1] == 1 and (plan.kernel[1] - 1) * plan.dilation[1] < 2**31:  # phases are 32-bit numbers
+        if may_spread(plan):
             lanes = runtime.lanes(level, is_double)
             more = packing_cycles(plan, lanes, spread=True) - packing_cycles(plan, lanes)
             spreading = estimate.pace(level) * more
