@@ -12,6 +12,7 @@ from helpers import assert_close, normal
 
 import pyconv
 import pyconv.functional as F
+from pyconv._core import runtime
 from pyconv.backends.cpu import bands, channels, depthwise, depthwise_channels, direct, few, isa
 from pyconv.backends.cpu.cut import ceil_div
 from pyconv.errors import ShapeError
@@ -154,6 +155,47 @@ def test_channels_taps_in_parts(level, kernel, dilation, monkeypatch):
         np.testing.assert_array_equal(results[-1], results[0])
     channels._tasks.cache_clear()
     assert_close(results[0], F.conv2d(x, weight, bias, **parameters, backend="reference"), terms=20 * prod(kernel))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_channels_in_squares(level, dtype, groups):
+    """Channels-last images at the edges of squares: the bits of the other tiles, on any number of threads."""
+    lanes, tried = runtime.lanes(level, dtype == "float64"), 0
+    counts = (1, 3, lanes // 2, lanes // 2 + 1, lanes - 1, lanes, lanes + 1, 3 * lanes // 2, 2 * lanes, 4 * lanes)
+    for channels_out, width, channels_in in itertools.product(counts, (lanes // 2, lanes, lanes + 3), (1, 6, 33)):
+        x = np.moveaxis(normal(2, 3, width, channels_in * groups, dtype=dtype), -1, 1)
+        weight = normal(channels_out * groups, channels_in, 1, 1, dtype=dtype, seed=1)
+        bias = normal(channels_out * groups, dtype=dtype, seed=2)
+        plan = _plan(x, weight, groups=groups, bias=bias)
+        assert channels.cut(plan, level, 1).squares == (lanes >= 8 and channels_in * groups > 1)
+        other = channels.run(plan, np.ascontiguousarray(x), channels.prepare(plan, weight, bias), None)
+        for count in (1, 3):
+            pyconv.set_num_threads(count)
+            np.testing.assert_array_equal(_run(channels, x, weight, bias, groups=groups), other)
+        tried += _checked(channels, x, weight, bias, {"groups": groups})
+    pyconv.set_num_threads(2)
+    assert tried == len(counts) * 9
+
+
+@pytest.mark.parametrize(("channels_in", "channels_out", "size"), [(32, 16, 112), (96, 24, 56)])
+def test_squares_are_chosen_for_few_output_channels(level, channels_in, channels_out, size):
+    """Of a channels-last image alone, and where vectors are of 8 channels at least."""
+    x, weight = normal(1, channels_in, size, size), normal(channels_out, channels_in, 1, 1)
+    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    assert "along channels" in channels.refusal(replace(_plan(x, weight), algorithm="auto"))
+    if runtime.lanes(level, False) >= 8:
+        assert channels.refusal(replace(_plan(last, weight), algorithm="auto")) is None
+
+
+def test_squares_leave_rows_with_gaps_to_others(level):
+    """An ``out`` that is a part of wider rows: nothing is written between them."""
+    x, weight = np.moveaxis(normal(1, 9, 16, 24), -1, 1), normal(20, 24, 1, 1, seed=1)
+    plan = _plan(x, weight)
+    out = np.full((1, 20, 9, 19), np.nan, np.float32)
+    channels.run(plan, x, channels.prepare(plan, weight, None), out[..., :16])
+    assert_close(out[..., :16], F.conv2d(x, weight, backend="reference"), terms=24)
+    assert np.isnan(out[..., 16:]).all()
 
 
 @pytest.mark.parametrize("out_channels", [64, 65, 96, 130, 192, 330])

@@ -53,6 +53,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t bands, parts
         int64_t pixels
         int64_t most_tiles
+        int64_t squares
         const pc_channels_tile *tiles
         const int64_t *band_tiles
 

@@ -27,4 +27,9 @@ typedef void channel_tile(const real *const *inputs, const int64_t *places, int6
 
 extern channel_tile *const PC_NAME(channel_tiles)[BLOCK_VECTORS][MOST_PIXELS]; /* by vectors - 1, pixels - 1 */
 
+/* For p < LANES and k < channels: to[k * channel_stride + p] =
+ * bias[k] + sum over c < count of x[p * step + c] * weights[c * width + k], in this order. */
+void PC_NAME(channel_square)(const real *x, int64_t step, int64_t count, const real *weights, int64_t width,
+                             const real *bias, int64_t channels, real *to, int64_t channel_stride);
+
 #endif

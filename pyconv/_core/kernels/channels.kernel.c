@@ -85,6 +85,23 @@ static void run_band(const pc_channels *conv, const real *x, int64_t channel_str
     }
 }
 
+/* Pixels first .. end - 1 of an image that is one line, for one block, in squares; 0: there are too few, or the arrays do
+ * not lie so. The last square begins earlier, and does again what the one before has done. */
+static int run_squares(const pc_channels *conv, const real *x, const int64_t *x_strides, int64_t first, int64_t end,
+                       int64_t vectors, const real *weights, const real *bias, int64_t channels, real *out,
+                       const int64_t *out_strides)
+{
+    const int64_t step = x_strides[3];
+    const int is_line = x_strides[2] == conv->out_w * step && out_strides[2] == conv->out_w && out_strides[3] == 1;
+    if (end - first < LANES || x_strides[1] != 1 || !is_line) return 0;
+    for (int64_t q = first; q < end; q += LANES) {
+        const int64_t at = least(q, end - LANES);
+        PC_NAME(channel_square)(x + at * step, step, conv->in_channels, weights, vectors * LANES, bias, channels, out + at,
+                                out_strides[1]);
+    }
+    return 1;
+}
+
 void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays, int64_t task, void *scratch)
 {
     /* task = ((image * groups + group) * parts + part of the bands) * shares + share of the blocks */
@@ -115,6 +132,11 @@ void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays
         const int64_t vectors = all_vectors * (block + 1) / conv->blocks - vector; /* BLOCK_VECTORS at most */
         const int64_t channels = conv->out_channels - channel < vectors * LANES ? conv->out_channels - channel
                                                                                 : vectors * LANES;
+        const int64_t end = least(end_band * conv->pixels, pixels);
+        if (conv->squares && run_squares(conv, x, x_strides, first_band * conv->pixels, end, vectors, weights + channel * taps,
+                                         bias + channel, channels, out + channel * out_strides[1], out_strides)) {
+            continue;
+        }
         for (int64_t band = first_band; band < end_band; band++) {
             const int64_t first = band * conv->pixels;
             const int64_t count = pixels - first < conv->pixels ? pixels - first : conv->pixels;

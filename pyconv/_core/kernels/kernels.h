@@ -75,6 +75,7 @@ typedef struct {
     int64_t bands, parts;          /* of an image; tasks that divide them */
     int64_t pixels;                /* of a band; the last may have fewer */
     int64_t most_tiles;            /* of a band */
+    int64_t squares;               /* whether it is 1x1 over rows without gaps, to be run by squares if the arrays allow */
     const pc_channels_tile *tiles;
     const int64_t *band_tiles;     /* the first tile of each band, and the end */
 } pc_channels;

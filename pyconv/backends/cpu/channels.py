@@ -17,6 +17,7 @@ import numpy as np
 from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import direct, estimate, isa
+from .bands import is_flat
 from .cache import PAGE, WORKING_SET
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, even, is_double_plan, run_tasks, threads_for
 
@@ -50,6 +51,10 @@ _LONG_CHUNK = 1024
 """The same, 256 KiB, where they may as well come from the second level (measured)."""
 
 
+_SQUARE_VECTORS, _SQUARE_CHANNELS = 4, 256
+"""Vectors of output channels, and input channels, up to which a tile is a square."""
+
+
 class Packed(NamedTuple):
     """Weights, [group][block of output channels][kernel row][kernel column][input channel][channel of the block]."""
 
@@ -69,6 +74,8 @@ class Cut(NamedTuple):
     parts: int
     pixels: int
     most_tiles: int
+    squares: bool
+    """Whether vectors are computed for as many pixels and turned in registers, see kernels/channel_squares.kernel.c."""
     tiles: np.ndarray
     band_tiles: np.ndarray
     scratch: int
@@ -110,6 +117,17 @@ def inside(plan: ConvPlan, axis: int) -> np.ndarray:
     return np.stack([begin, end], axis=1)
 
 
+def _in_squares(plan: ConvPlan, level: int) -> bool:
+    """Whether a flat channels-last image has so few output channels that squares are quickest.
+
+    Of smaller squares the sums would wait for each other; pixels of more input channels meet in few sets of the first
+    level of the cache.
+    """
+    lanes = runtime.lanes(level, is_double_plan(plan))
+    few = plan.out_channels // plan.groups <= _SQUARE_VECTORS * lanes and plan.in_channels <= _SQUARE_CHANNELS
+    return is_flat(plan) and plan.layout == "nhwc" and lanes >= 8 and few
+
+
 def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated, in the cost models' (see estimate.py).
 
@@ -120,6 +138,8 @@ def cycles(plan: ConvPlan, level: int) -> float:
     multiply-adds a cycle wait for them; and 4 for each channel of a tile's tap where channels lie whole pages apart,
     and so meet in few sets of the first level of the cache (measured).
     """
+    if _in_squares(plan, level):
+        return _square_cycles(plan, level)
     is_double = is_double_plan(plan)
     lanes = runtime.lanes(level, is_double)
     pixels = plan.out_size[0] * plan.out_size[1]
@@ -146,6 +166,23 @@ def cycles(plan: ConvPlan, level: int) -> float:
     meeting = 4 * tiles * per_in if plan.in_size[0] * width % PAGE == 0 and plan.layout == "nchw" else 0
     waiting = meeting + (0 if one else fetching)
     return plan.groups * (products + estimate.pace(level) * (taking_up + turning + waiting))
+
+
+def _square_cycles(plan: ConvPlan, level: int) -> float:
+    """The same of squares.
+
+    Of one multiply-add a cycle 93 in a hundred are reached, and two of half a vector take as long as one; to turn a
+    square and to store it takes 120 of the core's cycles with vectors of 16 channels, half as many for 8 (measured).
+    """
+    lanes, per_out = runtime.lanes(level, is_double_plan(plan)), plan.out_channels // plan.groups
+    squares = ceil_div(plan.out_size[0] * plan.out_size[1], lanes)
+    vectors: float = ceil_div(per_out, lanes)
+    turning = 7.5 * lanes * squares * vectors
+    one = estimate.pace(level) < 1  # multiply-add a cycle
+    if one and 0 < per_out % lanes <= lanes // 2:
+        vectors -= 0.5
+    products = squares * lanes * (plan.in_channels // plan.groups) * vectors / 2 / (0.93 if one else 0.85)
+    return plan.groups * (products + estimate.pace(level) * turning)
 
 
 def cost(plan: ConvPlan) -> Cost:
@@ -268,6 +305,7 @@ def cut(plan: ConvPlan, level: int, count: int) -> Cut:
         parts=min(parts, bands),
         pixels=band,
         most_tiles=most_tiles,
+        squares=_in_squares(plan, level),
         tiles=tiles,
         band_tiles=band_tiles,
         scratch=most_tiles * _MOST_PIXELS * 8 + places + sums,
