@@ -71,8 +71,11 @@ class Backend(Protocol):
         all :class:`Settings` are those that were noted; and, unless the caller's ``own_weights`` do not change, the
         numbers in ``weight`` and ``bias``. ``x`` is ``input`` with a batch dimension, and maybe a copy; of a plan with
         a residual both are pairs with it. If it also has
-        ``find(input, parameters)``, which gives what it knows of a call or None, and ``join(calls, places)``, which
-        knows a call that is a chain of such calls, then a :class:`pyconv.Sequential` is one call.
+        ``find(input, parameters)``, which gives what it knows of a call or None, and
+        ``join(calls, places, blocks, fit)``, which knows a call that is a chain of such calls, then a
+        :class:`pyconv.Sequential` is one call. What lies between them may be in ``blocks``, the list of those that no
+        call has at the moment: each a list of two arrays of bytes, or None; ``fit(block, half, size)`` makes one of
+        the two large enough.
     ``on_device_of(op, arrays) -> context manager``
         For the little arithmetic that planning does with the arrays' own package: their device is the current one
         inside. Raises DeviceError if they lie on several, or no device can be used.

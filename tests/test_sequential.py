@@ -5,18 +5,16 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
-import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import USABLE, bits, known_by, normal, output_of, pretend, refused, warm
+from helpers import USABLE, bits, known_by, normal, pretend, refused, warm
 from loopback_backend import Loopback
 
 import pyconv
 from pyconv import BatchNorm2d, Conv2d, MaxPool2d, ReLU, Sequential, Sigmoid, Softmax, Tanh
 from pyconv.errors import OutputError, ShapeError
 from pyconv.nn.group import Group
-from pyconv.nn.module import Module
 
 
 def network(algorithm="auto", **more):
@@ -181,78 +179,6 @@ def test_threads_may_share_it():
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-MEMORY = """
-import os, numpy as np, pyconv
-from pyconv import Conv2d, MaxPool2d, ReLU, Sequential
-net = Sequential(Conv2d(3, 16, 3, padding=1), ReLU(), MaxPool2d(2), Conv2d(16, 32, 3, padding=1), ReLU(), ReLU())
-x = np.ones((4, 3, 96, 96), np.float32)
-out = net(x)
-
-def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-before = resident()
-for _ in range(200):
-    net(x, out=out)
-print(resident() - before)
-"""
-
-
-@pytest.mark.parametrize("threads", ["1", "2"])
-def test_memory_is_flat_after_the_first_batch(threads):
-    """Without kept memory each of the 200 calls would take 5 MB between its layers."""
-    try:
-        open("/proc/self/statm").close()
-    except OSError:
-        pytest.skip("there is no /proc/self/statm")
-    assert int(output_of(MEMORY, PYCONV_NUM_THREADS=threads)) < 1_000_000
-
-
-@pytest.mark.parametrize("fuse", [True, False])
-def test_what_lies_between_layers_is_kept_from_the_first_batch_on(fuse):
-    """After it no batch holds more than the first left, nor needs more on the way than its own result."""
-    net = Sequential(
-        Conv2d(3, 8, 3, padding=1, rng=0), ReLU(), MaxPool2d(2), Conv2d(8, 16, 3, padding=1, rng=1), ReLU(), fuse=fuse
-    )
-    x = normal(4, 3, 96, 96)
-    between = 4 * 8 * 48 * 48 * 4 if fuse else 2 * 4 * 8 * 96 * 96 * 4  # bytes of what lies there at a time
-    slack = 100_000  # Python's own: plans, calls that are known
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        results = [net(x)]
-        held, _ = tracemalloc.get_traced_memory()
-        assert held - before >= between + results[0].nbytes
-        for _ in range(5):
-            results.clear()
-            tracemalloc.reset_peak()
-            results.append(net(x))
-            now, peak = tracemalloc.get_traced_memory()
-            assert max(now, peak) - held < slack
-    finally:
-        tracemalloc.stop()
-
-
-def test_what_a_layer_of_the_users_own_gets_is_not_written_again():
-    """It may keep it; nor is what it gives taken for memory that is free."""
-
-    class Recorder(Module):
-        def __init__(self):
-            self.seen = []
-
-        def __call__(self, input, *, out=None):
-            self.seen.append(input)
-            return input
-
-    net, recorder = Sequential(Conv2d(3, 8, 3, rng=0), ReLU()), Recorder()
-    watched = Sequential(net[0], recorder, net[1], MaxPool2d(2))
-    inputs = [normal(1, 3, 24, 26, seed=seed) for seed in range(4)]
-    for x in inputs:
-        watched(x)
-    for x, seen in zip(inputs, recorder.seen, strict=True):
-        assert bits(seen) == bits(net[0](x))
 
 
 def trained(channels, seed=0):

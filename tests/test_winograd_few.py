@@ -33,7 +33,7 @@ def made(x, weight, bias=None, stride=1, padding=0, algorithm="auto"):
 def run(x, weight, bias=None, out=None, **parameters):
     """On this implementation, whatever is chosen."""
     plan = made(x, weight, bias, **parameters)
-    assert winograd_few._cannot(plan) is None
+    assert winograd_few._cannot(plan, isa.current()) is None
     return winograd_few.run(plan, x, winograd_few.prepare(plan, weight, bias), out)
 
 
@@ -154,7 +154,7 @@ def test_weights_that_are_not_finite(level):
 def test_pooled_in_registers(level, monkeypatch, dtype, activation, threads, special):
     """The bits of the parts one after the other: pixels that no window has, and images that are not finite."""
     monkeypatch.setattr(pooled, "threads_for", lambda plan: threads)
-    monkeypatch.setattr(winograd_few, "refusal", winograd_few._cannot)
+    monkeypatch.setattr(winograd_few, "refusal", lambda plan: winograd_few._cannot(plan, isa.current()))
     fused.conv._first.cache_clear()
     pooled._refusal.cache_clear()
     cpu = registry.load("cpu")

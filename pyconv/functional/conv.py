@@ -205,8 +205,10 @@ def conv2d(
         'direct' keeps to the plain sum of products, also where 'auto' runs separable kernels in two passes; 'winograd'
         asks for Winograd's F(m x m, 3x3), for 3x3 kernels of stride 1, with m = 4 or 2, whichever is quicker;
         'winograd_2' and the like ask for one m. With m = 2 it takes 4/9 of the multiplications and errs half as much as
-        direct sums, with m = 4 a quarter and errs about twice as much, with m = 6, which is used only where it is
-        named, a fifth and eight times as much. 'auto' runs larger kernels with a stride so too, of few input channels.
+        direct sums, with m = 4 a quarter and errs about twice as much (of three channels five times), with m = 6, which
+        is used only where it is named, a fifth and eight times as much. Where input channels times both strides are at
+        most 16, 'auto' may also run other kernels of more than two and up to four times their stride so, with m = 4 or
+        3: 4x4 with stride 1, 5x5 and 7x7 with stride 2.
         'fft' asks for the fast Fourier transform, which 'auto' takes for large kernels that are not separable, in
         float32 (see Notes). 'measure' runs each algorithm that can do it once for a shape, on numbers of its own, and
         stays with the quickest: so the last bits may differ from one machine, number of threads or run to another.

@@ -37,7 +37,7 @@ def fit(block: list[Any], half: int, size: int) -> None:
 
 
 def lent(block: list[Any], half: int, layer: Module, input: Any) -> Any:
-    """An array over a half of a block, for the result of a layer that gives one array of its plan's shape.
+    """An array over a half of a block, for the result of a layer that gives one array of its plan's shape, in order C.
 
     None if it cannot be planned: then the layer says why.
     """

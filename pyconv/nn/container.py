@@ -39,12 +39,14 @@ class Sequential(Module):
     :class:`AvgPool2d`, in this order, are one group. On the cpu backend a few rows of a convolution at a time are
     activated and pooled while they are in the cache, or in registers: the same bits as layer by layer, and what lies
     between the layers never gets into memory. Where the pooling cannot take part, convolution and activation are still
-    one. A normalisation is folded into the
-    convolution's weights (see :func:`pyconv.nn.norm.folded`), on every backend; that rounds otherwise than the two
-    layers one after the other. :func:`pyconv.explain` tells what is run as one, and why not what is not.
+    one. A normalisation is folded into the convolution's weights (see :func:`pyconv.nn.norm.folded`), on every backend;
+    that rounds otherwise than the two layers one after the other. :func:`pyconv.explain` tells what is run as one, and
+    why not what is not.
 
-    Between groups, results lie in memory that is kept from the first call on, one piece for each thread that calls at
-    the same time. What a call returns is never written again.
+    Between groups, results lie in memory that is kept as long as the layer is, one piece for each thread that calls at
+    the same time: from the first call on if all layers are Conv2d, BatchNorm2d, elementwise activations (not in
+    place), MaxPool2d or AvgPool2d and what they pass on is in the order C; else, where it can be kept, from the third.
+    What a call returns is never written again.
 
     Examples
     --------

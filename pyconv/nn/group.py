@@ -58,7 +58,7 @@ def run_chain(
 
     If each part knows its call, ``known`` knows all of them as one from now on; ``seen`` are the places of
     :class:`pyconv.registry.Settings` that it was asked for when the call began, see :func:`watched`. What lies between
-    them is in the same memory from the first call on.
+    plain layers is in memory that is kept, from the first call on.
     """
     block = take(known.free_blocks)
     try:
@@ -76,12 +76,13 @@ def _run_parts(
     block: list[Any],
 ) -> Any:
     calls: list[Any] | None = []
-    names = list(parts)
+    *_, last = parts
+    lends = type(input) is np.ndarray and all(_is_plain(part) for part in parts.values())
     for place, (name, part) in enumerate(parts.items()):
-        following = parts[names[place + 1]] if name != names[-1] else None
         target = out
-        if following is not None:
-            lends = type(input) is np.ndarray and _is_plain(part) and _is_plain(following)
+        if name != last:
+            # other layers' results are in the order of their inputs
+            lends = lends and (isinstance(part, Group | Conv2d) or input.flags.c_contiguous)
             target = lent(block, place % 2, part, input) if lends else None
         result = _run_part(name, part, input, target)
         # a __call__ of the user's own may do more than what is known
@@ -94,9 +95,13 @@ def _run_parts(
     return result
 
 
+_CALL = Module.__call__  # a user's own in its place may keep what it sees
+
+
 def _is_plain(layer: Module) -> bool:
     """Whether a layer gives a new array, of the shape that it plans, and keeps no input; a user's own may not."""
-    return isinstance(layer, Group) or _kind(layer) is not None
+    is_new = not getattr(layer, "inplace", False) and type(layer).__call__ is _CALL
+    return isinstance(layer, Group) or (is_new and _kind(layer) is not None)
 
 
 def _elementwise(layer: Module) -> tuple[str, tuple[float, ...]] | None:

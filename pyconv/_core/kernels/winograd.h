@@ -36,12 +36,11 @@ static const pc_points points_of[MOST_PAIRS] = {
      .powers = {POWERS(0.5), POWERS(1.0), POWERS(2.0)}},
 };
 
-/* A function of a constant number of pairs is written once, and compiled for each of them. */
-#define FOR_EACH_TILE static inline __attribute__((always_inline))
-
-/* B' on the pixels of a column or a row. For a point p it is the product over all other points of (x - those), where
+/* A function of a constant number of pairs is written once, INLINE, and compiled for each of them.
+ *
+ * B' on the pixels of a column or a row. For a point p it is the product over all other points of (x - those), where
  * x^k stands for pixel k: x (x + p) times what is even, so that the even and the odd pixels' parts serve -p too. */
-FOR_EACH_TILE void transform_in(const int pairs, const vec *d, vec *t)
+INLINE void transform_in(const int pairs, const vec *d, vec *t)
 {
     const pc_points *points = &points_of[pairs - 1];
     vec zero = splat(points->all[0]) * d[0], infinity = splat(points->all[0]) * d[1];
@@ -68,7 +67,7 @@ FOR_EACH_TILE void transform_in(const int pairs, const vec *d, vec *t)
 
 /* A' on the products of a column or a row: pixel k is the sum over all points p of p^k times their product, and of the
  * last one infinity's; begun at `start`, if it is not NULL. */
-FOR_EACH_TILE void transform_out(const int pairs, const int tile, const vec *m, const vec *start, vec *y)
+INLINE void transform_out(const int pairs, const int tile, const vec *m, const vec *start, vec *y)
 {
     const pc_points *points = &points_of[pairs - 1];
     vec sum[MOST_PAIRS], difference[MOST_PAIRS];

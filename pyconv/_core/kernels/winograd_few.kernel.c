@@ -36,7 +36,7 @@ static void down(const real *pixels, int64_t pitch, int64_t line, real *to)
 }
 
 /* B' along a row, for tiles that begin every `tile` pixels: place j of all to places + j * step. */
-FOR_EACH_TILE void along(const int tile, const real *row, int64_t tiles, real *places, int64_t step)
+INLINE void along(const int tile, const real *row, int64_t tiles, real *places, int64_t step)
 {
     for (int64_t k = 0; k < tiles; k += LANES, row += tile * LANES, places += LANES) {
         vec part[LARGEST], d[SIZE], t[SIZE];
@@ -56,7 +56,7 @@ typedef struct {
 } grid;
 
 /* B' d B of all tiles: places[column][plane][row][tile]; and zeros behind the last tile. */
-FOR_EACH_TILE void transform_input(const int tile, const pc_direct *conv, grid g, const real *band, real *places, real *work)
+INLINE void transform_input(const int tile, const pc_direct *conv, grid g, const real *band, real *places, real *work)
 {
     const int64_t phases = conv->phases_h * conv->phases_w, plane = conv->packed_rows * conv->pitch;
     const int64_t line = conv->work_line, step = g.planes * SIZE * g.pitch;
@@ -99,7 +99,7 @@ static void scatter(grid g, const target *to, int64_t first, int64_t end, const 
 }
 
 /* The largest of 2 x 2 pixels each, of those below `floor` the floor: y[i][j] becomes that of y[2 * i .. ][2 * j ..]. */
-FOR_EACH_TILE void pool(vec y[LARGEST][LARGEST], vec floor)
+INLINE void pool(vec y[LARGEST][LARGEST], vec floor)
 {
     UNROLL for (int i = 0; i < LARGEST / 2; i++)
     {
@@ -114,7 +114,7 @@ FOR_EACH_TILE void pool(vec y[LARGEST][LARGEST], vec floor)
 }
 
 /* The products of a plane, of a column of places, which begin the sums or are added to them. */
-FOR_EACH_TILE void products(const int begins, const real *places, int64_t pitch, const real *weights,
+INLINE void products(const int begins, const real *places, int64_t pitch, const real *weights,
                             vec sum[SIZE][TOGETHER])
 {
     UNROLL for (int i = 0; i < SIZE; i++)
@@ -130,7 +130,7 @@ FOR_EACH_TILE void products(const int begins, const real *places, int64_t pitch,
 
 /* A' m A + b of a vector of tiles for some output channels, row i of channel c to rows[c] + i * row_stride; not zero in
  * lanes with a result that is not finite. The first channel is written last: what pads a block goes to where it does. */
-FOR_EACH_TILE vec outputs(const int tile, const int pooled, const int64_t planes, const real *places, int64_t pitch,
+INLINE vec outputs(const int tile, const int pooled, const int64_t planes, const real *places, int64_t pitch,
                           const real *weights, const real *bias, vec floor, real *const *rows, int64_t row_stride)
 {
     const int step = pooled ? tile / 2 : tile;
@@ -174,7 +174,7 @@ FOR_EACH_TILE vec outputs(const int tile, const int pooled, const int64_t planes
 }
 
 /* The lines that will be written are asked for early: there are too many of them for stores to wait for each. */
-FOR_EACH_TILE void fetch(real *const *rows, const int step, int64_t row_stride)
+INLINE void fetch(real *const *rows, const int step, int64_t row_stride)
 {
     UNROLL for (int c = 0; c < TOGETHER; c++)
     {
@@ -186,7 +186,7 @@ FOR_EACH_TILE void fetch(real *const *rows, const int step, int64_t row_stride)
 }
 
 /* Of all tiles of a band, for the blocks of output channels begin .. end - 1: 1 if a result is not finite. */
-FOR_EACH_TILE int all_outputs(const int tile, const int pooled, const pc_direct *conv, grid g, const real *places,
+INLINE int all_outputs(const int tile, const int pooled, const pc_direct *conv, grid g, const real *places,
                               const real *weights, const real *bias, const target *to, int64_t begin, int64_t end,
                               real *spare)
 {

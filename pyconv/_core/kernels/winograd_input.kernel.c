@@ -40,7 +40,7 @@ static void turn_row(const real *from, int64_t channel_stride, int64_t column_st
 }
 
 /* B' down the rows of a row of tiles, for every column. */
-FOR_EACH_TILE void vertical(const int pairs, const real *pixels, int64_t columns, real *to)
+INLINE void vertical(const int pairs, const real *pixels, int64_t columns, real *to)
 {
     const int size = 2 * pairs + 2;
     for (int64_t j = 0; j < columns; j++, pixels += LANES, to += LANES) {
@@ -52,7 +52,7 @@ FOR_EACH_TILE void vertical(const int pairs, const real *pixels, int64_t columns
 }
 
 /* B' along the rows, for every tile. */
-FOR_EACH_TILE void horizontal(const int pairs, const real *rows, int64_t columns, int64_t tiles, real *places,
+INLINE void horizontal(const int pairs, const real *rows, int64_t columns, int64_t tiles, real *places,
                               int64_t plane_pitch, int64_t tile_pitch)
 {
     const int size = 2 * pairs + 2;
@@ -67,7 +67,7 @@ FOR_EACH_TILE void horizontal(const int pairs, const real *rows, int64_t columns
 }
 
 /* A row of tiles of a vector of channels. */
-FOR_EACH_TILE void transform_row(const int pairs, const real *pixels, int64_t columns, int64_t tiles, real *work,
+INLINE void transform_row(const int pairs, const real *pixels, int64_t columns, int64_t tiles, real *work,
                                  real *places, int64_t plane_pitch, int64_t tile_pitch)
 {
     vertical(pairs, pixels, columns, work);

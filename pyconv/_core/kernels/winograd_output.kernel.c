@@ -9,7 +9,7 @@ enum { SEGMENT = 48 }; /* pixels of a row that are turned together: whole tiles 
 
 /* A' m A + b of a tile, whose row k goes to rows + k * SEGMENT * LANES, a vector of channels for each pixel; lanes of
  * results that are not finite are set in `broken`. */
-FOR_EACH_TILE void transform_tile(const int pairs, const real *sums, int64_t place_pitch, vec b, real *rows,
+INLINE void transform_tile(const int pairs, const real *sums, int64_t place_pitch, vec b, real *rows,
                                   ivec *broken)
 {
     const int size = 2 * pairs + 2, tile = 2 * pairs;
@@ -35,7 +35,7 @@ FOR_EACH_TILE void transform_tile(const int pairs, const real *sums, int64_t pla
 }
 
 /* A run of `count` tiles of a row. */
-FOR_EACH_TILE void transform_run(const int pairs, const real *sums, int64_t count, int64_t width, int64_t place_pitch,
+INLINE void transform_run(const int pairs, const real *sums, int64_t count, int64_t width, int64_t place_pitch,
                                  vec b, real *rows, ivec *broken)
 {
     for (int64_t i = 0; i < count; i++, sums += width, rows += 2 * pairs * LANES) {

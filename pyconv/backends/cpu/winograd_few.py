@@ -89,7 +89,7 @@ def refusal(plan: ConvPlan) -> str | None:
     """None if it takes the plan, else the reason why not."""
     if plan.algorithm not in ("auto", "winograd", "measure"):
         return f"algorithm={plan.algorithm!r} was asked for"
-    if reason := _cannot(plan):
+    if reason := _cannot(plan, isa.current()):
         return reason
     level, is_plain = isa.current(), (plan.kernel, plan.stride) == ((3, 3), (1, 1))
     if plan.algorithm == "measure":
@@ -107,7 +107,7 @@ def refusal(plan: ConvPlan) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def _cannot(plan: ConvPlan) -> str | None:
+def _cannot(plan: ConvPlan, level: int) -> str | None:
     if plan.groups != 1 or plan.dilation != (1, 1):
         return "it is for one group and dilation 1"
     pairs = list(zip(plan.kernel, plan.stride, strict=True))
@@ -115,7 +115,7 @@ def _cannot(plan: ConvPlan) -> str | None:
         return "it is for kernels of three or four steps of their stride"
     if (planes := _planes(plan)) > _MOST_PLANES:
         return f"the phases of all channels are {planes} planes; it is for {_MOST_PLANES} at most"
-    cut, _ = _cut(plan, isa.current(), 1)
+    cut, _ = _cut(plan, level, 1)
     if cut.cols < plan.out_size[1] or cut.scratch > LARGEST_BAND:
         return "the rows are too long for a band of whole rows"
     return None
