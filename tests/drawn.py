@@ -145,6 +145,20 @@ def convolution(draw: Draw) -> Case:
     )
 
 
+def _call(draw: Draw, shape: tuple[int, ...], parameters: dict[str, Any], values: str) -> Case:
+    """A call without weights, of any dtype, layout and ``out``."""
+    return Guarded(
+        draw.name,
+        draw.op,
+        draw.dtype(),
+        shape,
+        parameters=parameters,
+        values=values,
+        layout=draw.layout(),
+        out=draw.out(),
+    )
+
+
 def pooling(draw: Draw) -> Case:
     """A call of a pooling by windows."""
     axes = int(draw.op[-2])
@@ -171,16 +185,7 @@ def pooling(draw: Draw) -> Case:
         values = "positive" if parameters["norm_type"] not in (1, 2) else draw.one("normal", "few_nan", "few_inf")
     channels = draw.one(1, 2, 3, 7, 8, 15, 16, 17, 33)
     shape = (*draw.batch(), channels, *draw.size(spans, pads))
-    return Guarded(
-        draw.name,
-        draw.op,
-        draw.dtype(),
-        shape,
-        parameters=parameters,
-        values=values,
-        layout=draw.layout(),
-        out=draw.out(),
-    )
+    return _call(draw, shape, parameters, values)
 
 
 def adaptive(draw: Draw) -> Case:
@@ -194,16 +199,7 @@ def adaptive(draw: Draw) -> Case:
         parameters["return_indices"] = draw.chance(0.5)
         values = draw.one(values, "many_nan", "minus_inf", "special")
     shape = (*draw.batch(), draw.one(1, 2, 3, 8, 16, 17, 40), *size)
-    return Guarded(
-        draw.name,
-        draw.op,
-        draw.dtype(),
-        shape,
-        parameters=parameters,
-        values=values,
-        layout=draw.layout(),
-        out=draw.out(),
-    )
+    return _call(draw, shape, parameters, values)
 
 
 def unpooling(draw: Draw) -> Case:
@@ -280,16 +276,7 @@ def windows(draw: Draw) -> Case:
         shape = (*batch, channels * kernel[0] * kernel[1], counts[0] * counts[1])
         parameters["output_size"] = tuple(size)
     values = draw.one("normal", "few_nan", "infinities", "denormal")
-    return Guarded(
-        draw.name,
-        draw.op,
-        draw.dtype(),
-        shape,
-        parameters=parameters,
-        values=values,
-        layout=draw.layout(),
-        out=draw.out(),
-    )
+    return _call(draw, shape, parameters, values)
 
 
 def with_residual(draw: Draw) -> Case:
