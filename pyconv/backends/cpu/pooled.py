@@ -46,7 +46,8 @@ def _refusal(plan: FusedPlan, level: int) -> str | None:
         return "only maxima of 2x2 without padding are taken in registers"
     if pooling.out_size != (one.out_size[0] // 2, one.out_size[1] // 2):
         return "the last windows are not whole"
-    if implementation(plan) is winograd_few:
+    chosen = conv.chosen(one, level)
+    if chosen is winograd_few:
         return None if winograd_few.holds_windows(one) else "its tiles of 3x3 are no whole windows"
     if one.algorithm not in ("auto", "direct"):
         return f"algorithm={one.algorithm!r} was asked for"
@@ -54,7 +55,7 @@ def _refusal(plan: FusedPlan, level: int) -> str | None:
         return reason
     if few.is_narrow(one, level):
         return "its bands are narrower than the image"
-    if conv.chosen(one, level) not in (few, direct):
+    if chosen not in (few, direct):
         return "the convolution by itself runs on sums in another order"
     own, other = few.cycles(one, level, 4), min(few.cycles(one, level), direct.cycles(one, level))
     other += _finishing(one, level)
