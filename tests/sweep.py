@@ -52,7 +52,7 @@ def check_near(case: Case, arguments: dict[str, Any], got: np.ndarray) -> None:
     with np.errstate(all="ignore"):
         wanted = getattr(F, case.op)(**plain, backend="reference")
         largest, terms, limits = np.abs(x[np.isfinite(x)]).max(initial=1), filters.shape[1], np.finfo(case.dtype)
-        allowed = (8 + 8 * np.sqrt(terms)) * limits.eps * largest * filters.sum(axis=1).max(initial=0)
+        allowed = (8 + 2 * np.sqrt(terms)) * limits.eps * largest * filters.sum(axis=1).max(initial=0)
         near = np.abs(got - wanted) <= allowed + limits.tiny * terms * (1 + largest)
     wrong = ~np.where(np.isfinite(wanted), near, (got == wanted) | (np.isnan(got) & np.isnan(wanted)))
     assert not wrong.any(), f"{case}: {wrong.sum()} elements are wrong; {got[wrong][0]!r}, not {wanted[wrong][0]!r}"
