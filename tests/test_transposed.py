@@ -97,6 +97,13 @@ BANDED = [  # input, weight, stride, padding, output_padding, groups, dilation
     ((1, 3, 8, 9), (3, 4, 3, 3), 2, (5, 4), 0, 1, 1),  # not all of the input is seen
 ]
 
+BY_TILES = [  # phases are computed by Winograd's algorithm, in tiles of 3 or of 4 rows; or some of them
+    ((2, 3, 21, 17), (3, 16, 6, 6), 2, 1, 0, 1, 1),
+    ((1, 4, 16, 64), (4, 2, 8, 7), 3, (3, 6), 0, 1, 1),
+    ((1, 1, 19, 40), (1, 33, 3, 3), 3, (6, 5), 0, 1, 3),
+    ((2, 32, 15, 14), (32, 32, 6, 6), 2, 2, 0, 1, 1),
+]
+
 
 @pytest.fixture
 def cut_for(monkeypatch):
@@ -138,13 +145,38 @@ def swapped(x):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("room", [1, 2**12, 2**20])
-@pytest.mark.parametrize("sizes", BANDED, ids=str)
+@pytest.mark.parametrize("sizes", BANDED + BY_TILES, ids=str)
 def test_bands_have_the_bits_of_the_parts(cut_for, level, sizes, room, threads):
     cut_for(room, threads)
     for plan, source, _, _, prepared in prepared_calls(sizes, "auto", (as_it_is, channels_last, swapped)):
         assert transposed.work(plan, prepared) is not None
         wanted = transposed._by_parts(plan, source, prepared, None)
         assert bits(transposed.run(plan, source, prepared, None)) == bits(wanted)
+
+
+@pytest.mark.parametrize("sizes", BY_TILES, ids=str)
+def test_phases_by_tiles_see_what_is_not_finite(sizes):
+    """An image whose results are not all finite is computed once more; a tile would have spread them."""
+    (shape, (ins, outs, *kernel), stride, padding, more, groups, dilation) = sizes
+    algorithm = "winograd" if dilation > 1 else "auto"
+    layer = ConvTranspose2d(
+        ins, outs, kernel, stride, padding, more, groups, True, dilation, algorithm=algorithm, rng=0
+    )
+    x = normal(3, *shape[1:])
+    assert "winograd" in pyconv.report.explanation(layer, x, measure=False).steps[0].implementation
+    warm(layer, x)
+    finite = known_by(layer, x)
+    for value in (np.nan, np.inf, -np.inf, 3e38):
+        x[0, 0, 5, 6], x[2, -1, -1, -1] = value, value
+        for result in (layer(x), copy.deepcopy(layer)(x)):  # known, and not
+            wanted = F.conv_transpose2d(
+                x, layer.weight, layer.bias, stride, padding, more, groups, dilation, backend="reference"
+            )
+            assert (np.isnan(result) == np.isnan(wanted)).all()
+            assert (np.isinf(result) == np.isinf(wanted)).all() or value == 3e38  # it overflows by the order of sums
+            assert bits(result[1]) == bits(finite[1])
+            inside = np.isfinite(wanted) & np.isfinite(result) & (np.abs(wanted) < 1e30)
+            assert_close(result[inside], wanted[inside])
 
 
 def added_up(plan, x, prepared, bias):

@@ -10,6 +10,7 @@ MOST_TERMS: int
 
 class TransposedTasks(Tasks):
     part_count: int
+    may_break: bool
     def __init__(self, isa: int, is_double: bool, threads: int, plan: Any, cut: Any) -> None: ...
 
 class TransposedWork(Work):
@@ -21,4 +22,4 @@ class TransposedWork(Work):
         rest: np.ndarray | None,
         brief: bool,
     ) -> None: ...
-    def run_arrays(self, x: np.ndarray, out: np.ndarray) -> None: ...
+    def run_arrays(self, x: np.ndarray, out: np.ndarray) -> np.ndarray | None: ...

@@ -5,7 +5,7 @@ A unit of work is a strip of rows of one image. Of each of its bands, the convol
 memory; from there every row of the output is written once, from one end to the other.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
@@ -58,6 +58,7 @@ cdef struct Arrays:
     const char **bias
     const char *rest           # what outputs are that no term reaches, and sums begin with; NULL for zeros
     char *out                  # contiguous
+    uint8_t *broken            # of each image: a result was not finite, and has to be computed directly; or NULL
 
 
 cdef class TransposedTasks(Tasks):
@@ -69,6 +70,7 @@ cdef class TransposedTasks(Tasks):
     cdef Part *parts
     cdef Piece *pieces         # of each band, one a part
     cdef readonly int64_t part_count
+    cdef readonly bint may_break  # images whose results are not all finite have to be computed directly
     cdef tuple tasks           # what pieces points into
     cdef cnp.ndarray edges_of_bands, edges_of_strips, edges_of_terms, all_terms
     cdef const int64_t *rows   # of phases, where bands begin, and the end
@@ -123,6 +125,7 @@ cdef class TransposedTasks(Tasks):
                 piece.work, piece.parameters, piece.count = tasks.work, tasks.parameters, tasks.count
                 piece.in_row, piece.row, piece.rows = band.in_row, band.row, band.rows
                 most = max(most, tasks.scratch_bytes)
+                self.may_break |= tasks.may_break
         end = (most + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
         for place, part in enumerate(cut.parts):
             p = self.parts + <int64_t>place
@@ -205,7 +208,7 @@ cdef int unit(TransposedTasks t, const Arrays *a, int64_t i) noexcept nogil:
     if memory == NULL:
         return 1
     memcpy(arrays.x_strides, a.x_strides, sizeof(arrays.x_strides))
-    arrays.broken = NULL
+    arrays.broken = NULL if a.broken == NULL else a.broken + image
     for n in range(t.first_bands[strip], t.first_bands[strip + 1]):
         for p in range(t.part_count):
             part, piece = t.parts + p, t.pieces + n * t.part_count + p
@@ -224,7 +227,10 @@ cdef int unit(TransposedTasks t, const Arrays *a, int64_t i) noexcept nogil:
 
 
 cdef class TransposedWork(Work):
-    """Tasks and the packed weights that they read, of each part. ``brief``: too short for others to be let run."""
+    """Tasks and the packed weights that they read, of each part. ``brief``: too short for others to be let run.
+
+    Undone if there are images whose results are not all finite and have to be computed directly.
+    """
 
     cdef TransposedTasks tasks
     cdef tuple weights         # and biases: what the pointers point into
@@ -254,10 +260,10 @@ cdef class TransposedWork(Work):
                 raise ValueError("the bias must have a number for each channel")
         self.tasks, self.weights, self.rest, self.brief = tasks, (*weights, *biases), rest, brief
 
-    cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1:
+    cdef int run_broken(self, const char *x, const int64_t *x_strides, char *out, uint8_t *broken) except -1:
         cdef TransposedTasks t = self.tasks
         cdef Arrays arrays
-        arrays.x, arrays.out = x, out
+        arrays.x, arrays.out, arrays.broken = x, out, broken
         memcpy(arrays.x_strides, x_strides, sizeof(arrays.x_strides))
         arrays.weights, arrays.bias = self.pointers, self.pointers + t.part_count
         arrays.rest = NULL
@@ -265,12 +271,37 @@ cdef class TransposedWork(Work):
             arrays.rest = <const char *>cnp.PyArray_DATA(self.rest)
         return run_tasks(t, self.brief, &arrays)
 
+    cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1:
+        cdef int64_t i
+        cdef int undone = 0
+        cdef uint8_t *broken
+        if not self.tasks.may_break:
+            return self.run_broken(x, x_strides, out, NULL)
+        broken = <uint8_t *>calloc(max(self.tasks.batch, 1), 1)
+        if broken == NULL:
+            raise MemoryError("conv_transpose2d: no memory for a byte for each image")
+        try:
+            self.run_broken(x, x_strides, out, broken)
+            for i in range(self.tasks.batch):
+                undone |= broken[i]
+        finally:
+            free(broken)
+        return undone
+
     def run_arrays(self, cnp.ndarray x, cnp.ndarray out):
-        """Run on arrays of the tasks' dtype; ``x`` has any strides, ``out`` is contiguous."""
+        """Run on arrays: None, or the images whose results are not all finite and have to be computed directly.
+
+        ``x`` has any strides, ``out`` is contiguous; both are of the tasks' dtype.
+        """
         cdef int64_t[4] x_strides
         cdef int64_t[4] strides
+        cdef cnp.ndarray broken = np.zeros(self.tasks.batch, np.uint8)
         check_array(x, self.tasks.type_number, x_strides)
         check_array(out, self.tasks.type_number, strides)
         if not cnp.PyArray_IS_C_CONTIGUOUS(out) or cnp.PyArray_DIM(out, 0) != cnp.PyArray_DIM(x, 0):
             raise ValueError("out must be contiguous, with as many images as x")
-        self.run(<const char *>cnp.PyArray_DATA(x), x_strides, <char *>cnp.PyArray_DATA(out), strides)
+        self.run_broken(
+            <const char *>cnp.PyArray_DATA(x), x_strides, <char *>cnp.PyArray_DATA(out),
+            <uint8_t *>cnp.PyArray_DATA(broken),
+        )
+        return np.flatnonzero(broken) if broken.any() else None

@@ -8,9 +8,10 @@ without a lane or a padded pixel too much, are quicker, though each output is pu
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate
-from math import gcd, prod
+from math import gcd, lcm, prod
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from ..._core import conv as conv_core
 from ..._core import memory, runtime
 from ..._core import transposed as core
 from ...plan import ConvPlan, Cost, Pair, PhasePart, TransposedPlan, phase_parts, taps_part
-from . import channels, conv, direct, estimate, fft, isa, separable, winograd
+from . import channels, conv, direct, estimate, isa
 from .arrays import into, native
 from .cache import WORKING_SET
 from .cut import (
@@ -217,17 +218,19 @@ def _cut(plan: TransposedPlan, how: tuple[tuple[ModuleType, Any], ...], level: i
     plans, adds = _plans(plan), _by_taps(plan, level) is None
     pieces = [pieces_of(module, each, level, tiling) for each, (module, tiling) in zip(plans, how, strict=True)]
     height, batch = ceil_div(plan.out_size[0], plan.stride[0]), max(plan.batch, 1)
-    rows = _band_rows(plan, plans, max([each.rows for each in pieces if not each.weights_stay], default=1))
+    step = lcm(*(each.step for each in pieces))
+    least = max([each.least if each.weights_stay else each.rows for each in pieces])
+    rows = ceil_div(_band_rows(plan, plans, least), step) * step
     strips = min(ceil_div(4 * count, batch), ceil_div(height, rows)) if count > 1 else 1
     if batch * strips < count:
-        strips = min(ceil_div(count, batch), height)
+        strips = min(ceil_div(count, batch), ceil_div(height, step))
     more, above = _reach(plan) if adds else (0, 0)
 
     made: dict[tuple[int, ConvPlan], conv_core.ConvTasks] = {}  # parts that look alike may be packed differently
     bands: list[Band | None] = []
     edges, first_bands = [0], [0]
     for strip in range(strips):
-        end = height * (strip + 1) // strips
+        end = min(ceil_div(height * (strip + 1) // strips, step) * step, height)
         for first in range(edges[-1], end, rows):
             last = min(first + rows, end)
             for place, (one, each) in enumerate(zip(plans, pieces, strict=True)):
@@ -293,8 +296,8 @@ def work(plan: TransposedPlan, prepared: Prepared) -> core.TransposedWork | None
         return None
     if plan.stride == (1, 1) or any(sees_padding_alone(each) for each in plans):
         return None  # where nothing is put together, the convolution writes the result
-    if any(each.implementation in (fft, separable, winograd) for each in prepared.parts):
-        return None  # an image whose results are not finite would have to be computed directly
+    if not all(hasattr(each.implementation, "pieces") for each in prepared.parts):
+        return None
     weights = [each.weights for each in prepared.parts]
     how = tuple((each.implementation, getattr(each.weights, "tiling", None)) for each in prepared.parts)
     slowness = max(getattr(each.implementation, "SLOWNESS", 1) for each in prepared.parts)
@@ -315,7 +318,15 @@ def run(plan: TransposedPlan, x: np.ndarray, prepared: Prepared, out: np.ndarray
     if ready is None:
         return _by_parts(plan, x, prepared, out)
     x = native(x, plan.dtype)
-    return into(out, plan.out_shape, plan.dtype, lambda result: ready.run_arrays(x, result))
+
+    def fill(result: np.ndarray) -> None:
+        broken = ready.run_arrays(x, result)
+        if broken is not None:
+            one = replace(plan, batch=1)
+            for image in broken:  # each convolution by itself sees to results that are not finite
+                _by_parts(one, x[image : image + 1], prepared, result[image : image + 1])
+
+    return into(out, plan.out_shape, plan.dtype, fill)
 
 
 def _by_parts(plan: TransposedPlan, x: np.ndarray, prepared: Prepared, out: np.ndarray | None) -> np.ndarray:
