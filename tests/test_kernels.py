@@ -22,7 +22,7 @@ from pyconv.backends.cpu.tiles import Tiling, choose
 from pyconv.plan import ACTIVATIONS, plan_conv2d
 
 
-def _plan(x, weight, stride=1, padding=0, groups=1, dilation=1):
+def plan_of(x, weight, stride=1, padding=0, groups=1, dilation=1):
     pads = ((padding, padding), (padding, padding))
     return plan_conv2d(
         x.shape,
@@ -40,7 +40,7 @@ def _plan(x, weight, stride=1, padding=0, groups=1, dilation=1):
     )
 
 
-def _on_tiling(plan, tiling, level, x, weight, threads=1):
+def on_tiling(plan, tiling, level, x, weight, threads=1):
     """The convolution on a tiling of the test's choice."""
     is_double = plan.dtype == "float64"
     prepared = direct.pack(plan, weight, None, level, tiling)
@@ -50,7 +50,7 @@ def _on_tiling(plan, tiling, level, x, weight, threads=1):
     return out
 
 
-def _tilings(level, is_double, out_channels):
+def tilings_of(level, is_double, out_channels):
     """Every tile of the table as the full tile, and as the last one behind a full tile."""
     tiles = runtime.tiles(level, is_double)
     lanes = runtime.lanes(level, is_double)
@@ -74,11 +74,12 @@ def test_every_convolution_tile(level, dtype, out_channels):
     """All tiles agree to the last bit: each output is one chain of sums in one order, whatever the tile."""
     x = normal(1, 3, 9, 11, dtype=dtype)
     weight = normal(out_channels, 3, 3, 2, dtype=dtype, seed=1)
-    plan = _plan(x, weight, padding=1)
+    plan = plan_of(x, weight, padding=1)
     wanted = F.conv2d(x, weight, padding=1, backend="reference")
-    tilings = list(_tilings(level, dtype == "float64", out_channels))
-    tilings += [tiling._replace(**form) for tiling in tilings for form in ({"by_rows": True}, {"spread": True})]
-    results = [_on_tiling(plan, tiling, level, x, weight) for tiling in tilings]
+    tilings = list(tilings_of(level, dtype == "float64", out_channels))
+    forms = ({"by_rows": True}, {"spread": True}, {"panels": True}, {"panels": True, "by_rows": True})
+    tilings += [tiling._replace(**form) for tiling in tilings for form in forms]
+    results = [on_tiling(plan, tiling, level, x, weight) for tiling in tilings]
     assert len(results) >= 10
     assert_close(results[0], wanted)
     for result in results[1:]:
@@ -92,10 +93,10 @@ def test_every_convolution_tile(level, dtype, out_channels):
 def test_blocks_of_channels_one_after_the_other(level, dtype, kernel, stride, size):
     """All tiles of one block of output channels before the next, or all blocks for a tile's pixels: the same bits."""
     x, weight = normal(2, 3, *size, dtype=dtype), normal(21, 3, kernel, kernel, dtype=dtype, seed=1)
-    plan = _plan(x, weight, stride)
+    plan = plan_of(x, weight, stride)
     wanted = F.conv2d(x, weight, None, stride, backend="reference")
     results = []
-    for tiling in _tilings(level, dtype == "float64", 21):
+    for tiling in tilings_of(level, dtype == "float64", 21):
         for by_rows, stays in itertools.product((False, True), repeat=2):
             own = tiling._replace(by_rows=by_rows)
             cut = bands(plan, own, x.itemsize, 1, level)
@@ -117,7 +118,7 @@ def test_which_order_of_tiles():
     def stays(channels, size, out_channels, kernel, by_rows=False):
         x, weight = normal(1, channels, size, size), normal(out_channels, channels, kernel, kernel)
         own = tiling._replace(tiles=out_channels // 4, by_rows=by_rows)
-        return bands(_plan(x, weight, 1, kernel // 2), own, 4, 1, 0).band_stays
+        return bands(plan_of(x, weight, 1, kernel // 2), own, 4, 1, 0).band_stays
 
     assert stays(16, 56, 96, 1)
     assert stays(8, 56, 64, 3, by_rows=True)
@@ -185,11 +186,11 @@ def test_packing_of_each_column_of_a_kernel(level, dtype, layout, channels):
         elif layout == "every other":
             x = np.repeat(np.repeat(x, 2, axis=3), 2, axis=1)[:, ::2, :, ::2]
         weight = normal(6, channels, 3, kernel, dtype=dtype, seed=1)
-        plan = _plan(x, weight, 1, padding, dilation=dilation)
-        tiling = next(_tilings(level, dtype == "float64", 6))
-        wanted = _on_tiling(plan, tiling, level, x, weight)
+        plan = plan_of(x, weight, 1, padding, dilation=dilation)
+        tiling = next(tilings_of(level, dtype == "float64", 6))
+        wanted = on_tiling(plan, tiling, level, x, weight)
         for threads in (1, 3):
-            got = _on_tiling(plan, tiling._replace(spread=True), level, x, weight, threads)
+            got = on_tiling(plan, tiling._replace(spread=True), level, x, weight, threads)
             np.testing.assert_array_equal(got, wanted)
         assert_close(wanted, F.conv2d(x, weight, None, 1, padding, dilation, backend="reference"), terms=15 * channels)
 
@@ -201,7 +202,7 @@ def test_packing_of_channels_that_are_neighbours(level, dtype, channels):
     for width, stride, padding, groups in itertools.product((1, 15, 16, 37), (1, 2, 5), (0, 3), (1, 2)):
         x = np.moveaxis(normal(1, 7, width, channels * groups, dtype=dtype, seed=width), -1, 1)
         weight = normal(2 * groups, channels, 3, min(width, 3), dtype=dtype, seed=1)
-        plan = _plan(x, weight, stride, padding, groups=groups)
+        plan = plan_of(x, weight, stride, padding, groups=groups)
         out = np.empty(plan.out_shape, dtype)
         got = direct.run(plan, x, direct.prepare(plan, weight, None), out)
         wanted = F.conv2d(x, weight, None, stride, padding, groups=groups, backend="reference")
@@ -213,7 +214,7 @@ def test_packing_of_channels_that_are_neighbours(level, dtype, channels):
 def test_output_that_begins_anywhere_in_a_cache_line(level, dtype, pixels):
     """Tiles after the first store whole lines where they can: the same bits, nothing before and after the output."""
     x, weight = normal(1, 5, *pixels, dtype=dtype), normal(13, 5, 1, 1, dtype=dtype, seed=1)
-    plan, size = _plan(x, weight), 13 * pixels[0] * pixels[1]
+    plan, size = plan_of(x, weight), 13 * pixels[0] * pixels[1]
     weights = direct.prepare(plan, weight, None)
     memory = np.empty(size + 64, dtype)
     first = -memory.ctypes.data % 64 // memory.itemsize
@@ -239,24 +240,24 @@ def test_many_bands(level, dtype, monkeypatch):
     x = normal(2, 5, 23, 301, dtype=dtype)
     weight = normal(7, 5, 3, 3, dtype=dtype, seed=1)
     for stride in (1, 2):
-        plan = _plan(x, weight, stride, 1)
+        plan = plan_of(x, weight, stride, 1)
         tiling = choose(7, 1000, level, dtype == "float64")
         cut = bands(plan, tiling, x.itemsize, 1, level)
         assert cut.bands_h > 1
         assert cut.bands_w > 1
         wanted = F.conv2d(x, weight, stride=stride, padding=1, backend="reference")
-        single = _on_tiling(plan, tiling, level, x, weight)
+        single = on_tiling(plan, tiling, level, x, weight)
         if stride == 1:
-            np.testing.assert_array_equal(_on_tiling(plan, tiling._replace(spread=True), level, x, weight), single)
+            np.testing.assert_array_equal(on_tiling(plan, tiling._replace(spread=True), level, x, weight), single)
         assert_close(single, wanted)
         for threads in (2, 3):
-            np.testing.assert_array_equal(_on_tiling(plan, tiling, level, x, weight, threads), single)
+            np.testing.assert_array_equal(on_tiling(plan, tiling, level, x, weight, threads), single)
 
 
 def test_packed_numbers_of_another_kind_are_refused(level):
     """A driver given something that was not packed for the plan says so, and reads nothing."""
     x, weight = normal(1, 2, 5, 5), normal(3, 2, 3, 3)
-    plan = _plan(x, weight)
+    plan = plan_of(x, weight)
     tiling = choose(3, 13, level, False)
     packed = direct.pack(plan, weight, None, level, tiling)
     tasks = DirectTasks(level, False, 1, bands(plan, tiling, 4, 1, level))

@@ -44,8 +44,8 @@ cdef class DirectTasks(ConvTasks):
 
     def __init__(self, int isa, bint is_double, int threads, b):
         super().__init__(isa, is_double, threads)
-        cdef cnp.ndarray phase_h = b.phase_h, phase_w = b.phase_w, offsets = b.offsets
-        self.arrays = (phase_h, phase_w, offsets)
+        cdef cnp.ndarray phase_h = b.phase_h, phase_w = b.phase_w, offsets = b.offsets, panel_offsets = b.panel_offsets
+        self.arrays = (phase_h, phase_w, offsets, panel_offsets)
         for array in self.arrays:
             if array.dtype != "int32" or not array.flags.c_contiguous:
                 raise TypeError("phases and offsets must be contiguous int32 arrays")
@@ -63,8 +63,10 @@ cdef class DirectTasks(ConvTasks):
         d.phase_h = <const int32_t *>cnp.PyArray_DATA(phase_h)
         d.phase_w = <const int32_t *>cnp.PyArray_DATA(phase_w)
         d.packed_rows, d.pitch, d.channel_pitch = b.packed_rows, b.pitch, b.channel_pitch
-        d.band_size, d.taps, d.chunk = b.band_size, offsets.shape[0], b.chunk
+        d.panels, d.band_size, d.taps, d.chunk = b.panels, b.band_size, offsets.shape[0], b.chunk
         d.offsets = <const int32_t *>cnp.PyArray_DATA(offsets)
+        if panel_offsets.shape[0] > 0:
+            d.panel_offsets = <const int32_t *>cnp.PyArray_DATA(panel_offsets)
         d.full_tile, d.last_tile = b.full_tile, b.last_tile
         d.full_tiles, d.last_channels = b.full_tiles, b.last_channels
         self.parameters, self.work, self.row = d, self.table.direct_task, b.row

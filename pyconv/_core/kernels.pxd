@@ -29,10 +29,12 @@ cdef extern from "kernels/kernels.h" nogil:
         const int32_t *phase_w
         int64_t packed_rows, pitch
         int64_t channel_pitch
+        int64_t panels
         int64_t band_size
         int64_t taps
         int64_t chunk
         const int32_t *offsets
+        const int32_t *panel_offsets
         int64_t full_tile, last_tile
         int64_t full_tiles
         int64_t last_channels

@@ -1,4 +1,8 @@
-/* Direct convolution: one task packs one band of input, then walks it tile by tile. */
+/* Direct convolution: one task packs one band of input, then walks it tile by tile.
+ *
+ * With panels, the first tile of output channels that reads some pixels, in the band or in the image itself, copies them
+ * while it computes, one tap behind the other: for the others they lie in few pages, at whole lines of the cache.
+ */
 #include "conv.h"
 
 enum {
@@ -38,6 +42,8 @@ static int find_segments(segment *segments, int64_t q, int64_t width, int64_t pi
 typedef struct {
     const pc_direct *conv;
     const real *band, *weights, *bias; /* of the group */
+    real *panels;                      /* where the tiles' pixels are copied to, or NULL */
+    int64_t width, copying;            /* of the widest tile; the tile of output channels that copies */
     real *sums;                        /* that wait for more taps, or to be copied to where they belong */
     real *out;                         /* of the band's first pixel and the group's first channel */
     const int64_t *out_strides;
@@ -98,6 +104,29 @@ static int find_ends(stretch *ends, stretch widest, int64_t vectors)
     return 1;
 }
 
+/* The panel of the tile of pixels at place q; one for all, where none is met again; NULL: pixels are read where they lie. */
+static real *panel_of(const job *at, int64_t q)
+{
+    if (!at->panels || !at->conv->band_stays) return at->panels;
+    return at->panels + (q + at->width - 1) / at->width * at->width * at->conv->taps;
+}
+
+/* One tile: taps t, t + 1, ... of its pixels, which the first tile of output channels copies into their panel, if they have
+ * one, for the others. */
+INLINE void run_tile(const job *at, const pc_tile *run, int64_t tile, const real *pixels, real *panel, int64_t t,
+                     int64_t taps, const real *weights, const real *bias, const real *sums, real *to, int64_t to_stride,
+                     const real *next, const int32_t *next_offsets)
+{
+    const int32_t *offsets = at->conv->offsets + t, *copied = at->conv->panel_offsets;
+    if (!panel) {
+        run->run(pixels, offsets, taps, weights, bias, sums, to, to_stride, next, next_offsets);
+    } else if (tile == at->copying) {
+        run->run_copying(pixels, offsets, taps, weights, bias, sums, to, to_stride, next, next_offsets, panel, at->width);
+    } else {
+        run->run(panel, copied, taps, weights, bias, sums, to, to_stride, panel, copied);
+    }
+}
+
 /* One row of register tiles: output channels first .. end (in tiles) at places q, q + 1, ... of the packed line. The taps
  * pass in chunks, whose pixels stay in the first level of the cache while all tiles read them; each tile fetches one
  * line of each tap's pixels for the chunk that comes next. */
@@ -114,6 +143,7 @@ static void run_tiles(const job *at, stretch tiles, int64_t q, int64_t first_til
     segments[0] = (segment){0, q, least(left_places, width)};
     if (at->gaps) count = find_segments(segments, q, width, conv->pitch, at->rows, at->cols, at->out_strides[2]);
     const int direct = count == 1 && segments[0].count == width;
+    real *const panel = panel_of(at, q);
     const int64_t step = conv->chunk < conv->taps ? full->channels * width : 0; /* with one chunk no sums have to wait */
     for (int64_t t = 0; t < conv->taps; t += conv->chunk) {
         const int64_t taps = least(conv->chunk, conv->taps - t), left = conv->taps - t - taps;
@@ -129,7 +159,7 @@ static void run_tiles(const job *at, stretch tiles, int64_t q, int64_t first_til
             const real *weights = at->weights + first * conv->taps + t * run->channels, *bias = at->bias + first;
             const int in_place = ends && direct && channels == run->channels;
             real *to = at->out + first * channel_stride;
-            run->run(at->band + place, conv->offsets + t, taps, weights, bias, t ? sums : NULL,
+            run_tile(at, run, tile, at->band + place, panel, t, taps, weights, bias, t ? sums : NULL,
                      in_place ? to + segments[0].to : sums, in_place ? channel_stride : width, next + line, next_offsets);
             if (ends && !in_place) write_segments(segments, count, sums + skipped, width, channels, to, channel_stride);
             line = line < width ? line + LINE : 0;
@@ -151,8 +181,9 @@ static void run_line(const job *at, stretch tiles, int64_t q, int64_t end, int64
         const real *weights = at->weights + first * conv->taps, *bias = at->bias + first;
         real *to = at->out + first * channel_stride;
         for (; q < end && q + width <= at->line; q += width) {
-            const real *band = at->band + q;
-            run->run(band, conv->offsets, conv->taps, weights, bias, NULL, to + q, channel_stride, band + width, conv->offsets);
+            const real *pixels = at->band + q;
+            run_tile(at, run, first_tile, pixels, panel_of(at, q), 0, conv->taps, weights, bias, NULL, to + q, channel_stride,
+                     pixels + width, conv->offsets);
         }
     }
     for (; q < end; q += width) run_tiles(at, tiles, q, first_tile, end_tile);
@@ -163,7 +194,7 @@ static void run_line(const job *at, stretch tiles, int64_t q, int64_t end, int64
 static int64_t second_tile(const job *at, int64_t width)
 {
     const int64_t over = (int64_t)((uintptr_t)at->out / sizeof(real) % LINE);
-    if (VECTOR_BYTES < 64 || at->conv->taps > FEW_TAPS || at->line <= 4 * width) return 0;
+    if (VECTOR_BYTES < 64 || at->panels || at->conv->taps > FEW_TAPS || at->line <= 4 * width) return 0;
     return over && at->out_strides[1] % LINE == 0 ? width - over : 0;
 }
 
@@ -193,6 +224,9 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
         .band = conv->in_place ? x + first_col : scratch,
         .weights = (const real *)arrays->weights + group * packed_channels * conv->taps,
         .bias = (const real *)arrays->bias + group * packed_channels,
+        .panels = conv->panel_offsets ? (real *)scratch + conv->panels : NULL,
+        .width = width,
+        .copying = tiles * share / conv->shares,
         .sums = (real *)scratch + conv->band_size,
         .out = (real *)arrays->out + image * out_strides[0] + group * conv->out_channels * out_strides[1] +
                first_row * out_strides[2] + first_col,

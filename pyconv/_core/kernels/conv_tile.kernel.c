@@ -26,13 +26,12 @@
     X(1, 8)
 #endif
 
+/* A tile; where panel is not NULL, it writes the pixels that it reads there. */
 #define TILE(K, V)                                                                                                  \
-    static void tile_##K##x##V(const void *band_, const int32_t *offsets, int64_t taps, const void *weights_,       \
-                               const void *bias_, const void *sums_, void *to_, int64_t to_stride,                  \
-                               const void *next_, const int32_t *next_offsets)                                      \
+    INLINE void work_##K##x##V(const real *band, const int32_t *offsets, int64_t taps, const real *weights,  \
+                                      const real *bias, const real *sums, real *to, int64_t to_stride,              \
+                                      const real *next, const int32_t *next_offsets, real *panel, int64_t pitch)    \
     {                                                                                                               \
-        const real *band = band_, *weights = weights_, *bias = bias_, *sums = sums_, *next = next_;                 \
-        real *to = to_;                                                                                             \
         vec sum[K][V];                                                                                              \
         UNROLL for (int k = 0; k < K; k++)                                                                          \
         {                                                                                                           \
@@ -44,6 +43,10 @@
             vec pixels[V];                                                                                          \
             UNROLL for (int v = 0; v < V; v++) pixels[v] = load(from + v * LANES);                                  \
             __builtin_prefetch(next + next_offsets[t]);                                                             \
+            if (panel) {                                                                                            \
+                UNROLL for (int v = 0; v < V; v++) store(panel + v * LANES, pixels[v]);                             \
+                panel += pitch;                                                                                     \
+            }                                                                                                       \
             UNROLL for (int k = 0; k < K; k++)                                                                      \
             {                                                                                                       \
                 vec weight = splat(weights[k]);                                                                     \
@@ -54,10 +57,22 @@
         {                                                                                                           \
             UNROLL for (int v = 0; v < V; v++) store(to + k * to_stride + v * LANES, sum[k][v]);                    \
         }                                                                                                           \
+    }                                                                                                               \
+    static void tile_##K##x##V(const void *band, const int32_t *offsets, int64_t taps, const void *weights,         \
+                               const void *bias, const void *sums, void *to, int64_t to_stride, const void *next,   \
+                               const int32_t *next_offsets)                                                         \
+    {                                                                                                               \
+        work_##K##x##V(band, offsets, taps, weights, bias, sums, to, to_stride, next, next_offsets, NULL, 0);       \
+    }                                                                                                               \
+    static void copying_##K##x##V(const void *band, const int32_t *offsets, int64_t taps, const void *weights,      \
+                                  const void *bias, const void *sums, void *to, int64_t to_stride,                  \
+                                  const void *next, const int32_t *next_offsets, void *panel, int64_t pitch)        \
+    {                                                                                                               \
+        work_##K##x##V(band, offsets, taps, weights, bias, sums, to, to_stride, next, next_offsets, panel, pitch);  \
     }
 
 TILES(TILE)
 
-#define ENTRY(K, V) {K, V, tile_##K##x##V},
+#define ENTRY(K, V) {K, V, tile_##K##x##V, copying_##K##x##V},
 const pc_tile PC_NAME(conv_tiles)[] = {TILES(ENTRY)};
 const int64_t PC_NAME(conv_tile_count) = sizeof PC_NAME(conv_tiles) / sizeof(pc_tile);

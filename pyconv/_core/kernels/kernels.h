@@ -40,10 +40,12 @@ typedef struct {
     const int32_t *phase_h, *phase_w;
     int64_t packed_rows, pitch;    /* of one phase plane of the packed band */
     int64_t channel_pitch;         /* phases_h * phases_w * packed_rows * pitch */
-    int64_t band_size;             /* elements of scratch for the band; behind it sums wait for their next taps */
+    int64_t panels;                /* elements of scratch for the band; behind it lie the panels of its tiles, if any */
+    int64_t band_size;             /* elements of scratch for both; behind them sums wait for their next taps */
     int64_t taps;                  /* in_channels * kernel height * kernel width */
     int64_t chunk;                 /* taps whose pixels stay in the first level of the cache for all output channels */
     const int32_t *offsets;        /* of each tap, from an output pixel's place in the packed band */
+    const int32_t *panel_offsets;  /* of each tap of a chunk in a tile's panel; NULL: there are no panels */
 
     int64_t full_tile, last_tile;  /* which of pc_kernels.tiles; both of one width */
     int64_t full_tiles;            /* of a group */
@@ -177,6 +179,10 @@ typedef struct {
     int64_t channels, vectors;
     void (*run)(const void *band, const int32_t *offsets, int64_t taps, const void *weights, const void *bias,
                 const void *sums, void *to, int64_t to_stride, const void *next, const int32_t *next_offsets);
+    /* The same; the pixels of tap t are written to panel[t * pitch ...] besides. */
+    void (*run_copying)(const void *band, const int32_t *offsets, int64_t taps, const void *weights, const void *bias,
+                        const void *sums, void *to, int64_t to_stride, const void *next, const int32_t *next_offsets,
+                        void *panel, int64_t pitch);
 } pc_tile;
 
 typedef struct {

@@ -22,13 +22,26 @@ from .cache import LEVEL_3, PAGE, WORKING_SET
 from .cut import ceil_div, shares
 from .tiles import FIRST_LEVEL, Tiling
 
-__all__ = ["LARGEST_BAND", "Bands", "bands", "is_flat", "may_spread", "packed_line", "packing_cycles", "reads_in_place"]
+__all__ = [
+    "LARGEST_BAND",
+    "Bands",
+    "bands",
+    "copies_panels",
+    "is_flat",
+    "may_spread",
+    "packed_line",
+    "packing_cycles",
+    "reads_in_place",
+]
 
 LARGEST_BAND = 2**28
 """Elements of packed input that a task may need: 1 GiB of float32. Offsets into it are 32-bit."""
 
 _FEW_TAPS, _MANY_PLANES = 128, 32
 """Of an output's sum and of an image's output: there writing is the larger part beside the sums (measured)."""
+
+_FEW_COPIED, _MANY_TILES = 32, 32
+"""Of an output's sum and output channels: no panel is copied for so few taps, or so few that read them (measured)."""
 
 
 class Bands(NamedTuple):
@@ -55,9 +68,11 @@ class Bands(NamedTuple):
     packed_rows: int
     pitch: int
     channel_pitch: int
+    panels: int
     band_size: int
     chunk: int
     offsets: np.ndarray
+    panel_offsets: np.ndarray
     full_tile: int
     last_tile: int
     full_tiles: int
@@ -114,7 +129,8 @@ def _even_columns(out_w: int, tiling: Tiling, images: int, tiles: int, threads: 
 
     Or all of a short one, of which they share the output channels.
     """
-    vectors = ceil_div(out_w, tiling.lanes)
+    unit = tiling.pixels if tiling.panels else tiling.lanes
+    vectors = ceil_div(out_w, unit)
 
     def time(each: int) -> float:
         count = images * ceil_div(vectors, each)
@@ -123,7 +139,7 @@ def _even_columns(out_w: int, tiling: Tiling, images: int, tiles: int, threads: 
 
     least = ceil_div(vectors, ceil_div(4 * threads, images))
     choice = [*range(least, 4 * least + 1), *([vectors] if vectors <= 32 else [])]
-    return min(min(choice, key=time) * tiling.lanes, out_w)
+    return min(min(choice, key=time) * unit, out_w)
 
 
 def packed_line(plan: ConvPlan) -> int:
@@ -141,16 +157,27 @@ def reads_in_place(plan: ConvPlan, level: int) -> bool:
     """Whether a flat image is read where it lies, which is then already what packing would make of it.
 
     Not where channels lie whole pages apart: then the same few sets of a cache would have to hold all of them. Nor,
-    where a tile has few sums, an image of more pages than the processor keeps at hand, for many output channels: a tile
-    is done before it has found the next page.
+    where a tile has few sums and no panels, an image of more pages than the processor keeps at hand, for many output
+    channels: a tile is done before it has found the next page.
     """
     plane, page = plan.in_size[0] * plan.in_size[1], PAGE // np.dtype(plan.dtype).itemsize
     per_in, per_out = plan.in_channels // plan.groups, plan.out_channels // plan.groups
     if not (is_flat(plan) and plan.layout == "nchw" and plane * per_in < 2**31):
         return False
-    if _has_few_sums(level) and per_out >= 64 and plane * per_in > 64 * page:
+    panels = copies_panels(plan, level)
+    if _has_few_sums(level) and not panels and per_out >= 64 and plane * per_in > 64 * page:
         return False
     return per_in <= 16 or plane % page != 0
+
+
+def copies_panels(plan: ConvPlan, level: int) -> bool:
+    """Whether the first tile of output channels copies its pixels into a panel, one tap behind the other, for the rest.
+
+    Where tiles have few sums of wide vectors, each tap asks for its pixels after few multiply-adds: loads that meet two
+    lines of the cache, or a page of their own, are not done in time.
+    """
+    taps = plan.in_channels // plan.groups * plan.kernel[0] * plan.kernel[1]
+    return _wants_near(level) and taps > _FEW_COPIED and plan.out_channels // plan.groups >= _MANY_TILES
 
 
 def may_spread(plan: ConvPlan) -> bool:
@@ -211,6 +238,8 @@ def _chunk(plan: ConvPlan, tiling: Tiling, itemsize: int, near: int) -> int:
     """Taps of as many input channels as have room for a tile's pixels in ``near`` bytes."""
     phases, _, steps = _columns(plan, tiling.spread)
     lines = plan.kernel[0] * len(phases) * (ceil_div((tiling.pixels + steps[-1]) * itemsize, 64) + 1)
+    if tiling.panels:
+        lines = plan.kernel[0] * plan.kernel[1] * ceil_div(tiling.pixels * itemsize, 64)
     per_in = plan.in_channels // plan.groups
     channels = max(near // (64 * lines), 1)
     channels = ceil_div(per_in, ceil_div(per_in, channels))  # chunks of one size
@@ -250,6 +279,8 @@ def bands(
         fitting = room // (planes * (1 + step_h[-1])) - step_w[-1]
         cols = min(out_w, max(fitting // tiling.pixels, 1) * tiling.pixels)
         cols = ceil_div(out_w, ceil_div(out_w, cols))
+        if tiling.panels:
+            cols = min(ceil_div(cols, tiling.pixels) * tiling.pixels, out_w)
     tiles = tiling.tiles + (tiling.last_real > 0)
     if flat and threads > 1 and stays:
         cols = min(cols, _even_columns(out_w, tiling, plan.groups * max(plan.batch, 1), tiles, threads))
@@ -283,7 +314,7 @@ def bands(
     # an odd number of cache lines, so that channels spread over the sets
     channel_pitch = out_w if in_place else ceil_div(planes * packed_rows * pitch, line) // 2 * 2 * line + line
     # the last tile reads on past the end
-    band_size = 0 if in_place else ceil_div(per_in * channel_pitch + tiling.pixels, line) * line
+    packed = 0 if in_place else ceil_div(per_in * channel_pitch + tiling.pixels, line) * line
     # Where multiply-adds ask for much, rows of few channels are written one after the other; and so are rows without
     # gaps of few taps and many channels, else as many pages and streams would be written side by side. Each tile then
     # reads pixels from the second level: several threads with tiles of many sums gain nothing by it, and lose on a
@@ -295,15 +326,21 @@ def bands(
     pass_by = stays or (_wants_near(level) and weights <= LEVEL_3 // 4)
     band_stays = not pass_by or few or (whole_rows and many and taps <= _FEW_TAPS)
     chunk = taps if band_stays else _chunk(plan, tiling, itemsize, _near(level))
+    panels = tiling.panels and (not band_stays or flat)
+    band_size = packed
+    if panels:  # of a tile's taps that pass together, or of all tiles
+        together = (ceil_div(cols, tiling.pixels) + 1) * taps if band_stays else chunk
+        band_size += together * tiling.pixels
     waiting = 1 if chunk == taps else ceil_div(tiles, share)
     scratch = band_size + (waiting * tiling.channels + tiling.last_channels) * tiling.pixels
     if scratch > LARGEST_BAND:
-        offsets = np.zeros(1, np.int32)  # no use: the plan is refused
+        offsets = panel_offsets = np.zeros(1, np.int32)  # no use: the plan is refused
     else:
         h = np.array(slot_h) * len(phase_w) * packed_rows * pitch + np.array(step_h) * pitch
         w = np.array(slot_w) * packed_rows * pitch + np.array(step_w)
         c = np.arange(per_in) * channel_pitch
         offsets = np.ascontiguousarray((c[:, None, None] + h[:, None] + w).ravel(), np.int32)
+        panel_offsets = np.arange(chunk if panels else 0, dtype=np.int32) * np.int32(tiling.pixels)
     return Bands(
         batch=plan.batch,
         groups=plan.groups,
@@ -326,9 +363,11 @@ def bands(
         packed_rows=packed_rows,
         pitch=pitch,
         channel_pitch=channel_pitch,
+        panels=packed,
         band_size=band_size,
         chunk=chunk,
         offsets=offsets,
+        panel_offsets=panel_offsets,
         full_tile=tiling.full,
         last_tile=tiling.last,
         full_tiles=tiling.tiles,

@@ -12,7 +12,17 @@ from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import estimate, isa
 from .arrays import into, into_rows
-from .bands import LARGEST_BAND, Bands, bands, is_flat, may_spread, packed_line, packing_cycles, reads_in_place
+from .bands import (
+    LARGEST_BAND,
+    Bands,
+    bands,
+    copies_panels,
+    is_flat,
+    may_spread,
+    packed_line,
+    packing_cycles,
+    reads_in_place,
+)
 from .cache import WORKING_SET
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, threads_for
 from .tiles import Tiling, choose
@@ -40,7 +50,7 @@ def _tiling(plan: ConvPlan, level: int) -> Tiling:
             lanes = runtime.lanes(level, is_double)
             more = packing_cycles(plan, lanes, spread=True) - packing_cycles(plan, lanes)
             spreading = estimate.pace(level) * more
-    return choose(per_out, line, level, is_double, taps, rows, spreading)
+    return choose(per_out, line, level, is_double, taps, rows, spreading, copies_panels(plan, level))
 
 
 @lru_cache(maxsize=256)
@@ -75,7 +85,8 @@ def refusal(plan: ConvPlan) -> str | None:
 def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated: those of the tiles, and those of packing.
 
-    Pixels of many channels that are read in place are waited for, as long as packing takes. Where a multiply-add takes
+    Pixels of many channels that are read in place are waited for, as long as packing takes, but where the first tile
+    copies them, which takes a fourth of that. Where a multiply-add takes
     a cycle, a vector of sums takes 5 to be begun and stored, besides, and weights of float64 that do not stay in the
     cache slow the tiles down by a tenth (measured).
     """
@@ -87,9 +98,10 @@ def cycles(plan: ConvPlan, level: int) -> float:
     products = tiling.cycles * taps / ((0.9 if far else 0.97) if one else 0.95)
     line = plan.out_size[0] * plan.out_size[1] if tiling.spread else packed_line(plan)
     storing = 5 * ceil_div(line, lanes) * per_out if one else 0
-    packing = 0.0
-    if not reads_in_place(plan, level) or per_in > 128:
-        packing = packing_cycles(plan, lanes)
+    times = 0.25 if tiling.panels else float(per_in > 128)
+    if not reads_in_place(plan, level):
+        times = 1.25 if tiling.panels else 1.0
+    packing = times * packing_cycles(plan, lanes)
     return plan.groups * (products + estimate.pace(level) * (storing + packing))
 
 

@@ -1,0 +1,40 @@
+"""Direct sums whose tiles share the pixels that one of them has copied, on every instruction set."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from helpers import DTYPES, assert_close, normal
+from test_kernels import on_tiling, plan_of, tilings_of
+
+import pyconv.functional as F
+from pyconv.backends.cpu import bands as module
+from pyconv.backends.cpu.bands import bands
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("kernel", "stride", "size"), [(1, 1, (32, 33)), (1, 1, (1, 9)), (3, 1, (6, 67)), (3, 2, (9, 40)), (2, 2, (8, 64))]
+)
+def test_panels(level, dtype, kernel, stride, size, monkeypatch):
+    """Pixels that one tile copies for the others, of the image or of a band: the same bits, in any order of tiles."""
+    x, weight = normal(2, 5, *size, dtype=dtype), normal(21, 5, kernel, kernel, dtype=dtype, seed=1)
+    plan, is_double = plan_of(x, weight, stride), dtype == "float64"
+    tilings = list(tilings_of(level, is_double, 21))
+    wanted = on_tiling(plan, tilings[0], level, x, weight)
+    assert_close(wanted, F.conv2d(x, weight, None, stride, backend="reference"), terms=5 * kernel**2)
+    forms = set()
+    for near, planes in itertools.product((64, 2**20), (0, 21)):  # taps in chunks; blocks of channels by turns
+        monkeypatch.setattr(module, "_near", lambda level, near=near: near)
+        monkeypatch.setattr(module, "_MANY_PLANES", planes)
+        for tiling in tilings:
+            own = tiling._replace(panels=True)
+            cut = bands(plan, own, x.itemsize, 1, level)
+            forms.add((cut.chunk < len(cut.offsets), cut.band_stays, len(cut.panel_offsets) > 0))
+            for threads in (1, 3):
+                np.testing.assert_array_equal(on_tiling(plan, own, level, x, weight, threads), wanted)
+    assert {(True, False, True), (False, False, True)} <= forms
+    if size == (32, 33):
+        assert (False, True, True) in forms
