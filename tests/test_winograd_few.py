@@ -21,8 +21,9 @@ from pyconv.report import explanation
 SMALL = {"float32": 1e-5, "float64": 2e-14}
 """Largest error in rms of the output, for normal data and few channels: that of winograd_4 in test_winograd.py."""
 
-KERNELS = [(3, 1), (4, 1), ((3, 4), 1), (5, 2), (7, 2), ((6, 8), 2), (7, 3), ((5, 3), (2, 1))]
-"""Kernel and stride: 3x3 and 4x4 taps, also as phases of which some have fewer."""
+KERNELS = [(3, 1), (4, 1), ((3, 4), 1), (5, 2), (7, 2), ((6, 8), 2), (7, 3), ((5, 3), (2, 1)), (11, 4)]
+KERNELS += [(2, 1), (3, 2), (5, 3), ((1, 2), 1), (5, 1), ((2, 5), 1), (9, 2)]
+"""Kernel and stride: 2x2 to 5x5 taps, also as phases of which some have fewer."""
 
 
 def made(x, weight, bias=None, stride=1, padding=0, algorithm="auto"):
@@ -54,14 +55,14 @@ def test_every_edge(level, dtype, kernel, stride):
     """Widths around a vector of tiles, rows that are not whole tiles, channels around a block, any padding."""
     lanes, (tall, wide), (down, along) = runtime.lanes(level, dtype == "float64"), pair(kernel), pair(stride)
     tile = winograd_few._tile(made(normal(1, 1, 40, 40), normal(1, 1, tall, wide), stride=stride))
-    assert tile == (4 if max(-(-tall // down), -(-wide // along)) == 3 else 3)
+    assert tile == {2: 5, 3: 4, 4: 3, 5: 2}[max(-(-tall // down), -(-wide // along))]
     widths = {1, tile, tile + 1, lanes * tile - 1, lanes * tile, lanes * tile + 1, 2 * lanes * tile + 3}
     for number, (width, outs) in enumerate(itertools.product(sorted(widths), (1, 3, 4, 9))):
         height, channels = (1, tile + 1, 3 * tile, 7)[number % 4], 1 + number % 3
         padding = (0, ((1, 0), (2, 1)))[number % 2]
         (above, below), (left, right) = padding or ((0, 0), (0, 0))
         rows, columns = (height - 1) * down + tall - above - below, (width - 1) * along + wide - left - right
-        if rows < 1 or columns < 1 or channels * down * along > 16:
+        if rows < 1 or columns < 1:
             continue
         x = normal(2, channels, rows + number % 2 * (down > 1), columns, dtype=dtype)  # a row that no window reaches
         weight, bias = normal(outs, channels, tall, wide, dtype=dtype, seed=1), normal(outs, dtype=dtype, seed=2)
@@ -69,7 +70,7 @@ def test_every_edge(level, dtype, kernel, stride):
         assert error(got, x, weight, bias, stride=stride, padding=padding) < SMALL[dtype], (width, outs, height)
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2)])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2), (5, 3), (5, 1)])
 def test_layouts_and_out(level, kernel, stride):
     """Channels-last, reversed and gapped input; out= with rows anywhere, of which nothing else is written."""
     x, weight = normal(2, 3, 41, 69), normal(9, 3, kernel, kernel, seed=1)
@@ -87,7 +88,7 @@ def test_layouts_and_out(level, kernel, stride):
     assert (room == 7).all()
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2)])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2), (5, 3), (5, 1)])
 def test_same_bits_for_any_threads_and_batch(level, kernel, stride):
     x, weight = normal(3, 3, 61, 75), normal(21, 3, kernel, kernel, seed=1)
     pyconv.set_num_threads(1)
@@ -106,13 +107,13 @@ def test_same_bits_for_any_threads_and_batch(level, kernel, stride):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2)])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2), (5, 3), (5, 1)])
 def test_what_is_not_finite_stays_where_it_belongs(level, kernel, stride, value):
     """One odd number in one image: that image is as direct sums give it, and the others are untouched."""
-    x, weight = normal(3, 3, 29, 35), normal(6, 3, kernel, kernel, seed=1)
+    x, weight = normal(3, 3, 27, 39), normal(6, 3, kernel, kernel, seed=1)  # the windows reach all of it
     parameters = {"stride": stride, "padding": 1}
     clean = run(x, weight, **parameters)
-    for row, column in ((0, 0), (13, 17), (28, 34)):
+    for row, column in ((0, 0), (13, 17), (26, 38)):
         odd = x.copy()
         odd[1, 2, row, column] = value
         with np.errstate(all="ignore"):
@@ -184,7 +185,7 @@ def test_pooled_in_registers(level, monkeypatch, dtype, activation, threads, spe
 
 def test_used_where_it_pays():
     """First layers of networks: yes, if it is quicker; as image filters with one result, and by name: no."""
-    wide = runtime.lanes(isa.current(), False) >= 8
+    wide = runtime.lanes(isa.current(), False) >= 16
     for arguments, shape in (((3, 64, 3, 1, 1), (1, 3, 224, 224)), ((3, 64, 7, 2, 3), (1, 3, 224, 224))):
         layer = pyconv.Conv2d(*arguments, backend="cpu", rng=0)
         name = explanation(layer, normal(*shape)).steps[0].implementation
@@ -202,9 +203,10 @@ def test_refusals_say_why():
         ({"algorithm": "direct"}, "asked for"),
         ({"dilation": (2, 2)}, "dilation 1"),
         ({"groups": 2}, "one group"),
-        ({"kernel": (5, 5)}, "three or four steps"),
+        ({"kernel": (6, 6)}, "two to five steps"),
         ({"kernel": (2, 3)}, None),
         ({"in_channels": 17}, "16 at most"),
+        ({"in_channels": 257, "kernel": (5, 5)}, "256 at most"),
     ):
         reason = winograd_few.refusal(replace(plan, **change))
         assert (word or "") in (reason or ""), change

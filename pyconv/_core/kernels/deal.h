@@ -1,4 +1,4 @@
-/* Vectors taken apart into every second, third or fourth element, and put together of them. */
+/* Vectors taken apart into every second, third, fourth or fifth element, and put together of them. */
 #ifndef PYCONV_DEAL_H
 #define PYCONV_DEAL_H
 
@@ -24,9 +24,26 @@ enum { COUNT = VECTOR_BYTES / sizeof(real) };
 #define THIRDS_OF(part, p) \
     SHUFFLE(SHUFFLE((part)[0], (part)[1], LANE_BY_LANE(THIRD, p)), (part)[2], LANE_BY_LANE(LAST_THIRD, p))
 
-/* Elements p, p + step ... of step vectors that follow one another; step is 2, 3 or 4. */
+/* Of five vectors, elements p, p + 5 ... lie in lanes that differ (5 and the number of lanes have no common divisor): they
+ * are blended, and then put in order. BLEND takes the lanes of vector n / 5 whose elements are n % 5, n % 5 + 5 ... */
+#define BLENDED(k, n) ((n) / 5 * COUNT + (k)) % 5 == (n) % 5 ? COUNT + (k) : (k)
+#define BLEND(a, b, n) SHUFFLE(a, b, LANE_BY_LANE(BLENDED, n))
+#define FIFTH(k, p) (5 * (k) + (p)) % COUNT
+#define FIFTHS_OF(part, p) \
+    FIFTHS_IN_ORDER(BLEND(BLEND(BLEND(BLEND((part)[0], (part)[1], 5 + (p)), (part)[2], 10 + (p)), (part)[3], 15 + (p)), (part)[4], \
+                   20 + (p)), p)
+#define FIFTHS_IN_ORDER(a, p) SHUFFLE(a, a, LANE_BY_LANE(FIFTH, p))
+
+/* Elements p, p + step ... of step vectors that follow one another; step is 2, 3, 4 or 5. */
 INLINE vec every(const vec *part, int step, int p)
 {
+    if (step == 5) {
+        return p == 0   ? FIFTHS_OF(part, 0)
+               : p == 1 ? FIFTHS_OF(part, 1)
+               : p == 2 ? FIFTHS_OF(part, 2)
+               : p == 3 ? FIFTHS_OF(part, 3)
+                        : FIFTHS_OF(part, 4);
+    }
     if (step == 3) return p == 0 ? THIRDS_OF(part, 0) : p == 1 ? THIRDS_OF(part, 1) : THIRDS_OF(part, 2);
     if (step == 2) return p == 0 ? even_of(part[0], part[1]) : odd_of(part[0], part[1]);
     const vec first = p % 2 == 0 ? even_of(part[0], part[1]) : odd_of(part[0], part[1]);
@@ -40,8 +57,15 @@ INLINE vec every(const vec *part, int step, int p)
 #define THIRDS_TO(part, q) \
     SHUFFLE(SHUFFLE((part)[0], (part)[1], LANE_BY_LANE(OF_TWO, q)), (part)[2], LANE_BY_LANE(OF_THREE, q))
 
+/* Element i of a vector goes to where element 5 * i + p of five of them lies in its own: 5 * 13 is 1, modulo COUNT. */
+#define FIFTH_PLACE(k, p) 13 * ((k) + 16 - (p)) % COUNT
+#define FIFTHS_APART(a, p) SHUFFLE(a, a, LANE_BY_LANE(FIFTH_PLACE, p))
+#define FIFTHS_TO(apart, q) \
+    BLEND(BLEND(BLEND(BLEND((apart)[0], (apart)[1], 5 * (q) + 1), (apart)[2], 5 * (q) + 2), (apart)[3], 5 * (q) + 3), \
+          (apart)[4], 5 * (q) + 4)
+
 /* The other way round: step vectors that follow one another, of whose elements p, p + step ... part[p] has all; step is 2,
- * 3 or 4. */
+ * 3, 4 or 5. */
 INLINE void by_turns(const vec *part, int step, vec *joined)
 {
     if (step == 2) {
@@ -51,6 +75,14 @@ INLINE void by_turns(const vec *part, int step, vec *joined)
         joined[0] = THIRDS_TO(part, 0);
         joined[1] = THIRDS_TO(part, 1);
         joined[2] = THIRDS_TO(part, 2);
+    } else if (step == 5) {
+        const vec apart[] = {FIFTHS_APART(part[0], 0), FIFTHS_APART(part[1], 1), FIFTHS_APART(part[2], 2),
+                             FIFTHS_APART(part[3], 3), FIFTHS_APART(part[4], 4)};
+        joined[0] = FIFTHS_TO(apart, 0);
+        joined[1] = FIFTHS_TO(apart, 1);
+        joined[2] = FIFTHS_TO(apart, 2);
+        joined[3] = FIFTHS_TO(apart, 3);
+        joined[4] = FIFTHS_TO(apart, 4);
     } else {
         const vec even_low = SHUFFLE(part[0], part[2], ZIP_LOW), even_high = SHUFFLE(part[0], part[2], ZIP_HIGH);
         const vec odd_low = SHUFFLE(part[1], part[3], ZIP_LOW), odd_high = SHUFFLE(part[1], part[3], ZIP_HIGH);

@@ -54,7 +54,7 @@ typedef struct {
                                       of their relu; then the output, of which rows and columns are counted as above, is
                                       half as high and wide */
     int64_t tile;                  /* winograd_few_task only: outputs of a tile along an axis, of which rows and cols are
-                                      multiples: 4 for phases of 3 x 3 taps, 3 for 4 x 4 */
+                                      multiples: 7 less the taps of a phase */
     int64_t places_pitch, work_line; /* likewise; elements for a place of all tiles of a band, and for a row of pixels */
 } pc_direct;
 

@@ -254,6 +254,28 @@ static inline vec load_part(const real *p, int64_t begin, int64_t end)
     return load_lanes(p, lanes_between(begin, end));
 }
 
+/* Lanes begin .. end - 1 of v to p; no other memory is touched. */
+static inline void store_between(real *p, vec v, int64_t begin, int64_t end)
+{
+    if (begin <= 0 && end >= LANES) {
+        store(p, v);
+        return;
+    }
+    const lane_mask lanes = lanes_between(begin, end);
+    touch_lanes(p, lanes);
+#if defined(__AVX512F__) && PC_F64
+    _mm512_mask_storeu_pd(p, (__mmask8)lanes, v);
+#elif defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)lanes, v);
+#elif defined(__AVX2__) && PC_F64
+    _mm256_maskstore_pd(p, (__m256i)lanes, v);
+#elif defined(__AVX2__)
+    _mm256_maskstore_ps(p, (__m256i)lanes, v);
+#else
+    for (int i = lanes.begin; i < lanes.end; i++) p[i] = v[i];
+#endif
+}
+
 /* The first count lanes of v to p; no other memory is touched. */
 static inline void store_part(real *p, vec v, int64_t count)
 {

@@ -1,9 +1,9 @@
 /* Winograd convolution of few input channels, with vectors along tiles: for the first layers of networks.
  *
  * A kernel with a stride is taken apart into its phases, each a kernel of stride 1 on a phase of the input, as
- * conv_pack.kernel.c packs it: so planes (channels and phases) are what is summed over, and 7x7 with stride 2 is 4 x 4 of
- * them at most. All places of a tile of 6 x 6 are transformed, as F(4 x 4, 3 x 3) or F(3 x 3, 4 x 4): the points, and so
- * B', are the same.
+ * conv_pack.kernel.c packs it: so planes (channels and phases) are what is summed over, of four times as many channels with
+ * 4 x 4 taps where 7x7 has stride 2. All places of a tile of 6 x 6 are transformed, as F(5 x 5, 2 x 2), F(4 x 4, 3 x 3),
+ * F(3 x 3, 4 x 4) or F(2 x 2, 5 x 5): the points, and so B', are the same.
  *
  * Lanes are tiles that follow one another, over row ends too. With few planes a place's sum is short, and putting down all
  * of them and taking them up again would cost more than the products: here the sums of a column of places stay in
@@ -20,7 +20,7 @@
 enum {
     PAIRS = 2, SIZE = 2 * PAIRS + 2,
     TOGETHER = WINOGRAD_FEW_CHANNELS, /* output channels */
-    LARGEST = 4, /* outputs of a tile along an axis: 3 or 4 */
+    LARGEST = 5, /* outputs of a tile along an axis: 2 to 5 */
     LINE = 64 / sizeof(real),
 };
 
@@ -81,19 +81,25 @@ typedef struct {
     const int64_t *strides;
 } target;
 
-/* The outputs of the tiles first .. end - 1, which lie in `rows`, a row of all of them after the other, to their places in
- * a channel; some may be outside of the image. */
-static void scatter(grid g, const target *to, int64_t first, int64_t end, const real *rows, real *channel)
+/* The outputs of the tiles first .. end - 1, which lie in `rows`, [channel][row][of all tiles], to their places in the
+ * channels from `out` on; some may be outside of the image. Vectors are read as they were stored, which is when they need
+ * not wait until they have come as far as the cache. */
+static void scatter(grid g, const target *to, int64_t first, int64_t end, const real *rows, real *out, int64_t channels)
 {
+    const int64_t line = to->step * LANES;
     for (int64_t t = first, past; t < end; t = past) {
         const int64_t ty = t / g.cols, tx = t % g.cols;
         past = least(end, (ty + 1) * g.cols);
-        const int64_t y = ty * to->step, x = tx * to->step;
-        const int64_t height = least(to->step, to->height - y), width = least((past - t) * to->step, to->width - x);
-        for (int64_t i = 0; i < height; i++) {
-            const real *from = rows + i * to->step * LANES + (t - first) * to->step;
-            real *at = channel + (y + i) * to->strides[2] + x;
-            for (int64_t j = 0; j < width; j += LANES) store_part(at + j, load(from + j), width - j);
+        const int64_t y = ty * to->step, x = tx * to->step, begin = (t - first) * to->step;
+        const int64_t height = least(to->step, to->height - y), stop = begin + least((past - t) * to->step, to->width - x);
+        for (int64_t c = 0; c < channels; c++) {
+            for (int64_t i = 0; i < height; i++) {
+                const real *from = rows + (c * to->step + i) * line;
+                real *at = out + c * to->strides[1] + (y + i) * to->strides[2] + x - begin; /* where line 0 would lie */
+                for (int64_t j = begin / LANES * LANES; j < stop; j += LANES) {
+                    store_between(at + j, load(from + j), begin - j, stop - j);
+                }
+            }
         }
     }
 }
@@ -210,9 +216,7 @@ INLINE int all_outputs(const int tile, const int pooled, const pc_direct *conv, 
             const vec odd = outputs(tile, pooled, g.planes, places + t, g.pitch, weights + block * each, bias + channel,
                                     floor, rows, row_stride);
             broken |= odd != splat(0);
-            for (int64_t c = 0; c < channels && !whole; c++) {
-                scatter(g, to, t, least(t + LANES, g.count), rows[c], first + c * channel_stride);
-            }
+            if (!whole) scatter(g, to, t, least(t + LANES, g.count), spare, first, channels);
         }
     }
     int found = 0;
@@ -251,7 +255,7 @@ void PC_NAME(winograd_few_task)(const void *parameters, const pc_conv_arrays *ar
         transform_input(T, conv, g, packed, places, spare);                                                             \
         broken = all_outputs(T, POOLED, conv, g, places, arrays->weights, arrays->bias, &to, begin, end, spare);        \
         break;
-        TILE(3, 0) TILE(4, 0) TILE(4, 1)
+        TILE(2, 0) TILE(3, 0) TILE(4, 0) TILE(4, 1) TILE(5, 0)
 #undef TILE
     }
     restore_denormals(mode);

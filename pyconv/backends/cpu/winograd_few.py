@@ -46,13 +46,23 @@ __all__ = [
 _SIZE = 6
 """Places of a tile along an axis."""
 
-_MOST_PLANES = 16
+_MOST_PLANES = {2: 64, 3: 256, 4: 256, 5: 256}
+"""Of phases of so many taps: two save little, and have the largest error."""
 
-_AROUND = 55
-"""Cycles of a vector of tiles and an output channel beside its products: transforms, stores (measured)."""
+_MOST_PLAIN = 16
+"""Those of 3x3 kernels of stride 1, which go by winograd.py where there are more."""
 
-_COMING_IN = 175
-"""The same of a vector of tiles of a plane until it is transformed: packing and both transforms (measured)."""
+_AROUND, _STORED = 20, 6.5
+"""Cycles of a vector of tiles and an output channel beside its products, and for each output of a tile (measured)."""
+
+_COMING_IN, _READ = 100, 40
+"""Cycles of a vector of tiles of a plane until it is transformed, and for each output along an axis (measured)."""
+
+_PASSING = 4
+"""Cycles of a plane's weights for an output channel to come from further away, once a band (measured)."""
+
+_NEAR, _NEAR_IN_A_GROUP = WORKING_SET, WORKING_SET // 6
+"""Bytes of a band's places, above which they cost a tenth more (measured); where layers that follow share the cache."""
 
 
 class Transformed(NamedTuple):
@@ -79,9 +89,14 @@ def _planes(plan: ConvPlan) -> int:
     return plan.in_channels * plan.stride[0] * plan.stride[1]
 
 
+def _is_plain(plan: ConvPlan) -> bool:
+    """Whether winograd.py is for it too."""
+    return (plan.kernel, plan.stride) == ((3, 3), (1, 1))
+
+
 def label(plan: ConvPlan) -> str:
     """The implementation's name."""
-    taps = min(max(_taps(plan), 3), 4)
+    taps = min(max(_taps(plan), min(_MOST_PLANES)), max(_MOST_PLANES))
     return f"winograd_few_f{_SIZE + 1 - taps}x{taps}_{isa.name()}"
 
 
@@ -91,7 +106,7 @@ def refusal(plan: ConvPlan) -> str | None:
         return f"algorithm={plan.algorithm!r} was asked for"
     if reason := _cannot(plan, isa.current()):
         return reason
-    level, is_plain = isa.current(), (plan.kernel, plan.stride) == ((3, 3), (1, 1))
+    level, is_plain = isa.current(), _is_plain(plan)
     if plan.algorithm == "measure":
         return None
     if plan.algorithm == "winograd" and not is_plain:
@@ -99,7 +114,7 @@ def refusal(plan: ConvPlan) -> str | None:
     own = cycles(plan, level)
     if plan.algorithm == "auto":
         plain = min(each.cycles(plan, level) for each in (direct, channels, few))
-        if own > 0.9 * plain:
+        if own > 0.85 * plain:
             return f"the transforms would cost more than they save: {own:,.0f} cycles, direct sums {plain:,.0f}"
     if is_plain and own > (other := winograd.cycles(plan, level)):
         return f"vectors along channels take fewer cycles: {other:,.0f}, along tiles {own:,.0f}"
@@ -111,10 +126,11 @@ def _cannot(plan: ConvPlan, level: int) -> str | None:
     if plan.groups != 1 or plan.dilation != (1, 1):
         return "it is for one group and dilation 1"
     pairs = list(zip(plan.kernel, plan.stride, strict=True))
-    if _taps(plan) not in (3, 4) or any(kernel < stride for kernel, stride in pairs):
-        return "it is for kernels of three or four steps of their stride"
-    if (planes := _planes(plan)) > _MOST_PLANES:
-        return f"the phases of all channels are {planes} planes; it is for {_MOST_PLANES} at most"
+    if _taps(plan) not in _MOST_PLANES or any(kernel < stride for kernel, stride in pairs):
+        return "it is for kernels of two to five steps of their stride"
+    most = _MOST_PLAIN if _is_plain(plan) else _MOST_PLANES[_taps(plan)]
+    if (planes := _planes(plan)) > most:
+        return f"the phases of all channels are {planes} planes; it is for {most} at most"
     cut, _ = _cut(plan, level, 1)
     if cut.cols < plan.out_size[1] or cut.scratch > LARGEST_BAND:
         return "the rows are too long for a band of whole rows"
@@ -123,7 +139,7 @@ def _cannot(plan: ConvPlan, level: int) -> str | None:
 
 def holds_windows(plan: ConvPlan) -> bool:
     """Whether its tiles are made of whole windows of 2x2."""
-    return _tile(plan) % 2 == 0
+    return _tile(plan) == 4
 
 
 def cycles(plan: ConvPlan, level: int) -> float:
@@ -131,7 +147,7 @@ def cycles(plan: ConvPlan, level: int) -> float:
 
     In the cost models' cycles (see estimate.py), also where vectors pass at half the pace, as multiply-adds do. A plane
     has 36 products for a vector of tiles and an output channel, each of which asks for a broadcast weight and its part
-    of a vector of pixels; of two loads a cycle three quarters are reached (measured). Transforming weights, unless they
+    of a vector of pixels; of two loads a cycle five eighths are reached (measured). Transforming weights, unless they
     are kept, takes some 14 cycles for each of them.
     """
     tile, planes = _tile(plan), _planes(plan)
@@ -139,11 +155,19 @@ def cycles(plan: ConvPlan, level: int) -> float:
     lanes, together = runtime.lanes(level, is_double), runtime.winograd_few_channels(level, is_double)
     height, width = (ceil_div(size, tile) for size in plan.out_size)
     out_channels = ceil_div(plan.out_channels, together) * together
-    loads = estimate.pace(level) * (1 + 1 / together) / 1.5
+    loads = estimate.pace(level) * (1 + 1 / together) / 1.25
     products = _SIZE**2 * planes * max(0.5 / 0.97, loads)
     preparing = 0 if plan.keeps_weights else 14 * _SIZE**2 * planes * plan.out_channels
-    coming_in = _COMING_IN * height * ceil_div(width, lanes) * planes
-    return coming_in + preparing + _vectors(plan, level) * out_channels * (products + _AROUND)
+    coming_in = _coming_in(tile) * height * ceil_div(width, lanes) * planes
+    return coming_in + preparing + _vectors(plan, level) * out_channels * (products + _around(tile))
+
+
+def _around(tile: int) -> float:
+    return _AROUND + _STORED * tile**2
+
+
+def _coming_in(tile: int) -> float:
+    return _COMING_IN + _READ * tile
 
 
 def _vectors(plan: ConvPlan, level: int) -> int:
@@ -156,21 +180,22 @@ def _vectors(plan: ConvPlan, level: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _rows(plan: ConvPlan, level: int, count: int) -> int:
-    """Rows of tiles of a band: whose places stay in the cache, and such that ``count`` threads are soonest done.
+def _rows(plan: ConvPlan, level: int, count: int, near: int = _NEAR) -> int:
+    """Rows of tiles of a band: such that ``count`` threads are soonest done, with places that stay in the cache.
 
-    What is written passes through the cache too: places that take more than a twelfth of it cost a tenth (measured).
+    Longer bands leave fewer lanes empty and let the weights pass less often.
     """
     is_double, tile, planes = is_double_plan(plan), _tile(plan), _planes(plan)
     lanes = runtime.lanes(level, is_double)
     height, width = (ceil_div(size, tile) for size in plan.out_size)
     row = _SIZE**2 * planes * width * (8 if is_double else 4)
-    most = min(max(WORKING_SET // 2 // row, 1), height)
-    weight = plan.out_channels * (_SIZE**2 * planes / 2 + _AROUND) / _COMING_IN / planes  # of a vector of tiles
+    most = min(max(3 * near // row, 1), height)
+    vector = plan.out_channels * (_SIZE**2 * planes / 2 + _around(tile)) / planes  # cycles of each plane
 
     def work(rows: int) -> float:
-        far = 1.1 if rows * row > WORKING_SET // 6 else 1.0
-        return ceil_div(rows * width, lanes) * weight * far + (rows + 0.5) * ceil_div(width, lanes)
+        far = 1.1 if rows * row > near else 1.0
+        coming_in = (rows + 0.5) * ceil_div(width, lanes) * _coming_in(tile)
+        return ceil_div(rows * width, lanes) * vector * far + coming_in + _PASSING * plan.out_channels
 
     def time(rows: int) -> float:
         whole, rest = divmod(height, rows)
@@ -298,10 +323,11 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
         cut, places = _cut(part, level, 1)
         return conv.WinogradFewTasks(level, is_double, 1, cut._replace(shares=count), places)
 
+    rows = tile * _rows(plan, level, 1, _NEAR_IN_A_GROUP)
     return Pieces(
         of_part,
         blocks=range(0, plan.out_channels, runtime.winograd_few_channels(level, is_double)),
-        rows=tile * _rows(plan, level, 1),
+        rows=rows,
         step=tile,
-        least=tile * _rows(plan, level, 1),
+        least=rows,
     )
