@@ -7,6 +7,7 @@ float32, which are swept: a sample in every run, every float32 in the slow one.
 from __future__ import annotations
 
 import itertools
+import platform
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def units(got, exact, dtype):
     """Errors in units of the exact result's last place; below the normal numbers in units of the smallest."""
     limits = np.finfo(dtype)
     size = np.abs(exact)
-    unit = np.spacing(np.maximum(size, float(limits.tiny)).astype(dtype)).astype(np.float64)
+    unit = np.spacing(np.clip(size, float(limits.tiny), float(limits.max)).astype(dtype)).astype(np.float64)
     with np.errstate(invalid="ignore"):
         error = np.abs(got.astype(np.float64) - exact) / unit
     return np.where(size > float(limits.max), 0.0, error)  # beyond the largest number
@@ -157,10 +158,14 @@ def worst(op, bits):
 OTHER_PROCESSORS = 0.1
 
 
+# Whether this machine's kernels are those of which the table speaks: elsewhere the portable ones fuse multiply-adds.
+AS_MEASURED = platform.machine() in ("x86_64", "AMD64")
+
+
 def most(op, level):
     """The largest error that an instruction set's kernel may have: what was measured, else what is promised."""
     promised = ACTIVATIONS[op].ulps[0]
-    return min(promised, MEASURED[op][level][0] + OTHER_PROCESSORS) if level in MEASURED[op] else promised
+    return min(promised, MEASURED[op][level][0] + OTHER_PROCESSORS) if AS_MEASURED else promised
 
 
 @pytest.mark.parametrize("op", ROUNDED)
@@ -183,7 +188,7 @@ def test_every_float32(level, op):
 def test_every_rounded_function_was_swept():
     assert set(MEASURED) == set(ROUNDED)
     for op, found in MEASURED.items():
-        assert set(found) == {"x86-64-v3", "x86-64-v4"}
+        assert set(found) == {"baseline", "x86-64-v3", "x86-64-v4"}
         assert max(error for error, _ in found.values()) <= ACTIVATIONS[op].ulps[0]
 
 
@@ -193,7 +198,7 @@ def test_largest_errors_are_what_was_measured(level, op):
     for name, (error, at) in MEASURED[op].items():
         found, _ = worst(op, np.array([float.fromhex(at)], np.float32).view(np.uint32))
         assert found <= most(op, level), f"{op}({at})"
-        if name == level:
+        if name == level and AS_MEASURED:
             assert found > error - OTHER_PROCESSORS, f"{op}({at}): sweep again, and write down what is found"
 
 
@@ -202,7 +207,7 @@ FORMER = {
     "sigmoid": ("-0x1.0afdfap4", "-0x1.6d3fb8p-12", "-0x1.19d4b8p0"),
     "gelu": ("-0x1.9f9d3ep3", "-0x1.d34714p0", "-0x1.180f2ep-3"),
     "silu": ("-0x1.f9ff54p-17", "-0x1.cf29a6p3"),
-    "mish": ("-0x1.0d10ccp2", "-0x1.086916p1"),
+    "mish": ("-0x1.0d10ccp2", "-0x1.086916p1", "-0x1.a3eb7p1"),
     "tanhshrink": ("0x1.01d528p0",),
 }
 

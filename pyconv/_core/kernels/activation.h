@@ -60,20 +60,20 @@ static const real shrink_terms[] = {
 };
 #endif
 
-/* sqrt(8 / pi) and 0.044715 times it, as the nearest number and the rest */
+/* sqrt(8 / pi) / log(2) and 0.044715 times it, as the nearest number and the rest */
 #if PC_F64
-#define GELU_1 0x1.9884533d43651p+0
-#define GELU_1_COARSE 0x1.9884530000000p+0
-#define GELU_1_FINE 1.426396435433790924e-8
-#define GELU_3 0x1.2444f2a4d8b4bp-4
-#define GELU_3_LOW (-6.1751499181553154534e-19)
+#define GELU_1 0x1.26aec21bce759p+1
+#define GELU_1_COARSE 0x1.26aec20000000p+1
+#define GELU_1_FINE 1.294840203757139477e-8
+#define GELU_3 0x1.a5a7cf7572a98p-4
+#define GELU_3_LOW (-5.9781774007187443721e-18)
 #define GELU_FARTHEST 22.5 /* x times the sigmoid of 2 u is zero to the left */
 #else
-#define GELU_1 0x1.988454p+0f
-#define GELU_1_COARSE 0x1.9880000000000p+0f
-#define GELU_1_FINE 0.000065996605730711759784f
-#define GELU_3 0x1.2444f2p-4f
-#define GELU_3_LOW 2.3988323959931356273e-9f
+#define GELU_1 0x1.26aec2p+1f
+#define GELU_1_COARSE 0x1.26a0000000000p+1f
+#define GELU_1_FINE 0.00045038564432488913389f
+#define GELU_3 0x1.a5a7d0p-4f
+#define GELU_3_LOW (-2.0161984364105028953e-9f)
 #define GELU_FARTHEST 11.f
 #endif
 #define SELU_SCALE ((real)1.0507009873554804934193349852946)
@@ -311,25 +311,22 @@ EXCEPT(gelu, beyond(x, splat(13)) | denormal(x), careful_or_linear(x, careful_ge
 
 static inline vec quick_gelu_tanh(vec x, NO_PARAMETERS)
 {
-    /* max(x, 0) - |x| v, v = 1 / (1 + exp(2 u)), since 1 + tanh(u) = 2 sigmoid(2 u); 2 u = t (GELU_1 + GELU_3 t**2), its
-     * slope in a coarse part, whose product with t is exact but for one rounding, and the rest: exp magnifies an error
+    /* max(x, 0) - |x| v, v = 1 / (1 + exp(2 u)), since 1 + tanh(u) = 2 sigmoid(2 u); 2 u / log(2) = t (GELU_1 + GELU_3 t**2),
+     * its slope in a coarse part, whose product with t is exact but for one rounding, and the rest: exp magnifies an error
      * of its argument */
     const vec magnitude = lesser_of(splat(GELU_FARTHEST), absolute(x)), t = greater_of(splat(TINY), magnitude);
     const two square = exact_product(t, t);
     const vec slope = splat(GELU_3) * square.high + splat(GELU_1), coarse = (vec)((ivec)slope & SPLIT_MASK);
     const vec low = splat(GELU_3_LOW) * square.high + (splat(GELU_3) * square.low + splat(GELU_1_FINE));
     const vec fine = fused(splat(GELU_3), square.high, splat(GELU_1_COARSE) - coarse) + low;
-    const vec n = t * slope * splat(-INVERSE_LOG2) + splat(ROUNDER), whole = n - splat(ROUNDER);
-    const vec high = fused_minus(t, coarse, whole * splat(-LOG2_HIGH) - splat((real)0x1p-60));
-    const vec r = high - (t * fine + whole * splat(LOG2_LOW));
+    const vec n = splat(ROUNDER) - t * slope, whole = n - splat(ROUNDER);
+    const vec v = exp2_near_zero(fused_minus(t, coarse, -whole) - t * fine);
 #if defined(__AVX512F__)
-    const vec v = (polynomial(r, expm1_terms) * r + splat(1)) * r + splat(1);
     return greater_of(splat(0), x) - scaled(quotient(magnitude * v, splat(1) + scaled(v, n)), n);
 #else
-    const power e = power_of(r, n);
     vec exponent;
-    const vec v = logistic(below(x, splat(0)), e, &exponent);
-    return times_x(x, v, exponent);
+    const vec part = logistic(below(x, splat(0)), power_from(v, n), &exponent);
+    return times_x(x, part, exponent);
 #endif
 }
 

@@ -133,6 +133,17 @@ static inline vec by_one_more(vec m)
     return multiply_add(subtract_product(rough, m, m - rough), inverse, rough);
 }
 
+/* 2**r for |r| <= 1/2: every coefficient times a power of log(2) */
+static inline vec exp2_near_zero(vec r)
+{
+    enum { TERMS = sizeof expm1_terms / sizeof *expm1_terms };
+    real scale[TERMS] = {LOG2 * LOG2};
+    UNROLL for (int i = 1; i < TERMS; i++) scale[i] = scale[i - 1] * LOG2;
+    vec sum = splat(expm1_terms[TERMS - 1] * scale[TERMS - 1]);
+    UNROLL for (int i = TERMS - 2; i >= 0; i--) sum = sum * r + splat(expm1_terms[i] * scale[i]);
+    return (sum * r + splat(LOG2)) * r + splat(1);
+}
+
 /* r and n of y = n log(2) + r, n as n + ROUNDER. y is not below LEAST_EXP, nor above what exp can give. */
 static inline vec reduced(vec y, vec *n)
 {
@@ -205,6 +216,7 @@ static inline vec exp_within(vec y)
 {
     vec n;
     const vec r = reduced(y, &n);
+    if (!FUSES) return raised(expm1_near_zero(r) + splat(1), n); /* the sum below would be rounded twice as often */
     return raised((polynomial(r, expm1_terms) * r + splat(1)) * r + splat(1), n);
 }
 
@@ -241,11 +253,12 @@ typedef struct {
     vec v, n, value;
 } power;
 
-static inline power power_of(vec r, vec n)
+static inline power power_from(vec v, vec n)
 {
-    const vec v = expm1_near_zero(r) + splat(1);
     return (power){v, n, v * power_of_two(greater_of(splat((real)ROUNDER - 100), n))};
 }
+
+static inline power power_of(vec r, vec n) { return power_from(expm1_near_zero(r) + splat(1), n); }
 
 static inline power exp_of(vec y)
 {
