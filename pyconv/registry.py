@@ -71,7 +71,8 @@ class Backend(Protocol):
         all :class:`Settings` are those that were noted; and, unless the caller's ``own_weights`` do not change, the
         numbers in ``weight`` and ``bias``. ``x`` is ``input`` with a batch dimension, and maybe a copy; of a plan with
         a residual both are pairs with it. If it also has
-        ``find(input, parameters)``, which gives what it knows of a call or None, and
+        ``find(input, parameters)``, which gives what it knows of a call or None (and as its attribute ``result``, where
+        it has one, the shape and dtype of a result that is in the order C), and
         ``join(calls, places, blocks, fit)``, which knows a call that is a chain of such calls, then a
         :class:`pyconv.Sequential` is one call. What lies between them may be in ``blocks``, the list of those that no
         call has at the moment: each a list of two arrays of bytes, or None; ``fit(block, half, size)`` makes one of

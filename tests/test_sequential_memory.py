@@ -143,3 +143,60 @@ def test_what_a_call_of_the_users_own_sees_is_not_written_again(monkeypatch):
         monkeypatch.undo()
         assert len(kept) >= 4
         assert all(bits(result) == bits(copied) for result, copied in kept)
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_memory_is_kept_between_sequentials_too(fuse):
+    net = Sequential(Sequential(Conv2d(3, 8, 3, padding=1, rng=0), ReLU(), fuse=fuse), Conv2d(8, 4, 3, rng=1))
+    x = normal(4, 3, 96, 96)
+    net(x)
+    tracemalloc.start()
+    try:
+        result = net(x)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < result.nbytes + 100_000
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_no_call_is_planned_twice(fuse, monkeypatch):
+    net = Sequential(
+        Sequential(Conv2d(3, 8, 3, rng=0), Sigmoid()), MaxPool2d(2), BatchNorm2d(8), Conv2d(8, 4, 3, rng=1), fuse=fuse
+    )
+    planned = []
+    for kind in {type(layer) for layer in (*net[0], *net[1:])}:
+        plan = kind.plan_call
+        monkeypatch.setattr(kind, "plan_call", lambda self, *args, plan=plan: planned.append(self) or plan(self, *args))
+    right = None
+    for expected in (4, 4, 0):  # the convolution and the sigmoid are one
+        planned.clear()
+        result = net(normal(1, 3, 20, 22))
+        assert len(planned) == len(set(map(id, planned))) == expected
+        right = result if right is None else right
+        assert bits(result) == bits(right)
+
+
+def test_what_is_never_known_as_one_pads_once_a_call(monkeypatch):
+    net = Sequential(Conv2d(3, 8, 3, padding=1, padding_mode="reflect", rng=0), Sigmoid(), Conv2d(8, 4, 3, rng=1))
+    x, pad, padded = normal(1, 3, 20, 22), np.pad, []
+    right = net(x)
+    monkeypatch.setattr(np, "pad", lambda *args, **more: padded.append(1) or pad(*args, **more))
+    for calls in range(1, 5):
+        assert bits(net(x)) == bits(right)
+        assert len(padded) == calls
+
+
+def test_a_call_in_place_of_every_layer_s_sees_what_is_not_written_again(monkeypatch):
+    """Such a one is called for each layer, also of nets that were known before, and never gets kept memory."""
+    net, kept, plain = Sequential(Sigmoid(), Sequential(MaxPool2d(2)), Tanh()), [], Module.__call__
+
+    def recorded(self, input, *, out=None):
+        kept.append(plain(self, input, out=out))
+        return kept[-1]
+
+    monkeypatch.setattr(Module, "__call__", recorded)
+    for seed in range(5):
+        kept.clear()
+        net(normal(1, 3, 8, 8, seed=seed))
+        assert len(kept) == 5

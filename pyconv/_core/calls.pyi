@@ -9,7 +9,9 @@ class Work:
 
 Place = tuple[Mapping[Any, Any], Any] | tuple[Mapping[Any, Any], Any, Any]
 
-class KnownCall: ...
+class KnownCall:
+    @property
+    def result(self) -> tuple[tuple[int, ...], np.dtype] | None: ...
 
 class CallTable:
     def find(self, input: Any, parameters: tuple[Any, ...]) -> KnownCall | None: ...

@@ -131,6 +131,12 @@ cdef class KnownCall:
     cdef tuple parameters, places
     cdef object variable, value
 
+    @property
+    def result(self):
+        """The result's shape and dtype; None if it is not in the order C."""
+        shape = tuple([self.of_result.shape[axis] for axis in range(self.of_result.axes)])
+        return (shape, cnp.PyArray_DescrFromType(self.of_result.type_number)) if self.contiguous else None
+
     cdef bint settled(self) except -1:
         """Whether the settings are those that the call was made under."""
         cdef PyObject *found = NULL

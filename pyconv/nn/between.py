@@ -7,14 +7,15 @@ time; those that are free wait for the next call, of whatever thread.
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import PyconvError
+from ..functional.call import Call
+from ..plan import DTYPES
 from .module import Module
 
-__all__ = ["fit", "lent", "take"]
+__all__ = ["Half", "fit", "take"]
 
 _LINE = 64  # bytes of a cache line
 
@@ -36,19 +37,28 @@ def fit(block: list[Any], half: int, size: int) -> None:
         block[half] = memory[start : start + size]
 
 
-def lent(block: list[Any], half: int, layer: Module, input: Any) -> Any:
-    """An array over a half of a block, for the result of a layer that gives one array of its plan's shape, in order C.
+class Half(NamedTuple):
+    """The half of a block that a layer's result may lie in: of one that gives a new array of its plan's shape."""
 
-    None if it cannot be planned: then the layer says why.
-    """
-    try:
-        call = layer.plan_call(input)
-    except PyconvError:
-        return None
-    plan = call.plan
-    if getattr(plan, "return_indices", False):
-        return None
-    shape = plan.out_shape[1:] if call.squeeze else plan.out_shape
-    size = prod(shape) * np.dtype(plan.dtype).itemsize
-    fit(block, half, size)
-    return block[half][:size].view(plan.dtype).reshape(shape)
+    block: list[Any]
+    place: int
+
+    def run(self, layer: Module, input: Any) -> Any:
+        """The layer's result, here where it is of the order C. The call is planned once at most."""
+        known = layer.known_calls()
+        shape_and_dtype = getattr(known.find(input), "result", None)
+        if shape_and_dtype is None:
+            return layer._general_call(input, None, known, self)
+        return layer(input, out=self._array(*shape_and_dtype))
+
+    def lent(self, call: Call) -> Call:
+        """A call that was planned without ``out``, with its result here, in the order C."""
+        if call.plan.dtype not in DTYPES or getattr(call.plan, "return_indices", False):
+            return call
+        out = self._array(call.plan.out_shape, call.plan.dtype)
+        return call._replace(out=out, given=out[0] if call.squeeze else out)
+
+    def _array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        size = prod(shape) * np.dtype(dtype).itemsize
+        fit(self.block, self.place, size)
+        return self.block[self.place][:size].view(dtype).reshape(shape)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from ..errors import ArgumentError
-from ..functional.call import Call
 from ..functional.known import Known
 from ..plan import check_flag
+from .between import Half
 from .group import groups, run_chain, watched
 from .module import Module
+from .parent import Parent, named
 
 __all__ = ["Sequential"]
 
 
-class Sequential(Module):
+class Sequential(Parent):
     """Layers run one after the other.
 
     Parameters
@@ -45,7 +44,8 @@ class Sequential(Module):
 
     Between groups, results lie in memory that is kept as long as the layer is, one piece for each thread that calls at
     the same time: from the first call on if all layers are Conv2d, BatchNorm2d, elementwise activations (not in
-    place), MaxPool2d or AvgPool2d and what they pass on is in the order C; else, where it can be kept, from the third.
+    place), MaxPool2d or AvgPool2d, or made of such layers, and what they pass on is in the order C; else, where it can
+    be kept, from the third.
     What a call returns is never written again.
 
     Examples
@@ -60,53 +60,24 @@ class Sequential(Module):
     """
 
     def __init__(self, *layers: Any, fuse: bool = True) -> None:
-        if len(layers) == 1 and isinstance(layers[0], Mapping):
-            named = dict(layers[0])
-        else:
-            named = {str(place): layer for place, layer in enumerate(layers)}
-        for name, layer in named.items():
-            if not isinstance(name, str) or not name or "." in name:
-                raise ArgumentError(f"Sequential: a layer's name must be a str without dots, got {name!r}")
-            if not isinstance(layer, Module):
-                raise ArgumentError(f"Sequential: layer {name!r} is no pyconv layer, got {type(layer).__name__}")
-        self._layers: dict[str, Module] = named
+        self._layers = named("Sequential", layers)
         self.fuse = check_flag("Sequential", "fuse", fuse)
 
-    def _general_call(self, input: Any, out: Any, known: Known) -> Any:
+    def _general_call(self, input: Any, out: Any, known: Known, half: Half | None = None) -> Any:
         if not self._layers:
             if out is not None:
                 raise ArgumentError("Sequential: there is no layer to write to out=")
             return input
         seen = watched(self._layers.values())  # before what they are is asked
-        return run_chain(self.parts(), input, out, known, seen)
+        return run_chain(self.parts(), input, out, known, seen, half)
 
     def parts(self) -> dict[str, Module]:
-        """What is run one after the other, by the name of the first layer in it: layers, and groups of them as one."""
         if not self.fuse:
             return self._layers
         found = self.__dict__.get("_parts")
         if found is None:
             found = self.__dict__["_parts"] = groups(self._layers)
         return found
-
-    def plan_call(self, input: Any, out: Any = None) -> Call:
-        """A Sequential has no operation of its own: plan its layers one by one."""
-        raise NotImplementedError("plan the layers of a Sequential one by one")
-
-    def parameters(self) -> dict[str, np.ndarray]:
-        return {
-            f"{name}.{key}": array for name, layer in self._layers.items() for key, array in layer.parameters().items()
-        }
-
-    def _set_parameters(self, values: dict[str, np.ndarray]) -> None:
-        for name, layer in self._layers.items():
-            start = f"{name}."
-            own = {key.removeprefix(start): value for key, value in values.items() if key.startswith(start)}
-            layer._set_parameters(own)
-
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """(name, layer) in order."""
-        return iter(self._layers.items())
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -119,12 +90,3 @@ class Sequential(Module):
         if isinstance(place, slice):
             return Sequential(dict(list(self._layers.items())[place]), fuse=self.fuse)
         return list(self._layers.values())[operator.index(place)]
-
-    def __repr__(self) -> str:
-        if not self._layers:
-            return "Sequential()"
-        lines = [f"({name}): {layer!r}".replace("\n", "\n  ") for name, layer in self._layers.items()]
-        return "Sequential(\n  " + "\n  ".join(lines) + "\n)"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_parts"}

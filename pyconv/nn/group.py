@@ -24,10 +24,11 @@ from ..plan import (
 )
 from ..registry import Backend, fusing, select
 from . import activation
-from .between import fit, lent, take
+from .between import Half, fit, take
 from .conv import Conv2d
 from .module import Module
 from .norm import BatchNorm2d, folded
+from .parent import Parent
 from .pooling import AvgPool2d, MaxPool2d
 
 __all__ = ["Group", "groups", "run_chain"]
@@ -38,23 +39,18 @@ _POOLINGS: dict[type[Module], Any] = {MaxPool2d: plan_max_pool2d, AvgPool2d: pla
 
 def watched(layers: Iterable[Module]) -> tuple[tuple[Any, ...], ...]:
     """Places of :class:`pyconv.registry.Settings` that change when an attribute of one of these layers is set."""
-    return tuple((layer.__dict__, "_known", layer.__dict__.setdefault("_known", Known())) for layer in layers)
-
-
-def _run_part(name: str, part: Module, input: Any, out: Any) -> Any:
-    """Run a layer, whose errors say which it was, or a group, whose layers do so themselves."""
-    try:
-        return part(input, out=out)
-    except PyconvError as error:
-        if not isinstance(part, Group):
-            error.prefix(f"layer {name!r}")
-        raise
+    return tuple((layer.__dict__, "_known", layer.known_calls()) for layer in layers)
 
 
 def run_chain(
-    parts: Mapping[str, Module], input: Any, out: Any, known: Known, seen: tuple[tuple[Any, ...], ...]
+    parts: Mapping[str, Module],
+    input: Any,
+    out: Any,
+    known: Known,
+    seen: tuple[tuple[Any, ...], ...],
+    half: Half | None = None,
 ) -> Any:
-    """Run ``parts`` one after the other; ``out`` takes the last one's result.
+    """Run ``parts`` one after the other; ``out`` takes the last one's result, or ``half`` may.
 
     If each part knows its call, ``known`` knows all of them as one from now on; ``seen`` are the places of
     :class:`pyconv.registry.Settings` that it was asked for when the call began, see :func:`watched`. What lies between
@@ -62,7 +58,7 @@ def run_chain(
     """
     block = take(known.free_blocks)
     try:
-        return _run_parts(parts, input, out, known, seen, block)
+        return _run_parts(parts, input, out, known, seen, block, half)
     finally:
         known.free_blocks.append(block)
 
@@ -74,34 +70,49 @@ def _run_parts(
     known: Known,
     seen: tuple[tuple[Any, ...], ...],
     block: list[Any],
+    half: Half | None,
 ) -> Any:
-    calls: list[Any] | None = []
+    calls: list[Any] = []
     *_, last = parts
-    lends = type(input) is np.ndarray and all(_is_plain(part) for part in parts.values())
+    lends = type(input) is np.ndarray and all(is_plain(part) for part in parts.values())
     for place, (name, part) in enumerate(parts.items()):
-        target = out
-        if name != last:
-            # other layers' results are in the order of their inputs
-            lends = lends and (isinstance(part, Group | Conv2d) or input.flags.c_contiguous)
-            target = lent(block, place % 2, part, input) if lends else None
-        result = _run_part(name, part, input, target)
-        # a __call__ of the user's own may do more than what is known
-        knows = part._known if type(part).__call__ is Module.__call__ else None
-        call = knows.find(input) if calls is not None and knows is not None else None
-        calls = None if call is None else [*(calls or []), call]
+        target = half if name == last else Half(block, place % 2)
+        result = _run_part(name, part, input, out if name == last else None, target if lends else None)
+        calls.append(part.known_calls().find(input) if _calls_plainly(part) else None)
         input = result
-    if calls is not None and knows is not None:
-        known.join(knows, calls, seen + watched(parts.values()), fit)
+    if None not in calls:
+        known.join(part.known_calls(), calls, seen + watched(parts.values()), fit)
     return result
 
 
-_CALL = Module.__call__  # a user's own in its place may keep what it sees
+def _run_part(name: str, part: Module, input: Any, out: Any, half: Half | None) -> Any:
+    """Run a layer, whose errors say which it was, or a group, whose layers do so themselves."""
+    try:
+        # other layers' results are in the order of their inputs
+        if half is not None and (isinstance(part, Group | Conv2d | Parent) or input.flags.c_contiguous):
+            return half.run(part, input)
+        return part(input, out=out)
+    except PyconvError as error:
+        if not isinstance(part, Group):
+            error.prefix(f"layer {name!r}")
+        raise
 
 
-def _is_plain(layer: Module) -> bool:
+_CALL = Module.__call__  # a user's own in its place may do more than what is known, and keep what it sees
+
+
+def _calls_plainly(layer: Module) -> bool:
+    """Whether calling a layer does what :class:`Module` does, and no more."""
+    return type(layer).__call__ is _CALL
+
+
+def is_plain(layer: Module) -> bool:
     """Whether a layer gives a new array, of the shape that it plans, and keeps no input; a user's own may not."""
-    is_new = not getattr(layer, "inplace", False) and type(layer).__call__ is _CALL
-    return isinstance(layer, Group) or (is_new and _kind(layer) is not None)
+    if not _calls_plainly(layer) or getattr(layer, "inplace", False):
+        return False
+    if isinstance(layer, Parent):  # without layers, it gives its input
+        return bool(layer._layers) and all(is_plain(part) for part in layer.parts().values())
+    return isinstance(layer, Group) or _kind(layer) is not None
 
 
 def _elementwise(layer: Module) -> tuple[str, tuple[float, ...]] | None:
@@ -161,11 +172,14 @@ class Group(Module):
         self._folded: tuple[Any, ...] = ()
         self._unpooled: Group | None = None
 
-    def _general_call(self, input: Any, out: Any, known: Known) -> Any:
+    def _general_call(self, input: Any, out: Any, known: Known, half: Half | None = None) -> Any:
         seen = watched(self.layers.values())
         call, backend, _ = self.as_one(input, out)
         if call is None or backend is None:
-            return run_chain(self.pieces(), input, out, known, seen)
+            return run_chain(self.pieces(), input, out, known, seen, half)
+        if half is not None:
+            call = half.lent(call)
+            out = call.given
         prepared = next(iter(self.parts().values()))._prepared(call, backend)
         result = call.run(backend, prepared)
         known.note(call, input, out, backend, self._argument, prepared, result, (), own_weights=True, watched=seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from ..errors import ArgumentError, DTypeError, PyconvError, ShapeError, StateDi
 from ..functional.call import Call
 from ..functional.known import Known
 from ..registry import Backend, select
+
+if TYPE_CHECKING:
+    from .between import Half
 
 __all__ = ["Module"]
 
@@ -48,17 +51,24 @@ class Module:
         """Run the layer on ``input``; ``out`` is written and returned if it is given."""
         known = self._known
         if known is None:
-            known = self.__dict__.setdefault("_known", Known())
+            known = self.known_calls()
         else:
             result = known.run(input, None, None, out, ())
             if result is not None:
                 return result
         return self._general_call(input, out, known)
 
-    def _general_call(self, input: Any, out: Any, known: Known) -> Any:
-        """Check, plan and run a call that ``known`` does not know yet."""
+    def known_calls(self) -> Known:
+        """What knows the layer's calls, as long as none of its attributes is set."""
+        return self._known or self.__dict__.setdefault("_known", Known())
+
+    def _general_call(self, input: Any, out: Any, known: Known, half: Half | None = None) -> Any:
+        """Check, plan and run a call that ``known`` does not know yet. In place of ``out`` there may be a ``half``."""
         try:
             call, argument = self.plan_call(input, out), self.backend
+            if half is not None:
+                call = half.lent(call)
+                out = call.given
             backend = select(call.plan, call.kind, argument)
             prepared = self._prepared(call, backend)
             result = call.run(backend, prepared)
