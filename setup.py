@@ -86,6 +86,11 @@ class BuildExt(build_ext):
         return compiled
 
 
+DRIVERS = (
+    "runtime", "memory", "calls", "chains", "tasks", "conv", "pool", "elementwise", "fused", "transposed",
+)  # fmt: skip
+
+
 def driver(name: str) -> Extension:
     """The extension module of one Cython driver."""
     sources = [path for path in KERNELS.rglob("*") if path.suffix in (".c", ".h")] if name == "runtime" else []
@@ -103,10 +108,7 @@ def driver(name: str) -> Extension:
 
 setup(
     ext_modules=cythonize(
-        [
-            driver(name)
-            for name in ("runtime", "memory", "calls", "tasks", "conv", "pool", "elementwise", "fused", "transposed")
-        ],
+        [driver(name) for name in DRIVERS],
         compiler_directives={"boundscheck": False, "wraparound": False, "cdivision": True},
     ),
     cmdclass={"build_ext": BuildExt},

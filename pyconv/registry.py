@@ -76,7 +76,9 @@ class Backend(Protocol):
         ``join(calls, places, blocks, fit)``, which knows a call that is a chain of such calls, then a
         :class:`pyconv.Sequential` is one call. What lies between them may be in ``blocks``, the list of those that no
         call has at the moment: each a list of two arrays of bytes, or None; ``fit(block, half, size)`` makes one of
-        the two large enough.
+        the two large enough. And if it has
+        ``join_residual(front, shortcut, last, places, blocks, fit)``, which knows ``last((front(x), shortcut(x)))``,
+        calls or None for x itself, then so is a :class:`pyconv.Residual`.
     ``on_device_of(op, arrays) -> context manager``
         For the little arithmetic that planning does with the arrays' own package: their device is the current one
         inside. Raises DeviceError if they lie on several, or no device can be used.

@@ -14,7 +14,7 @@ import numpy as np
 from . import functional, registry
 from .errors import ArgumentError, PyconvError
 from .functional.call import Call
-from .nn import Module, Sequential
+from .nn import Module, Residual, Sequential
 from .nn.group import Group
 from .nn.lines import Lines
 from .plan import (
@@ -161,6 +161,8 @@ def _steps(op: Any, input: Any, args: tuple[Any, ...], kwargs: dict[str, Any], m
 def _module_steps(name: str, module: Module, input: Any, measure: bool) -> list[Step]:
     if isinstance(module, Group):
         return _group_steps(module, input, measure)
+    if isinstance(module, Residual):
+        return _residual_steps(module, input, measure)
     if not isinstance(module, Sequential):
         try:
             call = module.plan_call(input)
@@ -170,10 +172,37 @@ def _module_steps(name: str, module: Module, input: Any, measure: bool) -> list[
         return [_step(name, call, module.backend, measure)]
     steps: list[Step] = []
     for child, layer in module.parts().items():
-        steps += _module_steps(_titled(child, layer), layer, input, measure)
-        if steps:
-            input = layer(input) if measure else _result(steps[-1].plan, input, isinstance(layer, Lines))
+        more, input = _steps_and_result(child, layer, input, measure)
+        steps += more
     return steps
+
+
+def _steps_and_result(name: str, layer: Module, input: Any, measure: bool) -> tuple[list[Step], Any]:
+    """The steps of a layer in another, and what comes out."""
+    steps = _module_steps(_titled(name, layer), layer, input, measure)
+    if not steps:
+        return steps, input
+    return steps, layer(input) if measure else _result(steps[-1].plan, input, isinstance(layer, Lines))
+
+
+def _residual_steps(block: Residual, input: Any, measure: bool) -> list[Step]:
+    """The steps of the body, of the shortcut, and of what comes after the addition."""
+    front, shortcut, ending, activation, names, reason = block.pieces()
+    steps, result = ([], input) if front is None else _steps_and_result("", front, input, measure)
+    if ending is None and steps:
+        steps[-1] = steps[-1]._replace(note=f"the residual is added by itself: {reason}")
+    added = input
+    if shortcut is not None:
+        more, added = _steps_and_result(names[1], shortcut, input, measure)
+        named = isinstance(shortcut, Sequential | Residual)  # whose steps do not say where they are
+        steps += [step._replace(name=f"({names[1]}) {step.name}") for step in more] if named else more
+    if ending is not None:
+        if type(added) is not type(result):  # of another package's arrays, planning gives NumPy's
+            added = np.empty(added.shape, added.dtype)
+        more = _group_steps(ending, (result, added), measure)
+        steps += more
+        result = ending((result, added)) if measure else _result(more[-1].plan, result)
+    return steps + (_steps_and_result(names[3], activation, result, measure)[0] if activation is not None else [])
 
 
 def _titled(name: str, layer: Module) -> str:
@@ -181,15 +210,23 @@ def _titled(name: str, layer: Module) -> str:
 
 
 def _group_steps(group: Group, input: Any, measure: bool) -> list[Step]:
-    """One step if the layers are run as one, else theirs, the first with the reason."""
+    """One step if the layers are run as one, else theirs, the first with the reason. ``input`` may be a pair."""
     call, backend, reason = group.as_one(input)
+    adds = type(input) is tuple
     if call is not None and backend is not None:
-        name = " + ".join(_titled(*named) for named in group.layers.items())
-        return [_step(name, call, backend.name, measure)]
+        names = [_titled(*named) for named in group.layers.items()]
+        if adds:
+            names.insert(len(names) - group.is_active, "residual")
+        return [_step(" + ".join(names), call, backend.name, measure)]
     steps: list[Step] = []
-    for name, layer in group.pieces().items():
-        steps += _module_steps(_titled(name, layer), layer, input, measure)
-        input = layer(input) if measure else _result(steps[-1].plan, input)
+    if adds and group.is_active:
+        steps = _group_steps(group.without_last(), input, measure)
+        parts, input = dict([group.last]), group.without_last()(input) if measure else _result(steps[-1].plan, input[0])
+    else:
+        parts, input = (group.parts(), input[0]) if adds else (group.pieces(), input)
+    for name, layer in parts.items():
+        more, input = _steps_and_result(name, layer, input, measure)
+        steps += more
     return [steps[0]._replace(note=reason or ""), *steps[1:]]
 
 

@@ -177,3 +177,80 @@ def test_unfold_and_fold(backend, parameters, shape):
     if not isinstance(parameters["kernel_size"], list):
         assert repr(ours) == repr(theirs)
         assert repr(pyconv.Fold(size, **parameters)) == repr(torch.nn.Fold(size, **parameters))
+
+
+def blocks(nn, kind, channels, out_channels, stride):
+    """Layers of a ResNet's block in a package's own classes, by torchvision's names: the body and the shortcut."""
+    width = out_channels // 4 if kind == "bottleneck" else out_channels
+    sizes = [(1, 1), (3, stride), (1, 1)] if kind == "bottleneck" else [(3, stride), (3, 1)]
+    body, before = {}, channels
+    for place, (kernel, step) in enumerate(sizes, start=1):
+        after = out_channels if place == len(sizes) else width
+        body[f"conv{place}"] = nn.Conv2d(before, after, kernel, step, kernel // 2, bias=False)
+        body[f"bn{place}"] = nn.BatchNorm2d(after)
+        before = after
+    shortcut = nn.Sequential(nn.Conv2d(channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+    return body, shortcut if (stride, channels) != (1, out_channels) else None
+
+
+class TorchBlock(torch.nn.Module):
+    """As torchvision writes it: one relu for all."""
+
+    def __init__(self, body, downsample):
+        super().__init__()
+        self.steps = [name for name in body if name.startswith("conv")]
+        for name, layer in body.items():
+            setattr(self, name, layer)
+        self.downsample = downsample
+
+    def forward(self, x):
+        out = x
+        for step in self.steps:
+            out = getattr(self, step.replace("conv", "bn"))(getattr(self, step)(out))
+            out = torch.relu(out) if step != self.steps[-1] else out
+        return torch.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+@pytest.mark.parametrize("shape", [(2, 17, 16), (17, 16)], ids=["batch", "image"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("out_channels", [16, 32])
+@pytest.mark.parametrize("kind", ["basic", "bottleneck"])
+def test_residual_blocks(backend, kind, out_channels, stride, shape):
+    """Of torch's weights, under torchvision's names; a few hundred roundings of numbers around one."""
+    torch.manual_seed(0)
+    theirs = TorchBlock(*blocks(torch.nn, kind, 16, out_channels, stride)).eval()
+    for layer in theirs.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            for array, low, high in (
+                (layer.weight, 0.5, 2), (layer.bias, -1, 1), (layer.running_mean, -1, 1), (layer.running_var, 0.3, 3),
+            ):  # fmt: skip
+                torch.nn.init.uniform_(array, low, high)
+    body, shortcut = blocks(pyconv, kind, 16, out_channels, stride)
+    layers: dict[str, pyconv.Module] = {}
+    for name, layer in body.items():
+        layers |= {f"relu before {name}": pyconv.ReLU()} if name.startswith("conv") and layers else {}
+        layers[name] = layer
+    ours = pyconv.Residual(layers, downsample=shortcut, activation=pyconv.ReLU(inplace=True))
+    ours.load_state_dict(theirs.state_dict())
+    assert set(ours.state_dict()) == set(theirs.state_dict())
+    x = normal(*shape[:-2], 16, *shape[-2:])
+    with torch.inference_mode():
+        right = theirs(torch.from_numpy(x if x.ndim == 4 else x[None])).numpy()
+    with pyconv.use_backend(backend):
+        for _ in range(3):
+            np.testing.assert_allclose(ours(x), right if x.ndim == 4 else right[0], rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_a_residual_block_that_writes_over_its_input(backend, fuse):
+    """torch's sum takes what the body's first layer left there."""
+    x, added = normal(1, 8, 9, 10), pyconv.Conv2d(8, 8, 3, padding=1, rng=0)
+    tensor = torch.from_numpy(x.copy())
+    with torch.inference_mode():
+        right = TF.conv2d(tensor.relu_(), *tensors(added.weight.copy(), added.bias.copy()), padding=1) + tensor
+    block = pyconv.Residual(pyconv.ReLU(inplace=True), added, fuse=fuse)
+    with pyconv.use_backend(backend):
+        for _ in range(4):
+            given = x.copy()
+            close(block(given), right, 72)
+            assert (given == tensor.numpy()).all()

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,13 +15,6 @@ class KnownCall:
 
 class CallTable:
     def find(self, input: Any, parameters: tuple[Any, ...]) -> KnownCall | None: ...
-    def join(
-        self,
-        calls: list[KnownCall],
-        places: tuple[Place, ...],
-        blocks: list[list[Any]],
-        fit: Callable[[list[Any], int, int], None],
-    ) -> None: ...
     def run(self, input: Any, weight: Any, bias: Any, out: Any, parameters: tuple[Any, ...]) -> np.ndarray | None: ...
     def add(
         self,

@@ -8,7 +8,7 @@ weights, and the settings that chose the backend. While all of these are the sam
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport Py_EQ, PyObject, PyObject_RichCompareBool
 from libc.stdint cimport int64_t, uintptr_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp
 
 cimport numpy as cnp
 
@@ -79,13 +79,6 @@ cdef bint same(a, b) except -1:
     return PyObject_RichCompareBool(a, b, Py_EQ)
 
 
-cdef struct Layout:
-    int type_number, axes
-    cnp.npy_intp[MOST_AXES] shape
-    cnp.npy_intp[MOST_AXES] strides
-    cnp.npy_intp before, beyond  # the bytes that it spans, from its first element
-
-
 cdef void read_layout(Layout *layout, cnp.ndarray array) noexcept:
     cdef int axis
     cdef cnp.npy_intp reach
@@ -120,16 +113,6 @@ cdef bint apart(cnp.ndarray a, const Layout *of_a, cnp.ndarray b, const Layout *
 
 cdef class KnownCall:
     """One call, with all that has to be the same for it to come again."""
-
-    cdef Work work
-    cdef Layout of_input, of_result, of_weight, of_bias, of_residual
-    cdef int64_t[MOST_AXES] x_strides  # in elements, as the work takes them
-    cdef int64_t[MOST_AXES] out_strides
-    cdef bint contiguous, in_place, compares, adds
-    cdef int changes  # how often only the weights were others
-    cdef cnp.ndarray weight, bias
-    cdef tuple parameters, places
-    cdef object variable, value
 
     @property
     def result(self):
@@ -212,59 +195,6 @@ cdef class KnownCall:
         return None if undone else out
 
 
-cdef class ChainWork(Work):
-    """Known calls one after the other, each on the result of the one before.
-
-    Results in between lie by turns in one half and the other of a block: a list of two arrays of bytes, which ``fit``
-    lets have as many as are needed. A block is one call's at a time; those that are free are in ``blocks``.
-    """
-
-    cdef list calls, blocks
-    cdef object fit
-    cdef cnp.npy_intp[2] sizes
-
-    def __init__(self, list calls, list blocks, fit):
-        cdef KnownCall known
-        cdef Py_ssize_t i
-        self.sizes[0] = self.sizes[1] = 0
-        for i in range(len(calls) - 1):
-            known = calls[i]
-            self.sizes[i % 2] = max(self.sizes[i % 2], known.of_result.beyond)
-        self.calls, self.blocks, self.fit = calls, blocks, fit
-
-    cdef bint threads_fit(self) noexcept:
-        cdef Py_ssize_t i
-        for i in range(len(self.calls)):
-            if not (<KnownCall>PyList_GET_ITEM(self.calls, i)).work.threads_fit():
-                return False
-        return True
-
-    cdef list take(self):
-        cdef list block = self.blocks.pop() if self.blocks else [None, None]
-        cdef int half
-        for half in range(2):
-            if self.sizes[half] and (
-                    block[half] is None or cnp.PyArray_NBYTES(<cnp.ndarray>block[half]) < self.sizes[half]):
-                self.fit(block, half, self.sizes[half])
-        return block
-
-    cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1:
-        cdef list block = self.take()
-        cdef KnownCall known
-        cdef char *target
-        cdef Py_ssize_t i, last = len(self.calls) - 1
-        cdef int undone = 0
-        for i in range(last + 1):
-            known = <KnownCall>PyList_GET_ITEM(self.calls, i)
-            target = out if i == last else cnp.PyArray_BYTES(<cnp.ndarray>block[i % 2])
-            undone = known.work.run(x, known.x_strides, target, known.out_strides)
-            if undone:
-                break
-            x = target
-        self.blocks.append(block)
-        return undone
-
-
 cdef bint alike(const Layout *a, const Layout *b) noexcept:
     cdef size_t size = a.axes * sizeof(cnp.npy_intp)
     return (
@@ -298,8 +228,6 @@ cdef void steps(cnp.ndarray array, int64_t *strides, int axes) noexcept:
 
 cdef class CallTable:
     """The calls that a function or a layer has met lately."""
-
-    cdef list calls
 
     def __cinit__(self):
         self.calls = []
@@ -395,40 +323,24 @@ cdef class CallTable:
     def find(self, input, tuple parameters):
         """What knows a call of a layer on ``input``, for ``join``; None if nothing does."""
         cdef KnownCall known
+        cdef object residual = None
+        if type(input) is tuple:
+            input, residual = input
+            if not cnp.PyArray_CheckExact(residual):
+                return None
         if not cnp.PyArray_CheckExact(input):
             return None
         for known in self.calls:
-            if known.of_kind(input, None, parameters) and not known.compares and known.settled():
+            if known.of_kind(input, residual, parameters) and not known.compares and known.settled():
                 return known
         return None
 
-    def join(self, list calls, tuple places, list blocks, fit):
-        """Know the chain of ``calls``, each of which takes the result of the one before, as one without parameters.
-
-        ``places`` are as in ``add``, and come on top of those that the calls go by. ``blocks`` and ``fit``: the memory
-        between them, see ChainWork.
-        """
-        cdef KnownCall known = KnownCall(), one, other
-        cdef Py_ssize_t i
-        for i in range(len(calls) - 1):
-            one, other = calls[i], calls[i + 1]
-            if not alike(&one.of_result, &other.of_input):
-                return
-        one = calls[0]
-        other = calls[len(calls) - 1]
-        known.of_input, known.of_result, known.contiguous = one.of_input, other.of_result, other.contiguous
-        memcpy(known.x_strides, one.x_strides, sizeof(known.x_strides))
-        memcpy(known.out_strides, other.out_strides, sizeof(known.out_strides))
-        known.work = ChainWork(calls, blocks, fit)
-        known.in_place, known.compares, known.parameters = False, False, ()
-        merged = {}
-        for one in calls:
-            merged.update({(id(place[0]), place[1]): place for place in one.places})
-            if one.variable is not None:
-                known.variable, known.value = one.variable, one.value
-        known.places = (*merged.values(), *places)
+    cdef int keep(self, KnownCall known) except -1:
+        """Know a call that is made of others, in place of one on such an input."""
+        cdef KnownCall other
         kept = []
         for other in self.calls:
             if not alike(&other.of_input, &known.of_input):
                 kept.append(other)
         self.calls = [*kept[-MOST_CALLS + 1:], known]
+        return 0

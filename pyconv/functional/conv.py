@@ -20,6 +20,7 @@ from ..plan import (
     as_array,
     as_batch,
     check_algorithm,
+    check_out,
     check_padded,
     check_precision,
     conv_parameters,
@@ -34,7 +35,7 @@ from ..plan import (
 from .call import Call, checked_out, planned_by, run
 from .known import Known
 
-__all__ = ["conv2d", "pad2d", "plan_call_conv2d", "plan_call_conv_transpose2d"]
+__all__ = ["add_residual", "checked_residual", "conv2d", "pad2d", "plan_call_conv2d", "plan_call_conv_transpose2d"]
 
 _PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # torch's names to NumPy's
 _known = Known()
@@ -85,13 +86,13 @@ def _planned(
     batched = input.ndim == 4
     if residual is not None:
         assert isinstance(plan, ConvPlan)
-        added = _residual(op, residual, kind, dtype, batched)
+        added = checked_residual(op, residual, kind, dtype, batched)
         plan, x = plan_fused(plan, tuple(added.shape)), (x, added)
     target = checked_out(op, out, kind, plan.out_shape, dtype, inputs, batched, residual)
     return Call(plan, x, kind, weight, bias, target, not batched, out)
 
 
-def _residual(op: str, residual: Any, kind: str, dtype: str, batched: bool) -> Any:
+def checked_residual(op: str, residual: Any, kind: str, dtype: str, batched: bool) -> Any:
     """What is added to a convolution, checked but for its shape, with a batch dimension."""
     added = as_array(op, "residual", residual)
     if array_kind(added) != kind:
@@ -101,6 +102,20 @@ def _residual(op: str, residual: Any, kind: str, dtype: str, batched: bool) -> A
         dimensions = "(N, C, H, W)" if batched else "(C, H, W)"
         raise ShapeError(f"{op}: residual must be {dimensions} as the input, got shape {tuple(added.shape)}")
     return added if batched else added[None]
+
+
+def add_residual(op: str, result: Any, residual: Any, out: Any) -> Any:
+    """``result + residual``, of one package, dtype and shape; ``out`` may be one of them, or None."""
+    kind, dtype, shape = array_kind(result), dtype_name(op, "result", result, half=True), tuple(result.shape)
+    if array_kind(residual) != kind:
+        raise ArgumentError(f"{op}: a {array_kind(residual)} array cannot be added to a {kind} array")
+    same_dtype(op, dtype, "residual", residual, half=True)
+    if tuple(residual.shape) != shape:
+        raise ShapeError(f"{op}: what is added has shape {tuple(residual.shape)}, not {shape}; it is not broadcast")
+    if out is not None:
+        check_out(op, out, kind, shape, dtype, (result, residual), in_place=True)
+    with registry.on_device_of(op, result), np.errstate(all="ignore"):
+        return np.add(result, residual, out=out)  # of another package's arrays, by that package's own
 
 
 def plan_call_conv2d(

@@ -102,7 +102,23 @@ class Known:
 
         ``fit`` lets a half of one of the ``free_blocks`` have so many bytes.
         """
+        self._table_of(last).join(calls, watched, self.free_blocks, fit)
+        self.run = self._table.run
+
+    def join_residual(
+        self,
+        last: Known,
+        calls: list[Any],
+        watched: tuple[tuple[Any, ...], ...],
+        fit: Callable[[list[Any], int, int], None],
+    ) -> None:
+        """The same of a residual block: a call before the last and one on the shortcut, or None, and the last one."""
+        if hasattr(last._table, "join_residual"):
+            self._table_of(last).join_residual(*calls, watched, self.free_blocks, fit)
+            self.run = self._table.run
+
+    def _table_of(self, last: Known) -> Any:
+        """The table of what is joined, of the kind that ``last`` has."""
         if self._owner is not last._owner or self._table is None:
             self._owner, self._table = last._owner, type(last._table)()
-        self._table.join(calls, watched, self.free_blocks, fit)
-        self.run = self._table.run
+        return self._table

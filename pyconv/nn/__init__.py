@@ -8,6 +8,7 @@ from .module import Module
 from .norm import BatchNorm2d
 from .pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, LPPool2d, MaxPool2d, MaxUnpool2d
 from .pooling1d import AdaptiveAvgPool1d, AdaptiveMaxPool1d, AvgPool1d, LPPool1d, MaxPool1d, MaxUnpool1d
+from .residual import Residual
 from .transposed import ConvTranspose1d, ConvTranspose2d
 
 globals().update({name: getattr(activation, name) for name in activation.__all__})
@@ -32,6 +33,7 @@ __all__ = [
     "MaxUnpool1d",
     "MaxUnpool2d",
     "Module",
+    "Residual",
     "Sequential",
     "Unfold",
 ]

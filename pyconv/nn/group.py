@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import ArgumentError, DTypeError, PyconvError
 from ..functional.call import Call, checked_out
+from ..functional.conv import add_residual, checked_residual
 from ..functional.known import Known
 from ..plan import (
     ACTIVATIONS,
@@ -31,7 +32,7 @@ from .norm import BatchNorm2d, folded
 from .parent import Parent
 from .pooling import AvgPool2d, MaxPool2d
 
-__all__ = ["Group", "groups", "run_chain"]
+__all__ = ["Group", "calls_plainly", "groups", "is_plain", "kind_of", "run_chain", "run_part", "watched"]
 
 _POOLINGS: dict[type[Module], Any] = {MaxPool2d: plan_max_pool2d, AvgPool2d: plan_avg_pool2d}
 """Of the layers that end a group, what plans them."""
@@ -77,23 +78,23 @@ def _run_parts(
     lends = type(input) is np.ndarray and all(is_plain(part) for part in parts.values())
     for place, (name, part) in enumerate(parts.items()):
         target = half if name == last else Half(block, place % 2)
-        result = _run_part(name, part, input, out if name == last else None, target if lends else None)
-        calls.append(part.known_calls().find(input) if _calls_plainly(part) else None)
+        result = run_part(name, part, input, out if name == last else None, target if lends else None)
+        calls.append(part.known_calls().find(input) if calls_plainly(part) else None)
         input = result
     if None not in calls:
         known.join(part.known_calls(), calls, seen + watched(parts.values()), fit)
     return result
 
 
-def _run_part(name: str, part: Module, input: Any, out: Any, half: Half | None) -> Any:
-    """Run a layer, whose errors say which it was, or a group, whose layers do so themselves."""
+def run_part(name: str | None, part: Module, input: Any, out: Any, half: Half | None) -> Any:
+    """Run a layer, whose errors say which it was, or what has no name or is a group, whose layers do so themselves."""
     try:
         # other layers' results are in the order of their inputs
         if half is not None and (isinstance(part, Group | Conv2d | Parent) or input.flags.c_contiguous):
             return half.run(part, input)
         return part(input, out=out)
     except PyconvError as error:
-        if not isinstance(part, Group):
+        if name is not None and not isinstance(part, Group):
             error.prefix(f"layer {name!r}")
         raise
 
@@ -101,18 +102,18 @@ def _run_part(name: str, part: Module, input: Any, out: Any, half: Half | None) 
 _CALL = Module.__call__  # a user's own in its place may do more than what is known, and keep what it sees
 
 
-def _calls_plainly(layer: Module) -> bool:
+def calls_plainly(layer: Module) -> bool:
     """Whether calling a layer does what :class:`Module` does, and no more."""
     return type(layer).__call__ is _CALL
 
 
 def is_plain(layer: Module) -> bool:
     """Whether a layer gives a new array, of the shape that it plans, and keeps no input; a user's own may not."""
-    if not _calls_plainly(layer) or getattr(layer, "inplace", False):
+    if not calls_plainly(layer) or getattr(layer, "inplace", False):
         return False
     if isinstance(layer, Parent):  # without layers, it gives its input
         return bool(layer._layers) and all(is_plain(part) for part in layer.parts().values())
-    return isinstance(layer, Group) or _kind(layer) is not None
+    return isinstance(layer, Group) or kind_of(layer) is not None
 
 
 def _elementwise(layer: Module) -> tuple[str, tuple[float, ...]] | None:
@@ -125,7 +126,7 @@ def _elementwise(layer: Module) -> tuple[str, tuple[float, ...]] | None:
     return (op, layer._values) if is_own else None  # type: ignore[attr-defined]
 
 
-def _kind(layer: Module) -> int | None:
+def kind_of(layer: Module) -> int | None:
     """The place of a layer in a group; None if it has none. Layers derived from these may do more than these do."""
     if type(layer) in (Conv2d, BatchNorm2d):
         return 0 if type(layer) is Conv2d else 1
@@ -139,10 +140,10 @@ def groups(layers: Mapping[str, Module]) -> dict[str, Module]:
     found: dict[str, Module] = {}
     names = list(layers)
     while names:
-        taken, last = names[:1], _kind(layers[names[0]])
+        taken, last = names[:1], kind_of(layers[names[0]])
         if last == 0:
             for name in names[1:]:
-                kind = _kind(layers[name])
+                kind = kind_of(layers[name])
                 if kind is None or kind <= last:
                     break
                 taken.append(name)
@@ -156,6 +157,8 @@ def groups(layers: Mapping[str, Module]) -> dict[str, Module]:
 class Group(Module):
     """Conv2d, then any of BatchNorm2d, an elementwise activation and MaxPool2d or AvgPool2d, in this order.
 
+    Its input may be a pair (x, residual): then that is added before the activation, and there is no pooling.
+
     The normalisation is folded into the convolution's weights. Where the rest cannot be run as one, convolution and
     activation are, if these can; else it is run layer by layer. The result is the same to the bit, but for a
     BatchNorm2d, which is folded into the weights and so rounded in another place.
@@ -165,17 +168,19 @@ class Group(Module):
 
     def __init__(self, layers: Mapping[str, Module]) -> None:
         self.layers = dict(layers)
-        kinds = {_kind(layer): layer for layer in layers.values()}
+        kinds = {kind_of(layer): layer for layer in layers.values()}
         self._conv, self._norm = kinds[0], kinds.get(1)
         self._pool: Any = kinds.get(3)
         self._function = _elementwise(kinds[2]) if 2 in kinds else None
         self._folded: tuple[Any, ...] = ()
-        self._unpooled: Group | None = None
+        self._shorter: Group | None = None
 
     def _general_call(self, input: Any, out: Any, known: Known, half: Half | None = None) -> Any:
         seen = watched(self.layers.values())
         call, backend, _ = self.as_one(input, out)
         if call is None or backend is None:
+            if type(input) is tuple:
+                return self._add(input, out, known, seen)
             return run_chain(self.pieces(), input, out, known, seen, half)
         if half is not None:
             call = half.lent(call)
@@ -184,6 +189,25 @@ class Group(Module):
         result = call.run(backend, prepared)
         known.note(call, input, out, backend, self._argument, prepared, result, (), own_weights=True, watched=seen)
         return result
+
+    def _add(self, pair: tuple[Any, Any], out: Any, known: Known, seen: tuple[tuple[Any, ...], ...]) -> Any:
+        """A call with a residual whose layers are not run as one: the activation by itself, or the addition too."""
+        if self._function is None:
+            input, added = pair
+            result = run_chain(self.parts(), input, None, known, seen)
+            return add_residual("residual", result, added, result if out is None else out)
+        result = self.without_last()(pair, out=out)
+        return run_part(*self.last, result, result, None)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether there is an activation."""
+        return self._function is not None
+
+    @property
+    def last(self) -> tuple[str, Module]:
+        """The last layer and its name."""
+        return next(reversed(self.layers.items()))
 
     def as_one(self, input: Any, out: Any = None) -> tuple[Call | None, Backend | None, str | None]:
         """The call that all layers are as one, and the backend that runs it; or neither, and the reason why not."""
@@ -221,12 +245,16 @@ class Group(Module):
         parts = self.parts()
         if self._pool is None or self._function is None or self._norm in parts.values():
             return parts
-        first, _, last = parts
-        group = self._unpooled
+        return {next(iter(parts)): self.without_last(), self.last[0]: self.last[1]}
+
+    def without_last(self) -> Group:
+        """The group of all layers but the last, the normalisation folded if it can be."""
+        parts, group = self.parts(), self._shorter
+        first, (last, _) = next(iter(parts)), self.last
         if group is None or group._conv is not parts[first]:
             group = Group({name: layer for name, layer in parts.items() if name != last})
-            self.__dict__["_unpooled"] = group  # past __setattr__: what is known stays
-        return {first: group, last: parts[last]}
+            self.__dict__["_shorter"] = group  # past __setattr__: what is known stays
+        return group
 
     def _fold(self) -> Conv2d | None:
         """The convolution that does what it and the normalisation do; None if there is none."""
@@ -245,13 +273,14 @@ class Group(Module):
     def plan_call(self, input: Any, out: Any = None) -> Call:
         """The call that all layers are as one; PyconvError if they are none."""
         parts = self.parts()
-        call = next(iter(parts.values())).plan_call(input)
+        x, added = input if type(input) is tuple else (input, None)
+        call = next(iter(parts.values())).plan_call(x)
         plan, activated, pooled = call.plan, None, None
-        if len(parts) == 1:
-            return call._replace(out=self._target(call, plan, input, out), given=out)
+        if len(parts) == 1 and added is None:
+            return call._replace(out=self._target(call, plan, x, out), given=out)
         if self._norm in parts.values():
             raise ArgumentError("the normalisation cannot be folded into the convolution")
-        if plan.dtype not in DTYPES:
+        if plan.dtype not in DTYPES and len(parts) > 1:
             raise DTypeError(f"{plan.dtype} is for convolutions alone")
         if self._function is not None:
             op, numbers = self._function
@@ -261,10 +290,14 @@ class Group(Module):
             make = _POOLINGS[type(self._pool)]
             pooled = make(plan.out_shape, plan.dtype, itemsize, "nchw", *self._pool._parameters)
         assert isinstance(plan, ConvPlan)
-        plan = plan_fused(plan, None, activated, pooled)
-        return call._replace(plan=plan, out=self._target(call, plan, input, out), given=out)
+        if added is None:
+            plan = plan_fused(plan, None, activated, pooled)
+            return call._replace(plan=plan, out=self._target(call, plan, x, out), given=out)
+        residual = checked_residual(plan.op, added, call.kind, plan.dtype, x.ndim == 4)
+        plan = plan_fused(plan, tuple(residual.shape), activated, pooled)
+        return call._replace(plan=plan, x=(call.x, residual), out=self._target(call, plan, x, out, added), given=out)
 
     @staticmethod
-    def _target(call: Call, plan: Plan, input: Any, out: Any) -> Any:
+    def _target(call: Call, plan: Plan, input: Any, out: Any, added: Any = None) -> Any:
         inputs = tuple(array for array in (call.x, call.weight, call.bias) if array is not None)
-        return checked_out(plan.op, out, call.kind, plan.out_shape, plan.dtype, inputs, input.ndim == 4)
+        return checked_out(plan.op, out, call.kind, plan.out_shape, plan.dtype, inputs, input.ndim == 4, added)

@@ -15,7 +15,7 @@ __all__ = ["CpuBackend", "unusable"]
 def unusable() -> str | None:
     """The reason why the backend cannot be used here, or None."""
     try:
-        from ..._core import calls, conv, elementwise, fused, pool, runtime, transposed  # noqa: F401
+        from ..._core import calls, chains, conv, elementwise, fused, pool, runtime, transposed  # noqa: F401
     except ImportError as error:
         return f"the compiled core cannot be imported ({error}); install pyconv-kernels, or build it with pip install ."
     return None

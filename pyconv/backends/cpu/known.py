@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._core import calls
+from ..._core import calls, chains
 from ...plan import AxisPlan, ConvPlan, ElementwisePlan, FoldPlan, FusedPlan, Plan, PoolPlan, TransposedPlan, UnpoolPlan
 from . import conv, elementwise, fused, isa, norm, pool, threads, transposed
 
@@ -29,7 +29,7 @@ def _work(plan: Plan, prepared: Any, x: np.ndarray, result: np.ndarray) -> calls
     return elementwise.work(plan, prepared, x, result)
 
 
-class KnownCalls(calls.CallTable):
+class KnownCalls(chains.ChainTable):
     """The calls that a function or a layer has met lately."""
 
     def note(
