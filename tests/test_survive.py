@@ -91,6 +91,25 @@ def test_omp_num_threads_counts():
     assert output_of(code) == str(cores)
 
 
+@pytest.mark.parametrize("omp", ["1", "2"])
+def test_openmp_s_setting_is_the_caller_s(omp):
+    """What other libraries would use is the same before and after a call that uses more."""
+    code = (
+        WORK
+        + """
+from threadpoolctl import threadpool_info
+def settings():
+    return {each["filepath"]: each["num_threads"] for each in threadpool_info() if each["user_api"] == "openmp"}
+before = settings()
+fine = [pyconv.get_num_threads() == 3, right(), settings() == before, bool(before)]
+pyconv.set_num_threads(4)
+fine += [pyconv.get_num_threads() == 4, right(), settings() == before]
+print(fine)
+"""
+    )
+    assert output_of(code, OMP_NUM_THREADS=omp, PYCONV_NUM_THREADS="3") == str([True] * 7)
+
+
 def test_set_num_threads_wins():
     code = "import pyconv; pyconv.set_num_threads(3); print(pyconv.get_num_threads())"
     assert output_of(code, PYCONV_NUM_THREADS="2") == "3"

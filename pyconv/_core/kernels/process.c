@@ -88,19 +88,14 @@ void pc_note_parallel(void) { ran_parallel = 1; }
 int pc_must_be_serial(void) { return forked; }
 
 extern int omp_get_max_threads(void);
-extern void omp_set_num_threads(int count);
 
+/* The setting is read, never raised: the caller's other libraries go by it too. So where more than preset are wanted, a
+ * limit of just preset cannot be told from no limit, and is none. */
 int pc_allowed_threads(int wanted, int preset)
 {
-    static __thread int raised; /* the setting that we have put in the place of preset, in this thread */
     if (wanted <= 1 || forked) return 1;
-    int limit = omp_get_max_threads();
-    /* Above preset, a limit of just preset would look like no limit at all: so the setting is raised first. */
-    if (wanted > preset && raised != wanted && (limit == preset || limit == raised)) {
-        omp_set_num_threads(wanted);
-        raised = limit = wanted;
-    }
-    if (limit >= wanted) return wanted;
+    const int limit = omp_get_max_threads();
+    if (limit >= wanted || limit == preset) return wanted;
     return limit > 1 ? limit : 1;
 }
 
