@@ -18,7 +18,7 @@ from pyconv.cli.files import find_jobs, write_whole
 from pyconv.cli.kernels import kernels_from
 
 Image = pytest.importorskip("PIL.Image")
-INSTALL = 'pip install "pyconv-kernels[demo]"'
+INSTALL = "pip install matplotlib pillow tqdm"
 
 
 @pytest.fixture

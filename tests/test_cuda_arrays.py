@@ -332,7 +332,7 @@ sys.modules["cupy"] = types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=r
 @pytest.mark.parametrize(
     ("cupy", "words"),
     [
-        ('sys.modules["cupy"] = None', ["CuPy cannot be imported", "pip install 'pyconv-kernels[cuda13]'"]),
+        ('sys.modules["cupy"] = None', ["CuPy cannot be imported", "pip install 'cupy-cuda13x>=14'"]),
         (FAKE.format(status=35), ["there is no NVIDIA driver, or it is too old", "cudaError 35; CuPy 99.0"]),
         (FAKE.format(status=100), ["the driver finds no NVIDIA GPU"]),
         (FAKE.format(status=3), ["forked from one that used it", "spawn"]),

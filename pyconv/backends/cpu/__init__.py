@@ -17,7 +17,7 @@ def unusable() -> str | None:
     try:
         from ..._core import calls, chains, conv, elementwise, fused, pool, runtime, transposed  # noqa: F401
     except ImportError as error:
-        return f"the compiled core cannot be imported ({error}); install pyconv-kernels, or build it with pip install ."
+        return f"the compiled core cannot be imported ({error}); build it with pip install . in a clone"
     return None
 
 

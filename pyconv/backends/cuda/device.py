@@ -22,7 +22,7 @@ __all__ = ["WGMMA", "CupyRoom", "Mark", "compiled", "unusable", "warn_without_wg
 WGMMA = "PYCONV_CUDA_WGMMA"
 """'on': Hopper's tensor cores by wgmma. Read when the backend is first used."""
 
-_INSTALL = "pip install 'pyconv-kernels[cuda13]' (for drivers of CUDA 13), or [cuda12]"
+_INSTALL = "pip install 'cupy-cuda13x>=14' (for drivers of CUDA 13), or cupy-cuda12x"
 _SHARED_WITHOUT_ASKING = 48 * 1024  # bytes of shared memory that any kernel may have
 _LEGACY_STREAMS = (0, 1)  # handles of the default stream, which cannot be captured and refuses to be asked
 _PER_THREAD_STREAM = 2  # the handle that stands for another stream in every thread
