@@ -32,8 +32,11 @@ class ShapeError(PyconvError, ValueError):
     """A shape, or a number that a shape is computed from, is not usable."""
 
 
-class ArgumentError(PyconvError, TypeError):
-    """An argument is of the wrong Python type (a float stride, a list where an array is needed, ...)."""
+class ArgumentError(PyconvError, TypeError, ValueError):
+    """An argument has the wrong type, or is no choice.
+
+    A float stride, a list where an array is needed; an algorithm that there is not, a slope that is NaN.
+    """
 
 
 class DTypeError(PyconvError, TypeError):

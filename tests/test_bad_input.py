@@ -96,8 +96,8 @@ NO_PADDING = [
     ([], ShapeError, "got 0 values"),
     (((1, 1),), ShapeError, "got 1 values"),
     (((1, 1, 1), (1, 1)), ShapeError, "got 3 values"),
-    ("full", ShapeError, "'full'"),
-    ("SAME", ShapeError, "'SAME'"),
+    ("full", ArgumentError, "'full'"),
+    ("SAME", ArgumentError, "'SAME'"),
     (None, ArgumentError, "None"),
     (True, ArgumentError, "True"),
     (1.0, ArgumentError, "float 1.0"),
@@ -122,7 +122,7 @@ def test_pool_padding_above_the_kernel():
     refused(ShapeError, ["along the width", "got 2"], pool, padding=(1, 2))
     refused(ShapeError, ["smaller than the window", "(0, 3)"], pool, padding=((0, 3), (0, 0)))
     refused(ShapeError, ["along the width", "(5, 0)"], pool, padding=((0, 0), (5, 0)))
-    refused(ShapeError, ["padding='same' is for convolutions"], pool, padding="same")
+    refused(ArgumentError, ["padding='same' is for convolutions"], pool, padding="same")
     assert pool(padding=((2, 2), (2, 2))).shape == (1, 4, 4, 4)  # the long form may go up to the window
 
 
@@ -209,8 +209,8 @@ def test_flags_are_bools():
 
 @pytest.mark.parametrize("value", ["im2col", "DIRECT", ""])
 def test_algorithm_by_another_name(value):
-    refused(ShapeError, ["conv2d: algorithm must be one of auto, direct", repr(value)], conv, algorithm=value)
-    refused(ShapeError, ["Conv2d: algorithm"], pyconv.Conv2d, 4, 6, 3, algorithm=value)
+    refused(ArgumentError, ["conv2d: algorithm must be one of auto, direct", repr(value)], conv, algorithm=value)
+    refused(ArgumentError, ["Conv2d: algorithm"], pyconv.Conv2d, 4, 6, 3, algorithm=value)
 
 
 @pytest.mark.parametrize("value", [None, 1, ["auto"], {"auto": 1}])
@@ -232,7 +232,7 @@ def test_backend_that_is_not_there():
 
 def test_padding_modes():
     refused(
-        ShapeError,
+        ArgumentError,
         ["Conv2d: padding_mode must be one of zeros, reflect", "'mirror'"],
         pyconv.Conv2d,
         4,
@@ -240,7 +240,7 @@ def test_padding_modes():
         3,
         padding_mode="mirror",
     )
-    refused(ShapeError, ["Conv2d: padding_mode"], pyconv.Conv2d, 4, 6, 3, padding_mode=None)
+    refused(ArgumentError, ["Conv2d: padding_mode"], pyconv.Conv2d, 4, 6, 3, padding_mode=None)
     layer = pyconv.Conv2d(4, 6, 3, padding=8, padding_mode="reflect")
     refused(ShapeError, [repr(layer), "can add at most 7 pixels to a height of 8", "(8, 8)"], layer, X)
     layer = pyconv.Conv2d(4, 6, 3, padding=(0, 10), padding_mode="circular")
@@ -269,3 +269,9 @@ def test_other_slips():
         pyconv.Sequential(pyconv.ReLU(), F.relu)
     with pytest.raises(ArgumentError, match="name must be a str without dots"):
         pyconv.Sequential({"a.b": pyconv.ReLU()})
+
+
+def test_a_wrong_word_is_a_value_error_too():
+    for error in (ArgumentError, ValueError, TypeError):
+        refused(error, ["algorithm must be one of"], conv, algorithm="foo")
+    assert not issubclass(ArgumentError, ShapeError)

@@ -183,7 +183,7 @@ GOOD = dict(zip(("running_mean", "running_var", "weight", "bias"), statistics(3)
         ({"weight": np.ones(3)}, DTypeError, ["input is float32 but weight is float64"]),
         ({"training": True}, ArgumentError, ["training=True", "trained"]),
         ({"training": 1}, ArgumentError, ["training must be True or False"]),
-        ({"eps": -1e-5}, ShapeError, ["eps must not be negative"]),
+        ({"eps": -1e-5}, ArgumentError, ["eps must not be negative"]),
         ({"eps": "1"}, ArgumentError, ["eps must be a number"]),
         ({"momentum": "1"}, ArgumentError, ["momentum must be a number"]),
         ({"input": normal(3)}, ShapeError, ["input must be (N, C, ...)", "(3,)"]),
@@ -211,7 +211,7 @@ def test_out_over_the_statistics_is_refused():
 def test_bad_layers():
     refused(ShapeError, ["num_features must be at least 1"], BatchNorm2d, 0)
     refused(ArgumentError, ["track_running_stats=False", "trained"], BatchNorm2d, 3, track_running_stats=False)
-    refused(ShapeError, ["eps must not be negative"], BatchNorm2d, 3, -1.0)
+    refused(ArgumentError, ["eps must not be negative"], BatchNorm2d, 3, -1.0)
     layer = filled(3)
     refused(ShapeError, ["BatchNorm2d(3", "must have shape (C,) = (4,)"], layer, normal(1, 4, 2, 2))
     refused(ShapeError, ["must be (N, C, H, W) or (C, H, W), got 2"], layer, normal(1, 3))

@@ -155,7 +155,7 @@ def test_unpooling_layer():
         ((3, 1, ((0, 3),)), ShapeError, ["smaller than the window along the length", "(0, 3)"]),
         ((3, 1, ((0, 1), (0, 1))), ShapeError, ["padding"]),
         ((3, 1, (1, 1)), ShapeError, ["padding must be an int or a sequence of one"]),
-        ((3, 1, "same"), ShapeError, ["padding='same' is for convolutions"]),
+        ((3, 1, "same"), ArgumentError, ["padding='same' is for convolutions"]),
     ],
 )
 def test_bad_parameters(arguments, kind, words):

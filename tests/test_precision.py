@@ -10,7 +10,7 @@ from helpers import GENERAL, bits, known_by, normal, refused, warm
 
 import pyconv
 import pyconv.functional as F
-from pyconv.errors import ArgumentError, ConfigurationError, ShapeError
+from pyconv.errors import ArgumentError, ConfigurationError
 from pyconv.report import explanation
 
 X, WEIGHT = normal(1, 4, 7, 8), normal(6, 4, 3, 3)
@@ -94,10 +94,9 @@ def test_known_calls_are_known_under_one_precision(monkeypatch):
 
 @pytest.mark.parametrize("value", ["fp16", "TF32", ""])
 def test_another_name(value):
-    refused(
-        ShapeError, ["conv2d: precision must be one of fp32, tf32", repr(value)], F.conv2d, X, WEIGHT, precision=value
-    )
-    refused(ShapeError, ["Conv2d: precision"], pyconv.Conv2d, 4, 6, 3, precision=value)
+    words = ["conv2d: precision must be one of fp32, tf32", repr(value)]
+    refused(ArgumentError, words, F.conv2d, X, WEIGHT, precision=value)
+    refused(ArgumentError, ["Conv2d: precision"], pyconv.Conv2d, 4, 6, 3, precision=value)
     refused(ConfigurationError, ["precision", repr(value)], pyconv.precision, value)
 
 

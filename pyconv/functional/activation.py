@@ -7,7 +7,7 @@ from inspect import Parameter as Argument
 from inspect import Signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError
 from ..plan import (
     ACTIVATIONS,
     AXIS_OPS,
@@ -129,7 +129,7 @@ def gelu_op(who: str, approximate: Any) -> str:
     if not isinstance(approximate, str):
         raise ArgumentError(f"{who}: approximate must be 'none' or 'tanh', got {approximate!r}")
     if approximate not in ("none", "tanh"):
-        raise ShapeError(f"{who}: approximate must be 'none' or 'tanh', got {approximate!r}")
+        raise ArgumentError(f"{who}: approximate must be 'none' or 'tanh', got {approximate!r}")
     return "gelu" if approximate == "none" else "gelu_tanh"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ShapeError
+from ..errors import ArgumentError
 from ..functional.call import Call
 from ..functional.conv import pad2d, plan_call_conv2d
 from ..plan import PADDING_MODES, Pair, as_array, as_batch, conv_parameters, line_padding, pair, single
@@ -24,7 +24,7 @@ class _Conv(ConvBase):
         self._parameters = conv_parameters(self._name, *parameters)
         stride, pads, dilation, groups = self._parameters
         if mode not in PADDING_MODES:
-            raise ShapeError(f"{self._name}: padding_mode must be one of {', '.join(PADDING_MODES)}, got {mode!r}")
+            raise ArgumentError(f"{self._name}: padding_mode must be one of {', '.join(PADDING_MODES)}, got {mode!r}")
         self.padding_mode = mode
         self.padding = padding if isinstance(padding, str) else shown_padding(self._op, pads)
         self._begin(channels, kernel, stride, pads, dilation, groups, **more)

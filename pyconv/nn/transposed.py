@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import PyconvError, ShapeError
+from ..errors import ArgumentError, PyconvError
 from ..functional.call import Call
 from ..functional.conv import plan_call_conv_transpose2d
 from ..plan import (
@@ -37,7 +37,7 @@ class _ConvTranspose(ConvBase):
         self._parameters = transposed_parameters(self._name, *parameters)
         stride, pads, output_padding, groups, dilation = self._parameters
         if padding_mode != "zeros":
-            raise ShapeError(f"{self._name}: padding_mode must be 'zeros', got {padding_mode!r}")
+            raise ArgumentError(f"{self._name}: padding_mode must be 'zeros', got {padding_mode!r}")
         self.padding_mode = padding_mode
         self.padding = shown_padding(self._op, pads)
         self.output_padding = shown(self._op, output_padding)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any, NamedTuple
 
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError
 
 __all__ = ["ACTIVATIONS", "MEASURED", "Activation", "Parameter", "activation_parameters", "number"]
 
@@ -207,11 +207,11 @@ def number(op: str, name: str, value: Any, rule: str = "any") -> float:
     except (TypeError, ValueError, OverflowError):
         raise ArgumentError(f"{op}: {name} must be a number, got {type(value).__name__} {value!r}") from None
     if found != found:
-        raise ShapeError(f"{op}: {name} must be a number, got {value!r}")
+        raise ArgumentError(f"{op}: {name} must be a number, got {value!r}")
     if rule == "positive" and not (found > 0 and isfinite(found)):
-        raise ShapeError(f"{op}: {name} must be positive and finite, got {value!r}")
+        raise ArgumentError(f"{op}: {name} must be positive and finite, got {value!r}")
     if rule == "not negative" and found < 0:
-        raise ShapeError(f"{op}: {name} must not be negative, got {value!r}")
+        raise ArgumentError(f"{op}: {name} must not be negative, got {value!r}")
     return found
 
 
@@ -243,5 +243,5 @@ def activation_parameters(
             raise ArgumentError(f"{who}: {parameter.name} must be given as a number")
         values.append(number(who, parameter.name, value, parameter.rule))
     if op == "hardtanh" and values[0] > values[1]:
-        raise ShapeError(f"{who}: min_val must be at most max_val, got {values[0]} and {values[1]}")
+        raise ArgumentError(f"{who}: min_val must be at most max_val, got {values[0]} and {values[1]}")
     return tuple(values), inplace

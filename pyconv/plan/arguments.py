@@ -85,7 +85,7 @@ def pads(op: str, value: Any) -> Pads | str:
             return (0, 0), (0, 0)
         if value == "same":
             return value
-        raise ShapeError(f"{op}: padding must be {PADDING_FORMS}, got {value!r}")
+        raise ArgumentError(f"{op}: padding must be {PADDING_FORMS}, got {value!r}")
     if isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], tuple | list):
         if not isinstance(value[1], tuple | list):
             raise ArgumentError(f"{op}: padding must be {PADDING_FORMS}, got {value!r}")

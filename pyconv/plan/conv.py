@@ -102,7 +102,7 @@ def check_algorithm(op: str, algorithm: Any) -> str:
     if not isinstance(algorithm, str):
         raise ArgumentError(f"{op}: algorithm must be a str, got {type(algorithm).__name__} {algorithm!r}")
     if algorithm not in ALGORITHMS:
-        raise ShapeError(f"{op}: algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+        raise ArgumentError(f"{op}: algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
     return algorithm
 
 
@@ -111,7 +111,7 @@ def check_precision(op: str, precision: Any) -> str | None:
     if precision is not None and not isinstance(precision, str):
         raise ArgumentError(f"{op}: precision must be a str or None, got {type(precision).__name__} {precision!r}")
     if precision is not None and precision not in PRECISIONS:
-        raise ShapeError(f"{op}: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        raise ArgumentError(f"{op}: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     return precision
 
 

@@ -27,7 +27,7 @@ def line_padding(op: str, value: Any) -> Pads | str:
     """Padding of lines as that of images: ((0, 0), (left, right)), or a word."""
     if isinstance(value, str):
         if value not in ("valid", "same"):
-            raise ShapeError(f"{op}: padding must be {_PADDING}, got {value!r}")
+            raise ArgumentError(f"{op}: padding must be {_PADDING}, got {value!r}")
         return value
     if isinstance(value, tuple | list) and len(value) == 1 and isinstance(value[0], tuple | list):
         if len(value[0]) != 2:

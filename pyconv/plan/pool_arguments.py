@@ -53,7 +53,7 @@ def pool_parameters(
 def pool_pads(op: str, padding: Any) -> Pads:
     """Padding as ((top, bottom), (left, right)); the words of convolutions are refused."""
     if isinstance(padding, str):
-        raise ShapeError(f"{op}: padding={padding!r} is for convolutions; give the padding as numbers")
+        raise ArgumentError(f"{op}: padding={padding!r} is for convolutions; give the padding as numbers")
     amounts = line_padding(op, padding) if op.endswith("1d") else pads(op, padding)
     assert not isinstance(amounts, str)
     return amounts

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..errors import ShapeError
+from ..errors import ArgumentError, ShapeError
 from .arguments import SMALLER_OUTPUT, Pads, Pair, check_bytes, check_size, index, pads, pair
 from .channels import axis_names, check_channels
 from .conv import ConvPlan
@@ -254,7 +254,7 @@ def transposed_parameters(
     """The parameters of a transposed convolution that need no array to be checked, in one form."""
     steps, gaps = pair(op, "stride", stride, 1), pair(op, "dilation", dilation, 1)
     if padding == "same":
-        raise ShapeError(
+        raise ArgumentError(
             f"{op}: padding='same' is for convolutions; give the padding as numbers, and output_padding for the rest"
         )
     amounts = pads(op, padding)
