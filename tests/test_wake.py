@@ -38,14 +38,53 @@ def test_nothing_is_measured_for_short_work(monkeypatch):
     assert wake.threads_for(0.99 * wake.SHORTEST) == 1
 
 
-def test_a_disturbed_measurement_does_not_keep_work_on_one_thread(monkeypatch):
-    monkeypatch.setattr(runtime, "measure_wake", lambda count: 1.0)
-    monkeypatch.setattr(wake.threads, "count", lambda: 2)
-    wake._waking.cache_clear()
-    try:
-        assert wake.threads_for(1e-3) == 2
-    finally:
-        wake._waking.cache_clear()
+class Machine:
+    """Regions that take so long, one after the other, by a clock that only they move."""
+
+    def __init__(self, monkeypatch, *seconds):
+        self.seconds, self.clock, self.measured = list(seconds), 0.0, 0
+        monkeypatch.setattr(wake, "perf_counter", lambda: self.clock)
+        monkeypatch.setattr(runtime, "measure_wake", self.measure)
+        monkeypatch.setattr(wake, "_known", {})
+        monkeypatch.setattr(wake.threads, "count", lambda: 2)
+
+    def measure(self, count, slow):
+        seconds = self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0]
+        self.clock += max(seconds, 5e-4)
+        self.measured += 1
+        return seconds
+
+
+def test_a_region_that_another_process_disturbs_is_the_last_one_for_a_while(monkeypatch):
+    machine = Machine(monkeypatch, 0.03, 1e-6)
+    assert wake.threads_for(100e-6) == 2
+    assert (machine.measured, wake._waking(2)) == (1, wake.QUIET)
+    machine.clock += 0.9 * wake.SPACING * 0.03
+    assert (wake._waking(2), machine.measured) == (wake.QUIET, 1)
+    machine.clock += 0.2 * wake.SPACING * 0.03
+    assert (wake._waking(2), machine.measured) == (1e-6, 2)
+    machine.clock += 1e6
+    assert (wake._waking(2), machine.measured) == (1e-6, 2)
+
+
+def test_a_machine_that_is_always_busy_is_measured_so_often_and_no_more(monkeypatch):
+    machine = Machine(monkeypatch, 0.03)
+    for _ in range(100):
+        assert wake._waking(2) == wake.QUIET
+        machine.clock += 1e6
+    assert machine.measured == wake.LATER
+
+
+@pytest.mark.parametrize(("seconds", "known"), [([8e-6, 3e-6], 3e-6), ([9e-6], 9e-6), ([5e-5], 20e-6)])
+def test_measuring_takes_a_budget_where_waking_is_slow(seconds, known, monkeypatch):
+    machine = Machine(monkeypatch, *seconds)
+    assert wake._waking(2) == known
+    assert machine.clock <= wake.BUDGET + 1e-3
+
+
+def test_measuring_ends_with_the_first_slow_region():
+    found = runtime.measure_wake(2, 0.0)  # any is
+    assert found > 0
 
 
 CALLS = {
@@ -72,11 +111,11 @@ import numpy as np, pyconv, pyconv.functional as F
 F.relu(np.ones(1000, np.float32)), pyconv.Conv2d(1, 4, 3)(np.ones((1, 1, 8, 8), np.float32))
 F.max_pool2d(np.ones((1, 1, 8, 8), np.float32), 2)
 from pyconv.backends.cpu import cut, elementwise, pool, wake
-measured = (wake._waking, cut._rate, elementwise._seconds_per_element, pool._seconds_per_element)
-assert [each.cache_info().currsize for each in measured] == [0, 0, 0, 0]
+measured = (cut._rate, elementwise._seconds_per_element, pool._seconds_per_element)
+assert [each.cache_info().currsize for each in measured] == [0, 0, 0] and not wake._known
 pyconv.set_num_threads(2)
 F.tanh(np.ones(1_000_000, np.float32))
-assert wake._waking.cache_info().currsize == 1
+assert list(wake._known) == [2]
 """)
 
 

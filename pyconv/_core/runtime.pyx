@@ -146,10 +146,13 @@ def allowed_threads(int wanted, int preset):
     return pc_allowed_threads(wanted, preset)
 
 
-def measure_wake(int threads):
-    """Seconds that a parallel region on ``threads`` threads takes beyond its work: the median of some."""
+def measure_wake(int threads, double slow=0.001):
+    """Seconds that a parallel region on ``threads`` threads takes beyond its work: the median of some.
+
+    Or the seconds of one that took longer than ``slow``: a thread had to wait for its core, and no more are run.
+    """
     cdef int _i
-    cdef double nothing = 0
+    cdef double nothing = 0, seconds
     taken = []
     pc_note_parallel()
     end = time.perf_counter() + 0.0005
@@ -157,7 +160,10 @@ def measure_wake(int threads):
         start = time.perf_counter()
         for _i in prange(threads, nogil=True, schedule="static", num_threads=threads):
             nothing += 1
-        taken.append(time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        if seconds > slow:
+            return seconds
+        taken.append(seconds)
     return sorted(taken[1:])[(len(taken) - 1) // 2]  # the first one may have started the threads
 
 

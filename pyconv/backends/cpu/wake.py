@@ -1,4 +1,5 @@
-"""Whether work is worth waking the other threads for: what waking them costs is measured, once, when it first matters.
+"""Whether work is worth waking the other threads for: what waking them costs is measured when it first matters, and
+again where that was disturbed.
 
 Only time depends on it: results are the same bits for any number of threads.
 """
@@ -6,8 +7,9 @@ Only time depends on it: results are the same bits for any number of threads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from math import inf
 from time import perf_counter
+from typing import NamedTuple
 
 from ..._core import runtime
 from . import threads
@@ -18,29 +20,63 @@ SHORTEST = 4e-6
 """Seconds of work for which no thread is woken anywhere, nor anything measured."""
 
 LONGEST = 20e-6
-"""Seconds that waking is taken to cost at most: a longer measurement was disturbed."""
+"""Seconds that waking is taken to cost at most."""
 
 MARGIN = 4
 """The wakings that sharing has to save: what a thread works on lies in another one's cache, besides. With a waking of
 1.1 microseconds, two threads break even on convolutions of 10 microseconds and on activations of 3 (NOTES.md)."""
 
-
 QUIET = 5e-6
-"""Seconds of waking above which another process may have had a core meanwhile, and it is measured again."""
+"""Seconds of waking above which another process may have had a core meanwhile, and it is measured again. So many are
+taken for granted while nothing shorter was measured: several times what waking takes on small machines."""
 
-TRIES = 8
-"""How often at most: four milliseconds, which is longer than another process has a core at a stretch."""
+DISTURBED = 1e-3
+"""Seconds of one region above which another process has a core for a while: trying again at once would be in vain."""
+
+BUDGET = 5e-3
+"""Seconds after which no further measurement is begun. One takes half a millisecond, or as long as one thread waits."""
+
+SPACING = 100
+"""So many times as long as measuring took, it is not tried again where it was disturbed: a hundredth of the time."""
+
+LATER = 16
+"""How often it is tried again at most."""
 
 
-@lru_cache(maxsize=64)
+class _Waking(NamedTuple):
+    """What is known of waking so many threads."""
+
+    seconds: float
+    tried: int
+    again: float
+    """When it may be measured again, by ``perf_counter``; never, if infinite."""
+
+
+_known: dict[int, _Waking] = {}
+
+
+def _measured(count: int, tried: int) -> _Waking:
+    start = perf_counter()
+    least = inf
+    while True:
+        found = runtime.measure_wake(count, DISTURBED)
+        least, end = min(least, found), perf_counter()
+        if least <= QUIET:
+            return _Waking(least, tried, inf)
+        if found > DISTURBED:
+            again = end + SPACING * (end - start) if tried < LATER else inf
+            return _Waking(QUIET, tried, again)
+        if end - start > BUDGET:
+            return _Waking(min(least, LONGEST), tried, inf)
+
+
 def _waking(count: int) -> float:
     """Seconds that a parallel region without work takes on so many threads, when nothing disturbs it."""
-    least = LONGEST
-    for _ in range(TRIES):
-        least = min(least, runtime.measure_wake(count))
-        if least <= QUIET:
-            break
-    return least
+    known = _known.get(count)
+    if known is None or perf_counter() > known.again:
+        known = _measured(count, 1 if known is None else known.tried + 1)
+        _known[count] = known
+    return known.seconds
 
 
 def threads_for(seconds: float) -> int:
