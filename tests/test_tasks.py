@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from helpers import bits, normal, output_of
 
+import pyconv
 import pyconv.functional as F
 from pyconv._core import tasks
 
@@ -22,23 +25,44 @@ def _nothing_noted():
 )
 def test_helpers_rest_where_waiting_for_them_took_far_longer_than_the_work(worked, waited, rest):
     tasks.note_wait(worked, waited)
-    assert tasks.helpers_rest() is rest
+    assert (tasks.resting() > 0) is rest
 
 
 def test_helpers_work_again_after_a_while():
     tasks.note_wait(0.0, 1e-3)
-    while tasks.helpers_rest():  # four times as long
+    assert 0 < tasks.resting() <= 4e-3
+    while tasks.resting():
         pass
-    assert not tasks.helpers_rest()
+    assert tasks.resting() == 0
+
+
+def test_helpers_rest_longer_where_trying_anew_was_in_vain():
+    for times in (4, 8, 16, 32, 32):
+        tasks.note_wait(0.0, 10.0)
+        assert 10.0 * times - 5.0 < tasks.resting() <= 10.0 * times
+    for _ in range(2):
+        tasks.note_wait(1e-3, 1e-5)  # as it should be
+    tasks.note_wait(0.0, 10.0)
+    assert 75.0 < tasks.resting() <= 80.0
+
+
+def test_it_is_said_while_helpers_rest():
+    assert "waiting" not in pyconv.show_config("dicts")["cpu"]["threads"]
+    tasks.note_wait(0.0, 1000.0)
+    assert "(1 for " in pyconv.show_config("dicts")["cpu"]["threads"]
 
 
 def test_results_are_the_same_bits_while_helpers_rest():
     x, weight = normal(2, 5, 40, 41), normal(33, 5, 3, 3)
     up = normal(5, 8, 3, 3)
-    both = F.conv2d(x, weight), F.conv_transpose2d(x, up, stride=2)
+
+    def results():
+        return F.conv2d(x, weight), F.conv_transpose2d(x, up, stride=2), F.tanh(x), F.softmax(x, 1), F.glu(x[:, :4], 1)
+
+    both = results()
     tasks.note_wait(0.0, 1000.0)
-    alone = F.conv2d(x, weight), F.conv_transpose2d(x, up, stride=2)
-    assert tasks.helpers_rest()
+    alone = results()
+    assert tasks.resting()
     for one, other in zip(both, alone, strict=True):
         assert bits(one) == bits(other)
 
@@ -53,15 +77,48 @@ pyconv.set_num_threads(2)
 wake.threads_for = lambda seconds: 2
 x, weight = np.ones((1, 8, 60, 60), np.float32), np.ones((16, 8, 3, 3), np.float32)
 group = pyconv.Sequential(pyconv.Conv2d(8, 16, 3, rng=0), pyconv.ReLU(), pyconv.MaxPool2d(2))
-from pyconv.backends.cpu import cut, fused, transposed, winograd, direct
+from pyconv.backends.cpu import cut, fused, transposed, winograd, direct, elementwise, norm
+elementwise._threads = lambda *_: 2
+norm._shared = lambda *_: (2, 1024)
+scale, slopes = np.ones(8, np.float32), np.ones(8, np.float32)
 for module in (fused, transposed, winograd, direct):
     module.threads_for = lambda *_: 2
 threads = lambda: len(os.listdir("/proc/self/task"))
 before = threads()
 tasks.note_wait(0.0, 1000.0)
 F.conv2d(x, weight), group(x), F.conv_transpose2d(x, weight.transpose(1, 0, 2, 3).copy(), stride=2)
+F.tanh(x), F.prelu(x, slopes), F.glu(x, 1), F.softmax(x, 1), F.batch_norm(x, scale, scale, scale, scale)
 assert threads() == before, threads()
 tasks.forget_waits()
 F.conv2d(x, weight)
 assert threads() == before + 1, threads()
 """)
+
+
+SHARED = """
+import numpy as np, os, subprocess, sys, time
+import pyconv, pyconv.functional as F
+from pyconv._core import tasks
+from pyconv.backends.cpu import wake
+wake.threads_for = lambda seconds: 2
+pyconv.set_num_threads(2)
+x = np.linspace(-4, 4, 200_000, dtype=np.float32)
+wanted = F.tanh(x).tobytes()
+busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in os.sched_getaffinity(0)]
+try:
+    end, rested = time.monotonic() + 60, False
+    while not rested and time.monotonic() < end:
+        assert F.tanh(x).tobytes() == wanted
+        rested = tasks.resting() > 0
+finally:
+    for each in busy:
+        each.kill()
+print(rested)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the cores cannot be counted")
+@pytest.mark.skipif(hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 8, reason="too many to keep busy")
+def test_helpers_come_to_rest_where_other_processes_have_every_core():
+    """Within a minute: it takes some hundredths of a second. An activation is cut into one task for each thread."""
+    assert output_of(SHARED) == "True"

@@ -3,14 +3,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from .calls import Work
+from .tasks import Tasks
 
 KERNELS: dict[str, int]
 
-class DenseWork(Work): ...
+class DenseTasks(Tasks): ...
+
+class DenseWork(Work):
+    def __init__(self, tasks: DenseTasks, brief: bool) -> None: ...
 
 def run(work: DenseWork, x: np.ndarray, out: np.ndarray) -> None: ...
 
-class ElementwiseWork(DenseWork):
+class ElementwiseTasks(DenseTasks):
     def __init__(
         self,
         isa: int,
@@ -19,21 +23,20 @@ class ElementwiseWork(DenseWork):
         size: int,
         threads: int,
         chunk: int,
-        brief: bool,
         parameters: Sequence[float] = (),
     ) -> None: ...
 
-class PreluWork(DenseWork):
+class PreluTasks(DenseTasks):
     def __init__(
-        self, isa: int, slopes: np.ndarray, inner: int, size: int, threads: int, chunk: int, brief: bool
+        self, isa: int, slopes: np.ndarray, inner: int, size: int, threads: int, chunk: int
     ) -> None: ...
 
-class GluWork(DenseWork):
+class GluTasks(DenseTasks):
     def __init__(
-        self, isa: int, is_double: bool, rows: int, columns: int, threads: int, chunk: int, brief: bool
+        self, isa: int, is_double: bool, rows: int, columns: int, threads: int, chunk: int
     ) -> None: ...
 
-class SoftmaxWork(DenseWork):
+class SoftmaxTasks(DenseTasks):
     def __init__(
         self,
         isa: int,
@@ -45,10 +48,9 @@ class SoftmaxWork(DenseWork):
         logarithm: bool,
         threads: int,
         chunk: int,
-        brief: bool,
     ) -> None: ...
 
-class AffineWork(DenseWork):
+class AffineTasks(DenseTasks):
     def __init__(
         self,
         isa: int,
@@ -59,5 +61,4 @@ class AffineWork(DenseWork):
         size: int,
         threads: int,
         chunk: int,
-        brief: bool,
     ) -> None: ...

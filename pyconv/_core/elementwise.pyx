@@ -1,16 +1,14 @@
 # cython: language_level=3
 """Driver of the activations, of the softmax family and of batch normalisation: dense memory, task by task."""
 
-from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 
 cimport numpy as cnp
 
 from .calls cimport Work
 from .kernels cimport pc_affine, pc_axis, pc_kernels
-from .runtime cimport check_packed, kernels, note_parallel
-
-from .runtime import check
+from .runtime cimport check_packed, kernels
+from .tasks cimport Tasks, run_tasks
 
 cnp.import_array()
 
@@ -28,82 +26,75 @@ KERNELS = _names()
 """Places of the activations in the kernel table."""
 
 
-cdef class DenseWork(Work):
-    """What is computed task by task over two arrays that are dense and in one order of axes.
+cdef struct Arrays:
+    const char *x
+    char *out
 
-    ``brief``: too short for other Python threads to be let run meanwhile.
-    """
 
-    cdef const pc_kernels *table
-    cdef int64_t count, x_size, out_size, itemsize
-    cdef int threads
-    cdef bint brief
+cdef class DenseTasks(Tasks):
+    """What is computed task by task over two arrays that are dense and in one order of axes."""
 
-    cdef int cut(self, int isa, bint is_double, int64_t count, int64_t x_size, int64_t out_size, int threads,
-                 bint brief) except -1:
-        check(isa)
+    cdef int64_t x_size, out_size, itemsize
+
+    cdef int cut(self, int64_t count, int64_t x_size, int64_t out_size) except -1:
         if min(count, x_size, out_size) < 0:
             raise ValueError("sizes must not be negative")
-        self.table = kernels(isa, is_double)
-        self.count, self.x_size, self.out_size, self.itemsize = count, x_size, out_size, 8 if is_double else 4
-        self.threads = threads if count > 1 else 1
-        self.brief = brief
+        self.count, self.x_size, self.out_size = count, x_size, out_size
+        self.itemsize = 8 if self.type_number == cnp.NPY_DOUBLE else 4
         return 0
 
     cdef void task(self, int64_t i, const char *x, char *out) noexcept nogil:
         pass
 
-    cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1:
-        if self.threads > 1:
-            self.parallel(x, out)
-        elif self.brief:
-            self.serial(x, out)
-        else:
-            with nogil:
-                self.serial(x, out)
+    cdef int run_one(self, const void *arrays, int64_t i) noexcept nogil:
+        cdef const Arrays *a = <const Arrays *>arrays
+        self.task(i, a.x, a.out)
         return 0
 
-    cdef void serial(self, const char *x, char *out) noexcept nogil:
-        cdef int64_t i
-        for i in range(self.count):
-            self.task(i, x, out)
 
-    cdef void parallel(self, const char *x, char *out) noexcept:
-        """It lets the lock go itself, see tasks.pyx."""
-        cdef int64_t i
-        note_parallel()
-        for i in prange(self.count, nogil=True, schedule="static", num_threads=self.threads):
-            self.task(i, x, out)
+cdef class DenseWork(Work):
+    """Such tasks, for calls that come again. ``brief``: too short for other Python threads to be let run meanwhile."""
+
+    cdef DenseTasks tasks
+    cdef bint brief
+
+    def __init__(self, DenseTasks tasks, bint brief):
+        self.tasks, self.brief = tasks, brief
+
+    cdef int run(self, const char *x, const int64_t *x_strides, char *out, const int64_t *out_strides) except -1:
+        cdef Arrays arrays
+        arrays.x, arrays.out = x, out
+        return run_tasks(self.tasks, self.brief, &arrays)
 
 
 def run(DenseWork work, cnp.ndarray x, cnp.ndarray out):
     """Run it on two arrays, seen with their axes in the order of memory; ``out`` may be ``x`` but for glu."""
-    cdef int number = cnp.NPY_DOUBLE if work.itemsize == 8 else cnp.NPY_FLOAT
-    check_packed(x, number)
-    check_packed(out, number)
-    if cnp.PyArray_SIZE(x) != work.x_size or cnp.PyArray_SIZE(out) != work.out_size:
+    check_packed(x, work.tasks.type_number)
+    check_packed(out, work.tasks.type_number)
+    if cnp.PyArray_SIZE(x) != work.tasks.x_size or cnp.PyArray_SIZE(out) != work.tasks.out_size:
         raise ValueError("the arrays must have as many elements as the work")
     work.run(<const char *>cnp.PyArray_DATA(x), NULL, <char *>cnp.PyArray_DATA(out), NULL)
 
 
-cdef int64_t tasks(int64_t size, int64_t chunk) except -1:
+cdef int64_t pieces(int64_t size, int64_t chunk) except -1:
     if chunk < 1:
         raise ValueError("a task must have at least one element")
     return (size + chunk - 1) // chunk
 
 
-cdef class ElementwiseWork(DenseWork):
+cdef class ElementwiseTasks(DenseTasks):
     """An activation over so many numbers, ``chunk`` at a time."""
 
     cdef void (*kernel)(const void *, void *, int64_t, const double *) noexcept nogil
     cdef double[2] parameters
     cdef int64_t chunk
 
-    def __init__(self, int isa, bint is_double, int activation, int64_t size, int threads, int64_t chunk, bint brief,
+    def __init__(self, int isa, bint is_double, int activation, int64_t size, int threads, int64_t chunk,
                  parameters=()):
         if not 0 <= activation < len(KERNELS):
             raise ValueError(f"there is no activation {activation}")
-        self.cut(isa, is_double, tasks(size, chunk), size, size, threads, brief)
+        super().__init__(isa, is_double, threads)
+        self.cut(pieces(size, chunk), size, size)
         self.kernel, self.chunk = self.table.activations[activation].run, chunk
         self.parameters[0] = self.parameters[1] = 0
         for place, value in enumerate(parameters):
@@ -114,20 +105,20 @@ cdef class ElementwiseWork(DenseWork):
         self.kernel(x + offset, out + offset, min(self.chunk, self.x_size - start), self.parameters)
 
 
-cdef class PreluWork(DenseWork):
+cdef class PreluTasks(DenseTasks):
     """prelu over so many numbers that lie as (..., slopes, inner), ``chunk`` at a time."""
 
     cdef cnp.ndarray slopes
     cdef int64_t chunk, several, inner
     cdef int activation
 
-    def __init__(self, int isa, cnp.ndarray slopes, int64_t inner, int64_t size, int threads, int64_t chunk,
-                 bint brief):
+    def __init__(self, int isa, cnp.ndarray slopes, int64_t inner, int64_t size, int threads, int64_t chunk):
         cdef bint is_double = cnp.PyArray_TYPE(slopes) == cnp.NPY_DOUBLE
         check_packed(slopes, cnp.NPY_DOUBLE if is_double else cnp.NPY_FLOAT)
         if cnp.PyArray_SIZE(slopes) < 1 or inner < 1:
             raise ValueError("there must be at least one slope")
-        self.cut(isa, is_double, tasks(size, chunk), size, size, threads, brief)
+        super().__init__(isa, is_double, threads)
+        self.cut(pieces(size, chunk), size, size)
         self.slopes, self.several, self.inner, self.chunk = slopes, cnp.PyArray_SIZE(slopes), inner, chunk
         self.activation = KERNELS["leaky_relu"]
 
@@ -162,14 +153,15 @@ cdef class PreluWork(DenseWork):
             begin += length
 
 
-cdef class GluWork(DenseWork):
+cdef class GluTasks(DenseTasks):
     """(rows, 2 * columns): the first half times the sigmoid of the second, ``chunk`` numbers at a time."""
 
     cdef int64_t columns, chunk, chunks
 
-    def __init__(self, int isa, bint is_double, int64_t rows, int64_t columns, int threads, int64_t chunk, bint brief):
-        self.chunks = tasks(columns, chunk)
-        self.cut(isa, is_double, rows * self.chunks, 2 * rows * columns, rows * columns, threads, brief)
+    def __init__(self, int isa, bint is_double, int64_t rows, int64_t columns, int threads, int64_t chunk):
+        self.chunks = pieces(columns, chunk)
+        super().__init__(isa, is_double, threads)
+        self.cut(rows * self.chunks, 2 * rows * columns, rows * columns)
         self.columns, self.chunk = columns, chunk
 
     cdef void task(self, int64_t i, const char *x, char *out) noexcept nogil:
@@ -179,24 +171,25 @@ cdef class GluWork(DenseWork):
         self.table.glu(x, x + columns * self.itemsize, out, min(self.chunk, columns - start))
 
 
-cdef class SoftmaxWork(DenseWork):
+cdef class SoftmaxTasks(DenseTasks):
     """The softmax family along the length of (outer, length, inner), ``chunk`` lines at a time."""
 
     cdef pc_axis axis
     cdef int64_t lines, chunk
 
     def __init__(self, int isa, bint is_double, int64_t outer, int64_t length, int64_t inner, bint negative,
-                 bint logarithm, int threads, int64_t chunk, bint brief):
+                 bint logarithm, int threads, int64_t chunk):
         cdef int64_t size = outer * length * inner
         self.axis.length, self.axis.inner, self.axis.negative, self.axis.logarithm = length, inner, negative, logarithm
         self.lines, self.chunk = outer * inner if size else 0, chunk
-        self.cut(isa, is_double, tasks(self.lines, chunk), size, size, threads, brief)
+        super().__init__(isa, is_double, threads)
+        self.cut(pieces(self.lines, chunk), size, size)
 
     cdef void task(self, int64_t i, const char *x, char *out) noexcept nogil:
         self.table.softmax(&self.axis, i * self.chunk, min((i + 1) * self.chunk, self.lines), x, out)
 
 
-cdef class AffineWork(DenseWork):
+cdef class AffineTasks(DenseTasks):
     """``x * scale + shift``, over so many numbers that lie as (..., channels, inner), ``chunk`` at a time."""
 
     cdef pc_affine affine
@@ -204,13 +197,14 @@ cdef class AffineWork(DenseWork):
     cdef int64_t chunk
 
     def __init__(self, int isa, bint is_double, cnp.ndarray scale, cnp.ndarray shift, int64_t inner, int64_t size,
-                 int threads, int64_t chunk, bint brief):
+                 int threads, int64_t chunk):
         cdef int number = cnp.NPY_DOUBLE if is_double else cnp.NPY_FLOAT
         check_packed(scale, number)
         check_packed(shift, number)
         if cnp.PyArray_SIZE(scale) < 1 or cnp.PyArray_SIZE(scale) != cnp.PyArray_SIZE(shift) or inner < 1:
             raise ValueError("there must be as many scales as shifts, and at least one")
-        self.cut(isa, is_double, tasks(size, chunk), size, size, threads, brief)
+        super().__init__(isa, is_double, threads)
+        self.cut(pieces(size, chunk), size, size)
         self.arrays, self.chunk = (scale, shift), chunk
         self.affine.channels, self.affine.inner = cnp.PyArray_SIZE(scale), inner
         self.affine.scale, self.affine.shift = cnp.PyArray_DATA(scale), cnp.PyArray_DATA(shift)

@@ -2,15 +2,16 @@
 """The loop that the drivers share: tasks over threads.
 
 At the end of a parallel region OpenMP waits for every thread of it, even for one that has not begun because another
-process has its core, and whose tasks the others have done meanwhile: up to a scheduler's slice, some milliseconds. That
-cannot be told OpenMP otherwise. So a wait that took far longer than the work is remembered, and for some time work is
-done by the calling thread alone: no result depends on it.
+process has its core, and whose tasks the others have done meanwhile: up to a scheduler's slice, some milliseconds. At
+the beginning it waits for those that have not left the last region yet. That cannot be told OpenMP otherwise. So waits
+that took far longer than the work are remembered, and for some time work is done by the calling thread alone: no result
+depends on it. Work is counted in processor time, as the calling thread may have lost its core meanwhile too.
 """
 
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID, clock_gettime, clockid_t, timespec
 
 cimport numpy as cnp
 
@@ -38,15 +39,26 @@ cdef extern from * nogil:
 
 cdef int64_t NOTICED = 500_000  # nanoseconds: a shorter wait is not worth a thought
 cdef int64_t OUTWEIGHS = 4      # waits longer than so many times the work: no cut is so uneven
-cdef int64_t REST = 4           # so many times as long as the wait was, helpers rest: trying anew costs a fifth at most
+cdef int64_t REST = 4           # so many times as long as they waited, helpers rest: trying anew costs a fifth at most
+cdef int64_t LONG_REST = 32     # and twice as long if that was in vain, up to this: then it costs a thirtieth
 
-cdef int64_t alone_until = 0    # by the monotonic clock; any thread may read and set it, but as a whole
+# What threads remember. Any of them may read and set these, but as a whole.
+cdef int64_t alone_until = 0    # by the monotonic clock
+cdef int64_t next_rest = REST
+cdef int64_t lasted = 0         # nanoseconds, of the last region
 
 
 cdef struct Share:
     int64_t taken               # tasks of a thread's run that someone has begun
-    int64_t finished            # when the calling thread had nothing left to take
-    int64_t[6] apart            # each thread's share has a cache line of its own
+    int64_t[7] apart            # each thread's share has a cache line of its own
+
+
+cdef struct Region:             # as the calling thread sees it
+    Share *shares
+    int threads
+    bint exact                  # whether processor time is looked at: asking the system for it takes a microsecond
+    int64_t started, finished   # its own tasks, by the monotonic clock
+    int64_t worked              # nanoseconds for them
 
 
 cdef class Tasks:
@@ -66,15 +78,23 @@ cdef class Tasks:
         return 1
 
 
-cdef int64_t now() noexcept nogil:
+cdef int64_t clock(clockid_t which) noexcept nogil:
     cdef timespec time
-    clock_gettime(CLOCK_MONOTONIC, &time)
+    clock_gettime(which, &time)
     return <int64_t>time.tv_sec * 1_000_000_000 + time.tv_nsec
 
 
+cdef int64_t now() noexcept nogil:
+    return clock(CLOCK_MONOTONIC)
+
+
 cdef void note(int64_t worked, int64_t waited) noexcept nogil:
+    cdef int64_t times = load(&next_rest, RELAXED)
     if waited > NOTICED and waited > OUTWEIGHS * worked:
-        store(&alone_until, now() + REST * waited, RELAXED)
+        store(&alone_until, now() + times * waited, RELAXED)
+        store(&next_rest, min(2 * times, LONG_REST), RELAXED)
+    elif times > REST:
+        store(&next_rest, times // 2, RELAXED)
 
 
 cdef bint rest() noexcept nogil:
@@ -90,40 +110,57 @@ cdef int serial(Tasks tasks, const void *arrays) noexcept nogil:
     return failed
 
 
-cdef int shared_out(Tasks tasks, const void *arrays, Share *shares, int own, int threads) noexcept nogil:
+cdef int shared_out(Tasks tasks, const void *arrays, const Region *region, int own) noexcept nogil:
     """A thread's own run of the tasks, and then what is left of the others' runs.
 
     A thread has the same tasks at every call, so that what it read and wrote then is still in its cache.
     """
     cdef int64_t i, end, count = tasks.count
-    cdef int k, of, failed = 0
+    cdef int k, of, failed = 0, threads = region.threads
     for k in range(threads):
         of = (own + k) % threads
         end = count * (of + 1) // threads
         while True:
-            i = count * of // threads + fetch_add(&shares[of].taken, 1, RELAXED)
+            i = count * of // threads + fetch_add(&region.shares[of].taken, 1, RELAXED)
             if i >= end:
                 break
             failed += tasks.run_one(arrays, i)
-    if own == 0:
-        shares[0].finished = now()
+    return failed
+
+
+cdef int callers_share(Tasks tasks, const void *arrays, Region *region) noexcept nogil:
+    cdef int64_t before = clock(CLOCK_THREAD_CPUTIME_ID) if region.exact else 0
+    region.started = now()
+    cdef int failed = shared_out(tasks, arrays, region, 0)
+    region.finished = now()
+    region.worked = region.finished - region.started
+    if region.exact:
+        region.worked = clock(CLOCK_THREAD_CPUTIME_ID) - before
     return failed
 
 
 cdef int parallel(Tasks tasks, const void *arrays, int threads) noexcept:
     """On several threads. It lets the lock go itself: a prange of a function without it asks Python whether this thread
     has it, which Python before 3.12 affirms wherever there have been subinterpreters, and would let it go once more."""
-    cdef Share *shares = <Share *>calloc(threads, sizeof(Share))
+    cdef Region region
     cdef int own, failed = 0
-    cdef int64_t begun = now()
-    if shares == NULL:
+    cdef int64_t begun, ended
+    region.shares = <Share *>calloc(threads, sizeof(Share))
+    if region.shares == NULL:
         return serial(tasks, arrays)
+    region.threads, region.exact = threads, load(&lasted, RELAXED) > NOTICED
     note_parallel()
+    begun = now()
     with nogil:
         for own in prange(threads, schedule="static", chunksize=1, num_threads=threads):
-            failed += shared_out(tasks, arrays, shares, own, threads)
-        note(shares[0].finished - begun, now() - shares[0].finished)
-    free(shares)
+            if own == 0:
+                failed += callers_share(tasks, arrays, &region)
+            else:
+                failed += shared_out(tasks, arrays, &region, own)
+        ended = now()
+        store(&lasted, ended - begun, RELAXED)
+        note(region.worked, region.started - begun + ended - region.finished)
+    free(region.shares)
     return failed
 
 
@@ -199,11 +236,13 @@ def note_wait(double worked, double waited):
     note(<int64_t>(worked * 1e9), <int64_t>(waited * 1e9))
 
 
-def helpers_rest():
-    """Whether work is done by the calling thread alone, because others were waited for far too long lately."""
-    return rest()
+def resting():
+    """Seconds for which work is still done by the calling thread alone, as others were waited for far too long."""
+    return max(load(&alone_until, RELAXED) - now(), 0) / 1e9
 
 
 def forget_waits():
-    """Let all threads work again."""
+    """Let all threads work again, and the next wait be the first one."""
     store(&alone_until, 0, RELAXED)
+    store(&next_rest, REST, RELAXED)
+    store(&lasted, 0, RELAXED)

@@ -29,11 +29,12 @@ class CpuBackend:
     array_types = ("numpy",)
 
     def __init__(self) -> None:
+        from ..._core import tasks
         from . import conv, elementwise, fold, fused, isa, known, norm, pool, threads, transposed
 
         self._fused, self._transposed, self._fold = fused, transposed, fold
         self._conv, self._pool, self._elementwise, self._norm = conv, pool, elementwise, norm
-        self._isa, self._threads, self.known_calls = isa, threads, known.KnownCalls
+        self._isa, self._threads, self._tasks, self.known_calls = isa, threads, tasks, known.KnownCalls
         isa.current()  # a bad PYCONV_CPU_ISA is an error now, not in the middle of an operation
 
     def _module(self, plan: Plan) -> ModuleType:
@@ -111,6 +112,8 @@ class CpuBackend:
             "cpu isa": f"{self._isa.name()} (of {', '.join(self._isa.names())})",
             "threads": str(self._threads.count()),
         }
+        if seconds := self._tasks.resting():
+            found["threads"] += f" (1 for {seconds:.3f} s: waiting for the others took far longer than the work)"
         if path := environment.text("PYCONV_MEASURED"):
             found["measured"] = path
         return found

@@ -53,9 +53,10 @@ def prepare(plan: ElementwisePlan | AxisPlan, weight: Any) -> Any:
 @lru_cache(maxsize=64)
 def _seconds_per_element(op: str, dtype: str, level: int) -> float:
     if op in AXIS_OPS:
-        own = _along_axis(AxisPlan(op, dtype, (CHUNK // 128, 128), 1), (0, 1), 1)
+        tasks = _along_axis(AxisPlan(op, dtype, (CHUNK // 128, 128), 1), (0, 1), 1)
     else:
-        own = _elementwise(ElementwisePlan(op, dtype, (CHUNK,), (0.5, 1.0)), 1)
+        tasks = _elementwise(ElementwisePlan(op, dtype, (CHUNK,), (0.5, 1.0)), 1)
+    own = elementwise.DenseWork(tasks, False)
     x = np.linspace(-4, 4, CHUNK, dtype=dtype)
     out = np.empty(CHUNK // 2 if op == "glu" else CHUNK, dtype)
     return wake.seconds_of(lambda: elementwise.run(own, x, out)) / CHUNK
@@ -102,27 +103,22 @@ def run(plan: ElementwisePlan | AxisPlan, x: np.ndarray, prepared: Any, out: np.
 
 def _work(plan: ElementwisePlan | AxisPlan, prepared: Any, order: tuple[int, ...]) -> elementwise.DenseWork:
     """What runs the plan on arrays whose axes lie in memory in this order."""
-    threads = _threads("leaky_relu" if plan.op == "prelu" else plan.op, plan.dtype, prod(plan.out_shape))
+    size = prod(plan.out_shape)
+    threads = _threads("leaky_relu" if plan.op == "prelu" else plan.op, plan.dtype, size)
     if isinstance(plan, AxisPlan):
-        return _along_axis(plan, order, threads)
-    return _prelu(plan, prepared, order, threads) if plan.op == "prelu" else _elementwise(plan, threads)
+        return elementwise.DenseWork(_along_axis(plan, order, threads), size < BRIEF_ELEMENTS)
+    tasks = _prelu(plan, prepared, order, threads) if plan.op == "prelu" else _elementwise(plan, threads)
+    return elementwise.DenseWork(tasks, size < BRIEF_ELEMENTS)
 
 
-def _elementwise(plan: ElementwisePlan, threads: int) -> elementwise.DenseWork:
-    size, place = prod(plan.out_shape), elementwise.KERNELS[plan.op]
-    return elementwise.ElementwiseWork(
-        isa.current(),
-        plan.dtype == "float64",
-        place,
-        size,
-        threads,
-        _chunk(size, threads),
-        size < BRIEF_ELEMENTS,
-        plan.parameters,
+def _elementwise(plan: ElementwisePlan, threads: int) -> elementwise.DenseTasks:
+    size, is_double = prod(plan.out_shape), plan.dtype == "float64"
+    return elementwise.ElementwiseTasks(
+        isa.current(), is_double, elementwise.KERNELS[plan.op], size, threads, _chunk(size, threads), plan.parameters
     )
 
 
-def _prelu(plan: ElementwisePlan, slopes: np.ndarray, order: tuple[int, ...], threads: int) -> elementwise.DenseWork:
+def _prelu(plan: ElementwisePlan, slopes: np.ndarray, order: tuple[int, ...], threads: int) -> elementwise.DenseTasks:
     size = prod(plan.out_shape)
     if plan.weights == 1:
         inner = size
@@ -131,20 +127,19 @@ def _prelu(plan: ElementwisePlan, slopes: np.ndarray, order: tuple[int, ...], th
         if inner < NEIGHBOURS:  # vectors of one slope would not be full
             slopes, inner = np.repeat(slopes, inner), 1
             slopes = np.tile(slopes, max(ROW // slopes.size, 1))
-    chunk = _chunk(size, threads)
-    return elementwise.PreluWork(isa.current(), slopes, inner, size, threads, chunk, size < BRIEF_ELEMENTS)
+    return elementwise.PreluTasks(isa.current(), slopes, inner, size, threads, _chunk(size, threads))
 
 
-def _along_axis(plan: AxisPlan, order: tuple[int, ...], threads: int) -> elementwise.DenseWork:
+def _along_axis(plan: AxisPlan, order: tuple[int, ...], threads: int) -> elementwise.DenseTasks:
     shape = [plan.out_shape[axis] for axis in order]
     place = order.index(plan.axis) if order else 0
     outer, inner, length = prod(shape[:place]), prod(shape[place + 1 :]), shape[place] if shape else 1
-    level, is_double, brief = isa.current(), plan.dtype == "float64", prod(shape) < BRIEF_ELEMENTS
+    level, is_double = isa.current(), plan.dtype == "float64"
     if plan.op == "glu":
-        return elementwise.GluWork(level, is_double, outer, length * inner, threads, CHUNK, brief)
+        return elementwise.GluTasks(level, is_double, outer, length * inner, threads, CHUNK)
     chunk = max(-(-outer * inner // (threads * SQUARE)) * SQUARE, 1)
     negative, logarithm = plan.op == "softmin", plan.op == "log_softmax"
-    return elementwise.SoftmaxWork(level, is_double, outer, length, inner, negative, logarithm, threads, chunk, brief)
+    return elementwise.SoftmaxTasks(level, is_double, outer, length, inner, negative, logarithm, threads, chunk)
 
 
 def work(

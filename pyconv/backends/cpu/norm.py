@@ -47,13 +47,12 @@ def prepare(plan: ElementwisePlan, scale: np.ndarray, shift: np.ndarray) -> Affi
     return Affine(*one, *((np.tile(part, times) for part in one) if times > 1 else one))
 
 
-def _work(plan: ElementwisePlan, prepared: Affine, inner: int, threads: int, chunk: int) -> elementwise.AffineWork:
+def _work(plan: ElementwisePlan, prepared: Affine, inner: int, threads: int, chunk: int) -> elementwise.DenseWork:
     """``inner``: elements from one channel to the next in memory."""
     arrays = prepared[:2] if inner > 1 else prepared[2:]
     size = prod(plan.out_shape)
-    return elementwise.AffineWork(
-        isa.current(), plan.dtype == "float64", *arrays, inner, size, threads, chunk, size < BRIEF_ELEMENTS
-    )
+    tasks = elementwise.AffineTasks(isa.current(), plan.dtype == "float64", *arrays, inner, size, threads, chunk)
+    return elementwise.DenseWork(tasks, size < BRIEF_ELEMENTS)
 
 
 @lru_cache(maxsize=8)
@@ -104,7 +103,7 @@ def run(plan: ElementwisePlan, x: np.ndarray, prepared: Affine, out: np.ndarray 
     return out
 
 
-def work(plan: ElementwisePlan, prepared: Affine, x: np.ndarray, result: np.ndarray) -> elementwise.AffineWork | None:
+def work(plan: ElementwisePlan, prepared: Affine, x: np.ndarray, result: np.ndarray) -> elementwise.DenseWork | None:
     """What runs the plan, for calls that come again; only on memory that the kernel can take as it lies."""
     order = in_memory_order(x)
     if order is None or not x.flags.aligned or not _alike(x, result):
