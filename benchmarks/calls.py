@@ -16,6 +16,8 @@ import numpy as np
 import pyconv
 import pyconv.functional as F
 
+from .alone import begin, parser, save
+
 __all__ = ["breakdown", "main"]
 
 CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
@@ -108,13 +110,14 @@ def breakdown(rounds: int = 5000) -> list[Part]:
     ]
 
 
-def main() -> None:
-    """Print the table."""
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, print and write the table."""
+    options = parser("calls", __doc__, rounds=5000, layers=False).parse_args(arguments)
+    report = begin(pyconv.get_num_threads(), arguments)
     F.relu(np.ones(3, np.float32))  # whatever happens once
-    print("| µs | " + " | ".join(CASES) + " |")
-    print("| --- |" + " ---: |" * len(CASES))
-    for part in breakdown():
-        print(f"| {part.name} | " + " | ".join(f"{value:.2f}" for value in part.microseconds) + " |")
+    parts = breakdown(options.rounds)
+    lines = [[part.name, *(f"{value:.2f}" for value in part.microseconds)] for part in parts]
+    save(report, "calls", parts, (["µs", *CASES], lines), out=options.out)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,11 @@ measured in the same rounds: multiply-adds in registers of that instruction set,
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from .alone import begin, build, by_turns, parser, save
 from .layer import Layer, conv, image_filter
 from .layers import LISTS, select
 
@@ -65,27 +62,6 @@ class Row(NamedTuple):
         return self.arithmetic / self.seconds
 
 
-def _calls(layer: Layer, threads: int) -> tuple[Callable[[], Any], str]:
-    """What is timed, and what runs it."""
-    from .peers.with_pyconv import Pyconv
-
-    peer = Pyconv(threads)
-    new = peer.build(layer)[0].call
-    out = new()  # begins where a cache line does, as results do
-    return partial(new, out=out), peer.implementation().removeprefix("cpu:")
-
-
-def _quartile(call: Callable[[], Any], seconds: float) -> float:
-    call()
-    taken: list[float] = []
-    end = perf_counter() + seconds
-    while len(taken) < 3 or perf_counter() < end:
-        start = perf_counter()
-        call()
-        taken.append(perf_counter() - start)
-    return sorted(taken)[len(taken) // 4]
-
-
 def measure(layers: list[Layer], threads: int, rounds: int = 4, seconds: float = 0.05) -> list[Row]:
     """A row for each layer; ``seconds`` for each in every round."""
     from pyconv._core import runtime
@@ -93,48 +69,53 @@ def measure(layers: list[Layer], threads: int, rounds: int = 4, seconds: float =
 
     from .peers.ceilings import Ceilings
 
-    calls = [_calls(layer, threads) for layer in layers]
+    built = [build(layer, threads) for layer in layers]
     best, peaks = [float("inf")] * len(layers), {"float32": 0.0, "float64": 0.0}
     copied = Ceilings(threads).measure()["copy_bytes_per_second"]
     for _ in range(rounds):
         for dtype in peaks:
             found = runtime.measure_peak(isa.current(), dtype == "float64", threads, seconds)
             peaks[dtype] = max(peaks[dtype], found)
-        best = [min(time, _quartile(call, seconds)) for time, (call, _) in zip(best, calls, strict=True)]
+        best = [*map(min, best, by_turns([each.call for each in built], 1, seconds))]
     return [
-        Row(layer, name, time, layer.flops / peaks[layer.dtype], layer.bytes / copied)
-        for layer, time, (_, name) in zip(layers, best, calls, strict=True)
+        Row(layer, each.implementation, time, layer.flops / peaks[layer.dtype], layer.bytes / copied)
+        for layer, time, each in zip(layers, best, built, strict=True)
     ]
 
 
-def table(rows: list[Row]) -> str:
-    """In Markdown: time, share of the peak, and what the bytes alone would take."""
-    lines = [
-        "| layer | runs as | µs | of the peak | arithmetic, µs | bytes, µs |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+def table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
+    """Head and lines: time, share of the peak, and what the bytes alone would take."""
+    return ["layer", "runs as", "µs", "of the peak", "arithmetic, µs", "bytes, µs"], [
+        [
+            row.layer.name,
+            row.implementation,
+            f"{row.seconds * 1e6:.0f}",
+            f"{row.reached:.0%}",
+            f"{row.arithmetic * 1e6:.0f}",
+            f"{row.memory * 1e6:.0f}",
+        ]
+        for row in rows
     ]
-    for row in rows:
-        times = f"{row.seconds * 1e6:.0f} | {row.reached:.0%} | {row.arithmetic * 1e6:.0f} | {row.memory * 1e6:.0f}"
-        lines.append(f"| {row.layer.name} | {row.implementation} | {times} |")
-    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.dense", description=str(__doc__).partition("\n")[0])
-    parser.add_argument("--list", help=f"one of {', '.join(LISTS)}, in place of the dense layers")
-    parser.add_argument("--layer", metavar="PATTERN", default="", help="only layers whose name contains this")
-    parser.add_argument("--float64", action="store_true", help="the same layers in float64")
-    parser.add_argument("--below", type=float, metavar="PERCENT", help="only rows that reach less of the peak")
-    parser.add_argument("--rounds", type=int, default=4)
-    options = parser.parse_args(arguments)
+    """Measure, print and write the table."""
+    words = parser("dense", __doc__)
+    words.add_argument("--list", help=f"one of {', '.join(LISTS)}, in place of the dense layers")
+    words.add_argument("--float64", action="store_true", help="the same layers in float64")
+    words.add_argument("--below", type=float, metavar="PERCENT", help="only rows that reach less of the peak")
+    options = words.parse_args(arguments)
     layers = [layer for _, layer in select([options.list])] if options.list else LAYERS
     layers = [layer for layer in layers if layer.op == "conv2d" and options.layer.lower() in layer.name.lower()]
     if options.float64:
         layers = [replace(layer, dtype="float64") for layer in layers]
     os.environ.setdefault("PYCONV_NUM_THREADS", "1")
-    rows = measure(layers, int(os.environ["PYCONV_NUM_THREADS"]), options.rounds)
-    print(table([row for row in rows if options.below is None or 100 * row.reached < options.below]))
+    threads = int(os.environ["PYCONV_NUM_THREADS"])
+    report = begin(threads, arguments)
+    rows = measure(layers, threads, options.rounds)
+    rows = [row for row in rows if options.below is None or 100 * row.reached < options.below]
+    name = "-".join(["dense", *filter(None, [options.list]), *(["float64"] if options.float64 else [])])
+    save(report, name, rows, table(rows), out=options.out)
 
 
 if __name__ == "__main__":

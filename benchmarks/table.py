@@ -6,7 +6,7 @@ from typing import Any
 
 from .results import best_peer, geometric_mean, lists_of, micros, ratio
 
-__all__ = ["markdown"]
+__all__ = ["grid", "head", "markdown"]
 
 NOISY = 1.2
 """A row is marked where pyconv's or the best peer's median is this many times its minimum."""
@@ -15,7 +15,7 @@ NOISY = 1.2
 def markdown(report: dict[str, Any]) -> str:
     """A head, a table for each list, and a summary."""
     names = [name for name, library in report["libraries"].items() if library["status"] == "ok"]
-    parts = [_head(report, names), _summary(report, names)]
+    parts = [head(report, names), _summary(report, names)]
     for listing, rows in lists_of(report).items():
         parts.append(f"## {listing}\n\n" + _rows(report, rows, [name for name in names if name != "pyconv"]))
     problems = _problems(report)
@@ -36,28 +36,33 @@ def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _table(head: list[str], lines: list[list[str]]) -> str:
-    rule = ["---"] + ["---:"] * (len(head) - 1)
-    return "\n".join(_line(cells) for cells in (head, rule, *lines))
+def grid(heads: list[str], lines: list[list[str]]) -> str:
+    """A table: numbers in all columns but the first."""
+    rule = ["---"] + ["---:"] * (len(heads) - 1)
+    return "\n".join(_line(cells) for cells in (heads, rule, *lines))
 
 
-def _head(report: dict[str, Any], names: list[str]) -> str:
-    machine, ceilings = report["machine"], report["ceilings"]
+def head(report: dict[str, Any], names: list[str], title: str = "Benchmark") -> str:
+    """What was measured on, and what; the ceilings where a report has them."""
+    machine, ceilings = report["machine"], report.get("ceilings")
     versions = ", ".join(f"{name} {report['libraries'][name]['version']}" for name in names)
-    peak, copy = ceilings["flops_per_second"], ceilings["copy_bytes_per_second"]
     cpu = report["libraries"].get("pyconv", {}).get("describe", {}).get("cpu")
     lines = [
         f"- {machine['cpu']}, {machine['threads']} of {machine['cores']} cores, {machine['system']}",
         f"- commit {machine['commit']}, {machine['date']}, load before {machine['load_before']:.2f}",
         f"- {versions}",
-        f"- multiply-add peak {'not measured' if peak is None else f'{peak / 1e9:.0f} GFLOP/s'}, "
-        f"memory copy {'not measured' if copy is None else f'{copy / 1e9:.1f} GB/s (read and written)'}",
     ]
+    if ceilings:
+        peak, copy = ceilings["flops_per_second"], ceilings["copy_bytes_per_second"]
+        lines.append(
+            f"- multiply-add peak {'not measured' if peak is None else f'{peak / 1e9:.0f} GFLOP/s'}, "
+            f"memory copy {'not measured' if copy is None else f'{copy / 1e9:.1f} GB/s (read and written)'}"
+        )
     if cpu:
         lines.append("- pyconv's core: " + ", ".join(f"{key} {value}" for key, value in cpu.items()))
     if report["quick"]:
         lines.append("- a quick run: few and short bursts")
-    return "# Benchmark\n\n" + "\n".join(lines)
+    return f"# {title}\n\n" + "\n".join(lines)
 
 
 def _summary(report: dict[str, Any], names: list[str]) -> str:
@@ -71,9 +76,9 @@ def _summary(report: dict[str, Any], names: list[str]) -> str:
         total.append([listing, *(_number(_total(rows, name), ".3g") for name in names)])
     return (
         "## Summary\n\nTimes as quick as the best peer of each row, and as each peer (geometric means):\n\n"
-        + _table(["list", "rows won", "best peer", *peers], speed)
+        + grid(["list", "rows won", "best peer", *peers], speed)
         + "\n\nMilliseconds for all layers of the list, each as often as the network has it:\n\n"
-        + _table(["list", *names], total)
+        + grid(["list", *names], total)
     )
 
 
@@ -90,9 +95,9 @@ def _total(rows: list[dict[str, Any]], name: str) -> float | None:
 
 
 def _rows(report: dict[str, Any], rows: list[dict[str, Any]], peers: list[str]) -> str:
-    head = ["layer", "×", "pyconv µs", "rate", "of ceiling", "best peer", "µs", "ratio", *peers, "implementation"]
+    heads = ["layer", "×", "pyconv µs", "rate", "of ceiling", "best peer", "µs", "ratio", *peers, "implementation"]
     saves = any("saved_bytes" in row["layer"] for row in rows)  # of stacks: by running each group as one
-    head += ["MB saved", "MB held", "MB grown"] * saves
+    heads += ["MB saved", "MB held", "MB grown"] * saves
     lines = []
     for row in rows:
         best = best_peer(row)
@@ -113,7 +118,7 @@ def _rows(report: dict[str, Any], rows: list[dict[str, Any]], peers: list[str]) 
                 *(_memory(row) if saves else []),
             ]
         )
-    return _table(head, lines)
+    return grid(heads, lines)
 
 
 def _memory(row: dict[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ import pytest
 
 import pyconv
 import pyconv.functional as F
-from benchmarks import calls, data, dense, machine, results, table
+from benchmarks import data, machine, results, table
 from benchmarks.layer import (
     POOLS,
     Layer,
@@ -29,7 +29,6 @@ from benchmarks.layer import (
 )
 from benchmarks.layers import BY_NAME, LISTS, select
 from benchmarks.peers.base import Peer, Unsupported, Way
-from benchmarks.peers.ceilings import Ceilings
 from benchmarks.peers.with_pyconv import Pyconv
 from benchmarks.run import Settings, measure
 from benchmarks.team import Worker
@@ -425,25 +424,3 @@ def test_command_refuses_what_it_does_not_know(words, message, capsys):
     with pytest.raises(SystemExit):
         main(words)
     assert message in capsys.readouterr().err
-
-
-def test_the_parts_of_a_call_add_up():
-    rows = {part.name: part.microseconds for part in calls.breakdown(rounds=2)}
-    total = rows.pop("**layer(x)**")
-    parts = list(rows.values())[:6]
-    np.testing.assert_allclose(np.sum(parts, axis=0), total, atol=1e-6)
-    assert len(total) == len(calls.CASES)
-
-
-def test_dense_layers_are_held_against_the_ceilings(monkeypatch, capsys):
-    monkeypatch.setenv("PYCONV_NUM_THREADS", "1")
-    monkeypatch.setattr(Ceilings, "measure", lambda self: {"copy_bytes_per_second": 1e10})
-    layers = [conv(3, 5, 3, 8, stride=2), replace(conv(4, 8, 1, 6), dtype="float64")]
-    rows = dense.measure(layers, 1, rounds=1, seconds=0.0)
-    assert [row.layer for row in rows] == layers
-    for row in rows:
-        assert row.implementation
-        assert row.reached == row.arithmetic / row.seconds > 0
-        assert row.memory > 0
-    dense.main(["--layer", "1x1 64,", "--rounds", "1", "--below", "0"])
-    assert capsys.readouterr().out.count("\n") == 2

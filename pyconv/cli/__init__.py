@@ -31,4 +31,4 @@ def need(module: str, what: str) -> Any:
     except ImportError as error:
         absent = isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == root
         problem = "which is not installed" if absent else f"which cannot be imported ({error})"
-        raise CommandError(f'{what} needs {package}, {problem}: pip install matplotlib pillow tqdm') from None
+        raise CommandError(f"{what} needs {package}, {problem}: pip install matplotlib pillow tqdm") from None
