@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 from . import machine
-from .layers import BY_NAME, LISTS, select
+from .layers import LISTS, select
 from .peers import DEFAULT, PEERS
 from .results import best_peer, read, write_bytes, write_json
 from .run import FULL, QUICK, measure
@@ -21,9 +21,7 @@ BUSY = 0.5
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure pyconv beside other libraries.")
-    parser.add_argument(
-        "--list", help=f"comma list of {', '.join(LISTS)}; or all (default: all but {', '.join(BY_NAME)})"
-    )
+    parser.add_argument("--list", help=f"comma list of {', '.join(LISTS)} (default: all)")
     parser.add_argument(
         "--peers",
         default=",".join(DEFAULT),
@@ -39,9 +37,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _lists(words: str | None) -> list[str]:
-    if not words:
-        return [name for name in LISTS if name not in BY_NAME]
-    return list(LISTS) if words == "all" else [part.strip() for part in words.split(",")]
+    return [part.strip() for part in words.split(",")] if words else list(LISTS)
 
 
 def _targets(names: str) -> dict[str, str]:

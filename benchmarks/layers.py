@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from .layer import Layer, activation, conv, image_filter, line, pool, transposed
 
-__all__ = ["BY_NAME", "LISTS", "select"]
+__all__ = ["LISTS", "select"]
 
 # He et al. 2015, with the stride in the 3x3 layer, as torchvision has it; batch normalisation folded into the bias.
 RESNET50 = [
@@ -314,10 +314,6 @@ LISTS: dict[str, list[Layer]] = {
     "transposed": TRANSPOSED,
     "conv1d": LINES,
 }
-
-BY_NAME = ("unet", "float64", "channels-last", "activations", "pooling", "transposed", "conv1d")
-"""Lists that are measured only when they are named: the first takes long, the next two have torch as only peer, and the
-others are about a part of the library."""
 
 
 def select(lists: list[str], pattern: str | None = None, headline: bool = False) -> list[tuple[str, Layer]]:

@@ -30,7 +30,8 @@ OURS = "pyconv"
 """Without it there is nothing to compare the others with."""
 
 LEAST = 3
-FULL = Settings(rounds=8, burst_seconds=0.02, warm_up_seconds=0.004, limit_seconds=1.5)
+LONG = 0.1  # seconds of a call, beside which what it takes to wake threads and fill caches is nothing
+FULL = Settings(rounds=6, burst_seconds=0.02, warm_up_seconds=0.004, limit_seconds=1.5)
 QUICK = Settings(rounds=5, burst_seconds=0.01, warm_up_seconds=0.002, limit_seconds=0.5)
 
 
@@ -155,7 +156,7 @@ def _take_turn(worker: Worker, found: dict[str, Any], settings: Settings) -> Non
         return  # lost on the way
     seconds = found["seconds"]
     calls = max(1, ceil(settings.burst_seconds / seconds))
-    warm_up = max(1, ceil(settings.warm_up_seconds / seconds))
+    warm_up = 0 if seconds > LONG else max(1, ceil(settings.warm_up_seconds / seconds))
     bursts = found.setdefault("bursts_us", [])
     if len(bursts) >= LEAST and len(bursts) * (calls + warm_up) * seconds > settings.limit_seconds:
         return

@@ -27,7 +27,7 @@ from benchmarks.layer import (
     pool,
     transposed,
 )
-from benchmarks.layers import BY_NAME, LISTS, select
+from benchmarks.layers import LISTS, select
 from benchmarks.peers.base import Peer, Unsupported, Way
 from benchmarks.peers.with_pyconv import Pyconv
 from benchmarks.run import Settings, measure
@@ -101,12 +101,10 @@ def test_headline_rows_cover_every_kind_of_operation():
     assert {layer.op for layer in headline} == {"conv2d", "max_pool2d", "tanh", "sigmoid"}
 
 
-def test_lists_that_are_only_measured_by_name():
+def test_all_lists_are_measured_where_none_is_named():
     from benchmarks.__main__ import _lists
 
-    assert set(BY_NAME) < set(LISTS)
-    assert set(_lists(None)) == set(LISTS) - set(BY_NAME)
-    assert _lists("all") == list(LISTS)
+    assert _lists(None) == list(LISTS)
     assert _lists("unet, tiny") == ["unet", "tiny"]
 
 
