@@ -118,7 +118,9 @@ print(rested)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the cores cannot be counted")
-@pytest.mark.skipif(hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 8, reason="too many to keep busy")
+@pytest.mark.skipif(
+    hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 8, reason="too many to keep busy"
+)
 def test_helpers_come_to_rest_where_other_processes_have_every_core():
     """Within a minute: it takes some hundredths of a second. An activation is cut into one task for each thread."""
     assert output_of(SHARED) == "True"

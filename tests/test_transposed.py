@@ -9,6 +9,7 @@ import pickle
 import numpy as np
 import pytest
 from helpers import assert_close, bits, known_by, normal, refused, warm
+from transposed_sizes import BANDED, BY_TILES, FEW_CHANNELS
 
 import pyconv
 import pyconv.functional as F
@@ -84,25 +85,6 @@ def test_the_bits_do_not_depend_on_threads_or_the_batch():
         assert bits(F.conv_transpose2d(x[1:2], weight, stride=2, padding=1, backend="cpu")) == bits(result[1:2])
     pyconv.set_num_threads(2)
     assert len(results) == 1
-
-
-BANDED = [  # input, weight, stride, padding, output_padding, groups, dilation
-    ((2, 5, 9, 7), (5, 6, 2, 2), 2, 0, 0, 1, 1),
-    ((2, 5, 9, 7), (5, 6, 3, 3), 2, 1, 1, 1, 1),
-    ((1, 4, 11, 5), (4, 3, 5, 4), (2, 3), ((1, 0), (2, 1)), 0, 2, 1),
-    ((1, 3, 6, 5), (3, 4, 2, 3), (3, 4), 0, 0, 1, 1),  # some outputs are reached by no part
-    ((1, 3, 6, 5), (3, 4, 3, 8), (5, 8), 0, 0, 1, 1),
-    ((2, 6, 7, 9), (6, 1, 4, 4), 2, 1, 0, 6, 1),
-    ((1, 3, 8, 9), (3, 4, 3, 3), (2, 1), 1, 0, 1, 1),
-    ((1, 3, 8, 9), (3, 4, 3, 3), 2, (5, 4), 0, 1, 1),  # not all of the input is seen
-]
-
-BY_TILES = [  # phases are computed by Winograd's algorithm, in tiles of 3 or of 4 rows; or some of them
-    ((2, 3, 21, 17), (3, 16, 6, 6), 2, 1, 0, 1, 1),
-    ((1, 4, 16, 64), (4, 2, 8, 7), 3, (3, 6), 0, 1, 1),
-    ((1, 1, 19, 40), (1, 33, 3, 3), 3, (6, 5), 0, 1, 3),
-    ((2, 32, 15, 14), (32, 32, 6, 6), 2, 2, 0, 1, 1),
-]
 
 
 @pytest.fixture
@@ -196,14 +178,6 @@ def added_up(plan, x, prepared, bias):
                 if 0 <= row + down < x.shape[2] and 0 <= column + right < x.shape[3]:
                     phase[:, :, row, column] += source[:, :, row + down, column + right]
     return result
-
-
-FEW_CHANNELS = [
-    ((1, 24, 7, 33), (24, 3, 4, 4), 2, 1, 0, 1, 1),
-    ((1, 8, 5, 6), (8, 1, 5, 5), (1, 2), 2, 0, 1, 1),
-    ((2, 4, 6, 5), (4, 2, 3, 3), 2, 1, 1, 1, 3),  # more rows between taps than a step
-    ((1, 4, 4, 5), (4, 2, 7, 7), 2, 6, 1, 1, 1),  # most of what the taps give is left away
-]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
