@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,3 +39,26 @@ def test_panels(level, dtype, kernel, stride, size, monkeypatch):
     assert {(True, False, True), (False, False, True)} <= forms
     if size == (32, 33):
         assert (False, True, True) in forms
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [4, 5, 16, 37])
+def test_channels_last_pixels_turned_into_panels(level, dtype, channels, monkeypatch):
+    """A tile's squares of pixels and channels, whole or not, before the first tile reads them: the bits of NCHW."""
+    for (height, width), groups in itertools.product(((1, 1), (5, 7), (32, 33)), (1, 2)):
+        x = normal(2, channels * groups, height, width, dtype=dtype)
+        last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+        weight = normal(21 * groups, channels, 1, 1, dtype=dtype, seed=1)
+        plan = plan_of(x, weight, groups=groups)
+        wanted = on_tiling(plan, next(tilings_of(level, dtype == "float64", 21)), level, x, weight)
+        assert_close(wanted, F.conv2d(x, weight, groups=groups, backend="reference"), terms=channels)
+        for near, planes in itertools.product((64, 2**20), (0, 21)):
+            monkeypatch.setattr(module, "_near", lambda level, near=near: near)
+            monkeypatch.setattr(module, "_MANY_PLANES", planes)
+            for tiling in tilings_of(level, dtype == "float64", 21):
+                own, given = tiling._replace(panels=True), replace(plan, layout="nhwc")
+                cut = bands(given, own, x.itemsize, 1, level)
+                assert not cut.in_place
+                assert cut.panels == 0
+                for threads in (1, 3):
+                    np.testing.assert_array_equal(on_tiling(given, own, level, last, weight, threads), wanted)

@@ -23,4 +23,9 @@ extern const int64_t PC_NAME(conv_tile_count);
 void PC_NAME(conv_pack)(const pc_direct *conv, const real *x, const int64_t *x_strides, int64_t first_row,
                         int64_t rows, int64_t first_col, real *band);
 
+/* Copy channels that are neighbours in memory, of `count` pixels that are `step` apart, into a panel of `width` pixels for
+ * each channel, the channels `pitch` apart; what is beyond the pixels is 0. */
+void PC_NAME(conv_pack_panel)(const real *from, int64_t step, int64_t count, int64_t channels, int64_t width, real *panel,
+                              int64_t pitch);
+
 #endif

@@ -1,7 +1,8 @@
 /* Direct convolution: one task packs one band of input, then walks it tile by tile.
  *
  * With panels, the first tile of output channels that reads some pixels, in the band or in the image itself, copies them
- * while it computes, one tap behind the other: for the others they lie in few pages, at whole lines of the cache.
+ * while it computes, one tap behind the other: for the others they lie in few pages, at whole lines of the cache. Pixels
+ * of flat channels-last images are turned into panels just before the first tile reads them, and no band is packed.
  */
 #include "conv.h"
 
@@ -43,7 +44,9 @@ typedef struct {
     const pc_direct *conv;
     const real *band, *weights, *bias; /* of the group */
     real *panels;                      /* where the tiles' pixels are copied to, or NULL */
-    int64_t width, copying;            /* of the widest tile; the tile of output channels that copies */
+    const real *turned;                /* the pixels of a channels-last image that are turned into panels, or NULL */
+    int64_t pixel_step;                /* from one of them to the next */
+    int64_t width, first_tile;         /* of the widest tile; of output channels, which fills the panels */
     real *sums;                        /* that wait for more taps, or to be copied to where they belong */
     real *out;                         /* of the band's first pixel and the group's first channel */
     const int64_t *out_strides;
@@ -52,7 +55,8 @@ typedef struct {
     int gaps;           /* between the places of two rows, or between the rows of the output */
 } job;
 
-/* The tiles of some pixels of a line: of most output channels, and of the last ones. */
+/* The tiles of some pixels of a line: of most output channels, and of the last ones. Passed by its place: two pointers in
+ * registers, put down one by one and taken up as one vector, would be waited for. */
 typedef struct {
     const pc_tile *full, *last;
 } stretch;
@@ -111,6 +115,15 @@ static real *panel_of(const job *at, int64_t q)
     return at->panels + (q + at->width - 1) / at->width * at->width * at->conv->taps;
 }
 
+/* The pixels at place q, for taps t, t + 1, ... and the tiles of output channels from one on: into their panel, if it is
+ * this tile that needs them first and does not copy them itself. */
+static void fill_panel(const job *at, int64_t tile, int64_t q, int64_t width, int64_t t, int64_t taps, real *panel)
+{
+    if (!at->turned || tile != at->first_tile) return;
+    const int64_t count = least(width, at->line - q);
+    PC_NAME(conv_pack_panel)(at->turned + q * at->pixel_step + t, at->pixel_step, count, taps, width, panel, at->width);
+}
+
 /* One tile: taps t, t + 1, ... of its pixels, which the first tile of output channels copies into their panel, if they have
  * one, for the others. */
 INLINE void run_tile(const job *at, const pc_tile *run, int64_t tile, const real *pixels, real *panel, int64_t t,
@@ -120,7 +133,7 @@ INLINE void run_tile(const job *at, const pc_tile *run, int64_t tile, const real
     const int32_t *offsets = at->conv->offsets + t, *copied = at->conv->panel_offsets;
     if (!panel) {
         run->run(pixels, offsets, taps, weights, bias, sums, to, to_stride, next, next_offsets);
-    } else if (tile == at->copying) {
+    } else if (tile == at->first_tile && !at->turned) {
         run->run_copying(pixels, offsets, taps, weights, bias, sums, to, to_stride, next, next_offsets, panel, at->width);
     } else {
         run->run(panel, copied, taps, weights, bias, sums, to, to_stride, panel, copied);
@@ -130,10 +143,10 @@ INLINE void run_tile(const job *at, const pc_tile *run, int64_t tile, const real
 /* One row of register tiles: output channels first .. end (in tiles) at places q, q + 1, ... of the packed line. The taps
  * pass in chunks, whose pixels stay in the first level of the cache while all tiles read them; each tile fetches one
  * line of each tap's pixels for the chunk that comes next. */
-static void run_tiles(const job *at, stretch tiles, int64_t q, int64_t first_tile, int64_t end_tile)
+static void run_tiles(const job *at, const stretch *tiles, int64_t q, int64_t first_tile, int64_t end_tile)
 {
     const pc_direct *conv = at->conv;
-    const pc_tile *full = tiles.full, *last = tiles.last;
+    const pc_tile *full = tiles->full, *last = tiles->last;
     const int64_t channel_stride = at->out_strides[1], left_places = at->line - q, width = full->vectors * LANES;
     const int more = left_places > width;
     /* a tile that would read on past the image begins earlier, and does again what others have done */
@@ -152,6 +165,7 @@ static void run_tiles(const job *at, stretch tiles, int64_t q, int64_t first_til
         const int32_t *next_offsets = conv->offsets + (left >= taps ? t + taps : 0);
         real *sums = at->sums;
         int64_t line = 0;
+        if (panel) fill_panel(at, first_tile, q, width, t, taps, panel);
         for (int64_t tile = first_tile; tile < end_tile; tile++, sums += step) {
             const pc_tile *run = tile < conv->full_tiles ? full : last;
             const int64_t channels = tile < conv->full_tiles ? full->channels : conv->last_channels;
@@ -170,19 +184,21 @@ static void run_tiles(const job *at, stretch tiles, int64_t q, int64_t first_til
 /* Tiles at places q .. end - 1 of the line, for output channels first .. end (in tiles). Those of one block of channels, all
  * of whose places are neighbours in the output, follow one another without more ado: what one of them writes lies behind
  * what the one before wrote, in few planes, which are few pages and few streams. */
-static void run_line(const job *at, stretch tiles, int64_t q, int64_t end, int64_t first_tile, int64_t end_tile)
+static void run_line(const job *at, const stretch *tiles, int64_t q, int64_t end, int64_t first_tile, int64_t end_tile)
 {
     const pc_direct *conv = at->conv;
     const int is_full = first_tile < conv->full_tiles, one = end_tile - first_tile == 1 && conv->chunk == conv->taps;
-    const pc_tile *run = is_full ? tiles.full : tiles.last;
+    const pc_tile *run = is_full ? tiles->full : tiles->last;
     const int64_t width = run->vectors * LANES;
     if (one && !at->gaps && (is_full || conv->last_channels == run->channels)) {
-        const int64_t first = first_tile * tiles.full->channels, channel_stride = at->out_strides[1];
+        const int64_t first = first_tile * tiles->full->channels, channel_stride = at->out_strides[1];
         const real *weights = at->weights + first * conv->taps, *bias = at->bias + first;
         real *to = at->out + first * channel_stride;
         for (; q < end && q + width <= at->line; q += width) {
             const real *pixels = at->band + q;
-            run_tile(at, run, first_tile, pixels, panel_of(at, q), 0, conv->taps, weights, bias, NULL, to + q, channel_stride,
+            real *const panel = panel_of(at, q);
+            if (panel) fill_panel(at, first_tile, q, width, 0, conv->taps, panel);
+            run_tile(at, run, first_tile, pixels, panel, 0, conv->taps, weights, bias, NULL, to + q, channel_stride,
                      pixels + width, conv->offsets);
         }
     }
@@ -219,6 +235,7 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
     const int64_t packed_channels = conv->full_tiles * full->channels + (conv->last_channels > 0) * last->channels;
     const int64_t lines = conv->by_rows ? rows : 1, rows_of_line = conv->by_rows ? 1 : rows;
     const int64_t width = full->vectors * LANES, line = (rows_of_line - 1) * conv->pitch + cols;
+    const int turned = conv->panel_offsets && !conv->in_place && conv->panels == 0; /* there is no band */
     const job at = {
         .conv = conv,
         .band = conv->in_place ? x + first_col : scratch,
@@ -226,7 +243,9 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
         .bias = (const real *)arrays->bias + group * packed_channels,
         .panels = conv->panel_offsets ? (real *)scratch + conv->panels : NULL,
         .width = width,
-        .copying = tiles * share / conv->shares,
+        .first_tile = tiles * share / conv->shares,
+        .turned = turned ? x + first_col * x_strides[3] : NULL,
+        .pixel_step = x_strides[3],
         .sums = (real *)scratch + conv->band_size,
         .out = (real *)arrays->out + image * out_strides[0] + group * conv->out_channels * out_strides[1] +
                first_row * out_strides[2] + first_col,
@@ -247,7 +266,7 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
     if (wide < 0) wide = 0;
 
     const __auto_type mode = flush_denormals();
-    if (!conv->in_place) PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, first_col, scratch);
+    if (!conv->in_place && !turned) PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, first_col, scratch);
 
     const int64_t first_tile = tiles * share / conv->shares, end_tile = tiles * (share + 1) / conv->shares;
     /* the band stays while the weights of one tile after the other pass, or all weights pass one row of tiles */
@@ -256,11 +275,11 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
         job row = at;
         for (int64_t i = 0; i < lines; i++, row.band += conv->pitch, row.out += out_strides[2]) {
             int64_t q = begin + wide * LANES;
-            if (begin) run_tiles(&row, widest, 0, tile, tile + step);
-            run_line(&row, widest, begin, q, tile, tile + step);
+            if (begin) run_tiles(&row, &widest, 0, tile, tile + step);
+            run_line(&row, &widest, begin, q, tile, tile + step);
             for (int e = 0; e < count; e++) {
                 const int64_t end = q + ends[e].full->vectors * LANES;
-                run_line(&row, ends[e], q, end, tile, tile + step);
+                run_line(&row, ends + e, q, end, tile, tile + step);
                 q = end;
             }
         }

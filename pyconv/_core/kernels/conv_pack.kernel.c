@@ -68,10 +68,10 @@ static void pack_row(real *to, const real *from, int64_t step, int64_t begin, in
     }
 }
 
-/* The same row of channels whose elements are neighbours in memory: squares of LANES pixels and
- * channels are turned in registers. */
+/* The same row of channels whose elements are neighbours in memory: squares of LANES pixels and channels are turned in
+ * registers; the pixels that lie `ahead` of them are fetched meanwhile. */
 static void pack_channels(real *to, int64_t to_pitch, const real *from, int64_t step, int64_t begin, int64_t end,
-                          int64_t pitch, int64_t channels)
+                          int64_t pitch, int64_t channels, int64_t ahead)
 {
     for (int64_t i = 0; i < pitch; i += LANES) {
         for (int64_t c = 0; c < channels; c += LANES) {
@@ -80,7 +80,7 @@ static void pack_channels(real *to, int64_t to_pitch, const real *from, int64_t 
             vec square[LANES];
             if (some == LANES && i >= begin && i + LANES <= end) {
                 UNROLL for (int p = 0; p < LANES; p++) square[p] = load(corner + p * step);
-                UNROLL for (int p = 0; p < LANES; p++) __builtin_prefetch(corner + (LANES + p) * step);
+                UNROLL for (int p = 0; p < LANES; p++) __builtin_prefetch(corner + (ahead + p) * step);
             } else {
                 const lane_mask lanes = lanes_between(0, some);
                 UNROLL for (int p = 0; p < LANES; p++)
@@ -89,6 +89,10 @@ static void pack_channels(real *to, int64_t to_pitch, const real *from, int64_t 
                 }
             }
             turn_square(square);
+            if (some == LANES && i + LANES <= pitch) { /* without masks, behind which loads would have to wait */
+                UNROLL for (int k = 0; k < LANES; k++) store(to + (c + k) * to_pitch + i, square[k]);
+                continue;
+            }
             UNROLL for (int k = 0; k < LANES; k++)
             {
                 if (k < some) store_part(to + (c + k) * to_pitch + i, square[k], pitch - i);
@@ -181,10 +185,17 @@ void PC_NAME(conv_pack)(const pc_direct *conv, const real *x, const int64_t *x_s
                     } else if (block < FEW_CHANNELS) {
                         pack_few_channels(line, channel_pitch, at, column_stride * conv->stride_w, first, past, pitch, block);
                     } else {
-                        pack_channels(line, channel_pitch, at, column_stride * conv->stride_w, first, past, pitch, block);
+                        pack_channels(line, channel_pitch, at, column_stride * conv->stride_w, first, past, pitch, block,
+                                      LANES);
                     }
                 }
             }
         }
     }
+}
+
+void PC_NAME(conv_pack_panel)(const real *from, int64_t step, int64_t count, int64_t channels, int64_t width, real *panel,
+                              int64_t pitch)
+{
+    pack_channels(panel, pitch, from, step, 0, count, width, channels, width);
 }

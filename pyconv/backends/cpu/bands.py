@@ -40,8 +40,8 @@ LARGEST_BAND = 2**28
 _FEW_TAPS, _MANY_PLANES = 128, 32
 """Of an output's sum and of an image's output: there writing is the larger part beside the sums (measured)."""
 
-_FEW_COPIED, _MANY_TILES = 32, 32
-"""Of an output's sum and output channels: no panel is copied for so few taps, or so few that read them (measured)."""
+_FEW_READERS = 32
+"""Output channels: for so few that read it no panel is copied (measured)."""
 
 
 class Bands(NamedTuple):
@@ -170,14 +170,23 @@ def reads_in_place(plan: ConvPlan, level: int) -> bool:
     return per_in <= 16 or plane % page != 0
 
 
+def _turns(plan: ConvPlan) -> bool:
+    """Whether the pixels of a tile are turned into a panel just before it is computed."""
+    return is_flat(plan) and plan.layout == "nhwc" and plan.in_channels // plan.groups >= 4
+
+
 def copies_panels(plan: ConvPlan, level: int) -> bool:
     """Whether the first tile of output channels copies its pixels into a panel, one tap behind the other, for the rest.
 
     Where tiles have few sums of wide vectors, each tap asks for its pixels after few multiply-adds: loads that meet two
-    lines of the cache, or a page of their own, are not done in time.
+    lines of the cache, or a page of their own, are not done in time. Flat channels-last images are turned into panels:
+    what is packed stays in the first level of the cache then.
     """
+    if _turns(plan):
+        return True
     taps = plan.in_channels // plan.groups * plan.kernel[0] * plan.kernel[1]
-    return _wants_near(level) and taps > _FEW_COPIED and plan.out_channels // plan.groups >= _MANY_TILES
+    many = taps > (32 if is_flat(plan) else _FEW_TAPS)  # of fewer, all pixels stay near as they are (measured)
+    return _wants_near(level) and many and plan.out_channels // plan.groups > _FEW_READERS
 
 
 def may_spread(plan: ConvPlan) -> bool:
@@ -253,7 +262,7 @@ def bands(
 
     Rows of a band are a multiple of ``step``. ``packs``: no image is read where it lies.
     """
-    flat = is_flat(plan)
+    given, flat = plan, is_flat(plan)
     row = plan.out_size[1] if flat else 0
     in_place = not packs and reads_in_place(plan, level) and plan.in_size[0] * plan.in_size[1] >= tiling.pixels
     if flat:
@@ -314,7 +323,8 @@ def bands(
     # an odd number of cache lines, so that channels spread over the sets
     channel_pitch = out_w if in_place else ceil_div(planes * packed_rows * pitch, line) // 2 * 2 * line + line
     # the last tile reads on past the end
-    packed = 0 if in_place else ceil_div(per_in * channel_pitch + tiling.pixels, line) * line
+    turns = tiling.panels and _turns(given)
+    packed = 0 if in_place or turns else ceil_div(per_in * channel_pitch + tiling.pixels, line) * line
     # Where multiply-adds ask for much, rows of few channels are written one after the other; and so are rows without
     # gaps of few taps and many channels, else as many pages and streams would be written side by side. Each tile then
     # reads pixels from the second level: several threads with tiles of many sums gain nothing by it, and lose on a

@@ -57,7 +57,7 @@ def _cycles(channels: int, vectors: int, pace: float, far: bool, panels: bool) -
     and each vector of them takes one load: the loop then costs little (measured: 6.2 to 6.4 cycles for 6 x 2 sums, 6.5
     to 7 for 4 x 3, whose weights pass more often).
     """
-    if panels:
+    if panels and pace == 1:
         return max(channels * vectors / 2, 5.0) * (0.98 + 0.04 * vectors)
     if pace == 1:
         more = 0.04 * max(vectors - 3, 0)
