@@ -187,7 +187,8 @@ def test_choice_goes_by_the_weights():
         # two passes of three taps save multiply-adds only where vectors are narrow
         ("depthwise" if isa.name().endswith("v4") else "separable", SOBEL.astype(np.float32)[None, None], {}),
         ("depthwise", gaussian(9, 2)[None, None, :, 4:5], {}),
-        ("separable", gaussian(9, 2)[None, None, 4:5], {}),
+        # of a short row the ends take longest, where masks are vectors
+        ("separable" if isa.name().endswith("v4") else "depthwise", gaussian(9, 2)[None, None, 4:5], {}),
         ("separable", np.repeat(weight, 8, axis=0), {}),
         ("separable", weight, {"algorithm": "measure"}),
     ):

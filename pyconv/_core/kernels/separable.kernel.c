@@ -3,7 +3,7 @@
  *
  * The image is cut into strips of columns, so that what is between the two passes stays near. Four lines of a strip are
  * summed down together and share their loads, and each is then summed along its row, with zeros where the padding is on
- * the left and right; rows above and below are rows of zeros.
+ * the left and right; rows above and below are rows of zeros. Kernels of one row are summed along the image's own rows.
  */
 #include <string.h>
 
@@ -81,9 +81,12 @@ static inline __attribute__((always_inline)) void down(const real *const *rows, 
     }
 #endif
 
-/* Vectors of a row of outputs from a line, `count` real ones; lanes that are not zero where one is not finite. */
-static inline __attribute__((always_inline)) ivec along(const real *line, const real *weights, int64_t width,
-                                                        const int vectors, real bias, real *out, int64_t count)
+/* Vectors of a row of outputs from a line, `count` real ones; lanes that are not zero where one is not finite. Where there
+ * are `edges`, the line has the elements begin .. end - 1, and zeros elsewhere. */
+#define PIXELS(at) (edges ? load_part(line + (at), begin - (at), end - (at)) : load(line + (at)))
+static inline __attribute__((always_inline)) ivec along(const real *line, const int edges, int64_t begin, int64_t end,
+                                                        const real *weights, int64_t width, const int vectors, real bias,
+                                                        real *out, int64_t count)
 {
     vec sum[WIDE];
     UNROLL for (int v = 0; v < vectors; v++) sum[v] = splat(bias);
@@ -91,22 +94,22 @@ static inline __attribute__((always_inline)) ivec along(const real *line, const 
 #if defined(__AVX512F__)
     for (; j + 4 <= width; j += 4) {
         vec pixels[WIDE + 1];
-        UNROLL for (int v = 0; v <= vectors; v++) pixels[v] = load(line + j + v * LANES);
+        UNROLL for (int v = 0; v <= vectors; v++) pixels[v] = PIXELS(j + v * LANES);
         UNROLL for (int v = 0; v < vectors; v++) sum[v] += pixels[v] * splat(weights[j]);
         SHIFTED(1) SHIFTED(2) SHIFTED(3)
     }
 #endif
     for (; j < width; j++) {
         const vec weight = splat(weights[j]);
-        UNROLL for (int v = 0; v < vectors; v++) sum[v] += load(line + j + v * LANES) * weight;
+        UNROLL for (int v = 0; v < vectors; v++) sum[v] += PIXELS(j + v * LANES) * weight;
     }
-    ivec broken = {0};
+    vec all = sum[0];
+    UNROLL for (int v = 1; v < vectors; v++) all += sum[v];
     UNROLL for (int v = 0; v < vectors; v++)
     {
-        broken |= (sum[v] - sum[v]) != splat(0); /* inf and NaN are not zero even then */
         if (count > v * LANES) store_part(out + v * LANES, sum[v], count - v * LANES);
     }
-    return broken;
+    return (all - all) != splat(0); /* inf and NaN are not zero even then */
 }
 
 /* A row of `count` outputs from a line. */
@@ -115,9 +118,27 @@ static ivec along_line(const real *line, const real *weights, int64_t width, rea
     ivec broken = {0};
     int64_t at = 0;
     for (; count - at >= WIDE * LANES; at += WIDE * LANES) {
-        broken |= along(line + at, weights, width, WIDE, bias, out + at, WIDE * LANES);
+        broken |= along(line + at, 0, 0, 0, weights, width, WIDE, bias, out + at, WIDE * LANES);
     }
-    for (; count > at; at += 4 * LANES) broken |= along(line + at, weights, width, 4, bias, out + at, count - at);
+    for (; count > at; at += 4 * LANES) broken |= along(line + at, 0, 0, 0, weights, width, 4, bias, out + at, count - at);
+    return broken;
+}
+
+/* The same from a row of the image, of which the line's elements begin .. end - 1 are there: nothing is copied. */
+static ivec along_row(const real *line, int64_t begin, int64_t end, const real *weights, int64_t width, real bias, real *out,
+                      int64_t count)
+{
+    ivec broken = {0};
+    for (int64_t at = 0; at < count; at += WIDE * LANES, line += WIDE * LANES, begin -= WIDE * LANES, end -= WIDE * LANES) {
+        const int64_t left = count - at, most = WIDE * LANES;
+        if (begin <= 0 && (WIDE + 1) * LANES + width <= end && left >= most) {
+            broken |= along(line, 0, 0, 0, weights, width, WIDE, bias, out + at, most);
+        } else if (left > 4 * LANES) {
+            broken |= along(line, 1, begin, end, weights, width, WIDE, bias, out + at, left < most ? left : most);
+        } else {
+            broken |= along(line, 1, begin, end, weights, width, 4, bias, out + at, left);
+        }
+    }
     return broken;
 }
 
@@ -131,6 +152,16 @@ static ivec filter_strip(const pc_depthwise *conv, const real *x, int64_t row_st
     const int64_t before = conv->pad_left - column, begin = before > 0 ? before : 0;
     const int64_t reach = count + conv->kernel_w - 1, edge = conv->in_w + before, stop = edge < reach ? edge : reach;
     ivec broken = {0};
+    if (conv->kernel_h == 1) { /* whose column is 1 */
+        for (int64_t y = first; y < end; y++) {
+            const int64_t at = y - conv->pad_top;
+            const int inside = at >= 0 && at < conv->in_h;
+            const real *line = inside ? x + at * row_stride - before : zeros;
+            broken |= along_row(line, inside ? begin : 0, inside ? edge : 0, weights + 1, conv->kernel_w, bias,
+                                out + y * out_stride + column, count);
+        }
+        return broken;
+    }
     const int many = end - first >= ROWS && conv->kernel_h >= ROWS - 1;
     memset(lines, 0, (size_t)((many ? ROWS : 1) * pitch) * sizeof(real));
     for (int64_t y = first; y < end;) {

@@ -56,6 +56,13 @@ SLOWNESS = 1
 """Flops of the plain sum take about as long as in dense convolutions: there are fewer, and memory sets the pace."""
 
 
+def _slowness(plan: ConvPlan) -> float:
+    """The same of a plan, by its cycles: kernels of one row save no flops."""
+    level = isa.current()
+    dense = plan.flops / max(plan.batch, 1) / (4 * runtime.lanes(level, is_double_plan(plan)))
+    return max(SLOWNESS, cycles(plan, level) / dense)
+
+
 class Factors(NamedTuple):
     """Of every kernel its column and then its row, [output channel][..]; biases; and what was given."""
 
@@ -103,11 +110,16 @@ def plain(plan: ConvPlan) -> ModuleType | None:
 def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated.
 
-    A vector of outputs takes 9, and for each tap 0.9 down and 1.1 along (measured).
+    A vector of outputs takes 9, and for each tap 0.9 down and 1.1 along. Where kernels have one row it takes 2, and
+    0.65 for each tap; and a row takes the more for its ends, the fewer lanes a vector has (measured).
     """
-    vectors = ceil_div(plan.out_size[1], runtime.lanes(level, is_double_plan(plan)))
-    taps = 0.9 * plan.kernel[0] + 1.1 * plan.kernel[1]
-    return plan.out_channels * plan.out_size[0] * vectors * (9 + taps)
+    lanes = runtime.lanes(level, is_double_plan(plan))
+    vectors = ceil_div(plan.out_size[1], lanes)
+    height, width = plan.kernel
+    row = vectors * (9 + 0.9 * height + 1.1 * width)
+    if height == 1:
+        row = vectors * (2 + 0.65 * width) + 240_000 / lanes**3
+    return plan.out_channels * plan.out_size[0] * row
 
 
 def cost(plan: ConvPlan) -> Cost:
@@ -115,7 +127,7 @@ def cost(plan: ConvPlan) -> Cost:
     level = isa.current()
     taps = sum(plan.kernel)
     found = estimate.cost(
-        plan, _tasks(plan, level, threads_for(plan, SLOWNESS)), cycles(plan, level), plan.out_channels * taps
+        plan, _tasks(plan, level, threads_for(plan, _slowness(plan))), cycles(plan, level), plan.out_channels * taps
     )
     return found._replace(flops=plan.flops // (plan.kernel[0] * plan.kernel[1]) * taps)
 
@@ -129,6 +141,8 @@ def factors(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     give back. The row of the column's smallest element takes its place where that is exact: so boxes, binomials and
     Sobel's kernels have whole numbers. Numbers below the normal ones, which the kernels do not see, do not matter.
     """
+    if weight.shape[1] == 1:  # as they are: nothing is lost half way
+        return (np.ones_like(weight[:, :, 0]), weight[:, 0]) if np.isfinite(weight).all() else None
     limits = np.finfo(weight.dtype)
     kernels = weight.astype(np.float64)
     every, (height, width) = np.arange(len(kernels)), kernels.shape[1:]
@@ -203,7 +217,7 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Factors, out: np.ndarray | None
 
     What overflows half way, or meets a product that is too small for its dtype, would not give what they give.
     """
-    tasks = _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS))
+    tasks = _tasks(plan, prepared.isa, threads_for(plan, _slowness(plan)))
 
     def fill(result: np.ndarray) -> None:
         broken = conv.run(tasks, x, prepared.weights, prepared.bias, result)
@@ -219,8 +233,8 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Factors, out: np.ndarray | None
 
 def work(plan: ConvPlan, prepared: Factors) -> conv.ConvWork:
     """What runs the plan, for calls that come again; those whose results are not all finite go the general way."""
-    tasks = _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS))
-    return conv.ConvWork(tasks, prepared.weights, prepared.bias, SLOWNESS * plan.flops < BRIEF_FLOPS)
+    tasks = _tasks(plan, prepared.isa, threads_for(plan, _slowness(plan)))
+    return conv.ConvWork(tasks, prepared.weights, prepared.bias, _slowness(plan) * plan.flops < BRIEF_FLOPS)
 
 
 def pieces(plan: ConvPlan, level: int) -> Pieces:
