@@ -218,6 +218,24 @@ def test_weights_that_do_not_stay_in_the_cache_are_shared_out(monkeypatch, bands
     check(plan, *arrays)
 
 
+def test_threads_share_rows_where_each_share_of_channels_would_transform_the_input_again(monkeypatch, bands):
+    from pyconv.backends.cpu import winograd
+
+    bands(2**20)
+    monkeypatch.setattr(winograd, "WORKING_SET", 2**16)
+    x, weight, parameters = normal(1, 64, 56, 56), normal(128, 64, 3, 3), ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    plan = plan_call_conv2d(x, weight, None, parameters, None, "winograd_4", keeps_weights=True).plan
+    windows = pool_parameters("pool", *POOLS["2x2"], False)
+    pooled = plan_max_pool2d(plan.out_shape, "float32", 4, "nchw", *windows)
+    pieces = winograd.pieces(plan, 0)
+    assert not pieces.weights_stay
+    assert [pieces.shares(count) for count in (1, 2, 3)] == [winograd.grid(plan, 0, n, 4).shares for n in (1, 2, 3)]
+    cut = fused.cut(plan_fused(plan, None, None, pooled), pieces._replace(shares=lambda count: 1), 2)
+    assert cut.first_channels == [0, 128]
+    strips = [cut.bands[first].row for first in cut.first_bands[:-1]]
+    assert strips == [0, 28]  # both of seven rows of tiles
+
+
 @pytest.mark.parametrize("activation", [None, ("relu", ()), ("gelu", ()), ("hardtanh", (-0.5, 0.75)), ("silu", ())])
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("name", ["direct", "winograd", "depthwise"])

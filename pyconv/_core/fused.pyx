@@ -25,6 +25,7 @@ from .elementwise import KERNELS
 cnp.import_array()
 
 cdef int64_t ALIGNMENT = 64
+cdef int64_t NEAR = 16_384  # bytes of some channels' rows that are pooled while they are in the first level of the cache
 
 
 cdef struct Band:
@@ -166,7 +167,8 @@ cdef void pool_rows(FusedTasks t, const Band *band, const char *buffer, char *ou
 cdef int unit(FusedTasks t, const Arrays *a, int64_t i) noexcept nogil:
     cdef int64_t share = i % t.shares, strip = i // t.shares % t.strips, image = i // (t.shares * t.strips)
     cdef int64_t first = t.first_channels[share], channels = t.first_channels[share + 1] - first
-    cdef int64_t size = t.itemsize, plane = t.plane, at = (image * t.out_channels + first) * plane, n, j
+    cdef int64_t size = t.itemsize, plane = t.plane, at = (image * t.out_channels + first) * plane, n, j, c, some
+    cdef int64_t pooled_plane
     cdef char *memory = <char *>scratch(t.scratch_bytes)
     cdef char *buffer = memory + t.buffer_at
     cdef bint in_place = a.residual == a.out, buffered = t.pool is not None or in_place
@@ -192,15 +194,24 @@ cdef int unit(FusedTasks t, const Arrays *a, int64_t i) noexcept nogil:
         arrays.out = rows - first * arrays.out_strides[1] * size  # tasks count channels from the first of all
         for j in range(band.count // t.shares):
             band.work(band.parameters, &arrays, j * t.shares + share, memory)
-        if in_place:
-            finish(t, target, plane, rows, t.pitch, channels, band.rows * t.width)
-        else:
-            if a.residual != NULL:
-                residual = a.residual + (at + band.row * t.width) * size
-            finish(t, rows, arrays.out_strides[1], residual, plane, channels, band.rows * t.width)
-        if t.pool is not None:
-            rows = a.out + (image * t.out_channels + first) * t.pool.pool.h.out * t.pool.pool.w.out * size
-            pool_rows(t, band, buffer, rows, channels, memory + t.line_at)
+        if a.residual != NULL and not in_place:
+            residual = a.residual + (at + band.row * t.width) * size
+        if t.pool is None:
+            if in_place:
+                finish(t, target, plane, rows, t.pitch, channels, band.rows * t.width)
+            else:
+                finish(t, rows, arrays.out_strides[1], residual, plane, channels, band.rows * t.width)
+            continue
+        pooled_plane = t.pool.pool.h.out * t.pool.pool.w.out
+        target = a.out + (image * t.out_channels + first) * pooled_plane * size
+        c = 0
+        while c < channels:
+            some = min(max(NEAR // (t.pitch * size), 1), channels - c)
+            finish(t, rows + c * t.pitch * size, t.pitch, residual, plane, some, band.rows * t.width)
+            pool_rows(t, band, buffer + c * t.pitch * size, target + c * pooled_plane * size, some, memory + t.line_at)
+            if residual != NULL:
+                residual += some * plane * size
+            c += some
     return 0
 
 

@@ -53,6 +53,9 @@ class Pieces(NamedTuple):
     """In the cache, so that a band more costs nothing."""
     least: int = 1
     """Rows of which a band should have no less, even so: lanes would be idle."""
+    shares: Callable[[int], int] | None = None
+    """Of the output channels, that suit so many threads where the weights do not stay; None if that goes by the number
+    of images alone."""
 
 
 def pieces_of(implementation: ModuleType, plan: ConvPlan, level: int, tiling: Any) -> Pieces:

@@ -13,6 +13,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
+from math import gcd
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -163,7 +164,9 @@ def cut(plan: FusedPlan, pieces: Pieces, count: int) -> Cut:
     one, window, step = plan.conv, _window(plan), pieces.step
     images, height = max(one.batch, 1), one.out_size[0]
     row_bytes = one.out_channels * one.out_size[1] * (8 if is_double_plan(one) else 4)
-    share = 1 if pieces.weights_stay else shares(images, len(pieces.blocks), count)
+    share = 1
+    if not pieces.weights_stay:
+        share = pieces.shares(count) if pieces.shares else shares(images, len(pieces.blocks), count)
     rows = max(_ROOM // row_bytes, pieces.least) if pieces.weights_stay else pieces.rows
     rows = even(height, rows, step)
     # Strips begin anew: rows that windows of two strips need are computed twice.
@@ -175,9 +178,9 @@ def cut(plan: FusedPlan, pieces: Pieces, count: int) -> Cut:
     made: dict[ConvPlan, conv_core.ConvTasks] = {}
     bands: list[Band] = []
     first_bands = [0]
-    pooled = ceil_div(window.rows, strips)
+    pooled, whole = ceil_div(window.rows, strips), step // gcd(step, window.stride)
     if pooled > step or plan.pool is None:  # without windows, no row is computed twice: it may be added to in place
-        pooled = ceil_div(pooled, step) * step
+        pooled = ceil_div(pooled, whole) * whole
     for first in range(0, window.rows, pooled):
         bands += _strip(plan.conv, window, pieces, rows, share, (first, min(first + pooled, window.rows)), made)
         first_bands.append(len(bands))

@@ -366,4 +366,5 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
         rows=tile * ceil_div(whole.tiles_h, whole.bands_h),
         step=tile,
         weights_stay=_weight_bytes(_group(plan), tile) <= WORKING_SET,
+        shares=lambda count: grid(plan, level, count, tile).shares,  # each transforms the input again
     )
