@@ -27,14 +27,10 @@ class ElementwiseTasks(DenseTasks):
     ) -> None: ...
 
 class PreluTasks(DenseTasks):
-    def __init__(
-        self, isa: int, slopes: np.ndarray, inner: int, size: int, threads: int, chunk: int
-    ) -> None: ...
+    def __init__(self, isa: int, slopes: np.ndarray, inner: int, size: int, threads: int, chunk: int) -> None: ...
 
 class GluTasks(DenseTasks):
-    def __init__(
-        self, isa: int, is_double: bool, rows: int, columns: int, threads: int, chunk: int
-    ) -> None: ...
+    def __init__(self, isa: int, is_double: bool, rows: int, columns: int, threads: int, chunk: int) -> None: ...
 
 class SoftmaxTasks(DenseTasks):
     def __init__(

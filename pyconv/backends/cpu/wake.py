@@ -1,7 +1,7 @@
-"""Whether work is worth waking the other threads for: what waking them costs is measured when it first matters, and
-again where that was disturbed.
+"""Whether work is worth waking the other threads for: what waking them costs is measured when it first matters.
 
-Only time depends on it: results are the same bits for any number of threads.
+It is measured again later where another process disturbed it. Only time depends on it: results are the same bits for
+any number of threads.
 """
 
 from __future__ import annotations
