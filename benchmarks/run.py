@@ -165,8 +165,6 @@ def _take_turn(worker: Worker, found: dict[str, Any], settings: Settings) -> Non
         found |= answer
         return
     found["calls"] = calls
-    if found.get("resident") is not None:
-        found["grown"] = answer["resident"] - found["resident"]  # bytes, since the first calls
     found["seconds"] = min(seconds, answer["seconds"])  # a disturbed first guess makes no more than one short burst
     bursts.append(answer["seconds"] * 1e6)
 

@@ -18,10 +18,14 @@ import numpy as np
 from . import machine
 from .data import Expected, error
 from .results import read, write_bytes, write_json
-from .run import FULL, measure
+from .run import FULL, OURS, measure
 from .table import markdown
+from .team import Worker
 
-__all__ = ["LISTS", "PEERS", "TOLERANCE", "Stack", "Stage", "error", "expected", "images", "main", "region", "weights"]
+__all__ = [
+    "LISTS", "PEERS", "STREAM", "TOLERANCE", "Stack", "Stage", "error", "expected", "images", "main", "memory",
+    "region", "weights",
+]  # fmt: skip
 
 TOLERANCE = {"float32": 5e-5}
 """Largest error, of the largest output: rounding of several layers; bfloat16 errs by 1e-2."""
@@ -151,6 +155,9 @@ PEERS = {
     }.items()
 }
 
+STREAM = 1000
+"""Images that pyconv's memory is looked at over: more than the large stacks' time is measured on."""
+
 _DIFFERENT = 4
 
 
@@ -196,6 +203,17 @@ def expected(stack: Stack, part: _Images) -> Expected:
     return Expected(x, np.full_like(x, np.abs(x).max()))
 
 
+def memory(stack: Stack, threads: int, cpus: list[int]) -> dict[str, Any]:
+    """Bytes that a process of pyconv holds after the first batches, and how many more after STREAM images."""
+    worker = Worker("memory", "benchmarks.peers.stacks:PyconvStream", threads, cpus)
+    try:
+        worker.start()
+        built = worker.ask("build", stack, region(stack))
+        return worker.ask("measure") if built["status"] == "ok" else built
+    finally:
+        worker.close()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure, write, print where. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stacks", description=__doc__)
@@ -213,6 +231,9 @@ def main(arguments: list[str] | None = None) -> int:
     about = machine.describe(options.threads)
     targets = {name: PEERS[name] for name in options.peers.split(",")}
     found = measure(chosen, targets, options.threads, about["cpus"], FULL, lambda text: print(text, flush=True), _HERE)
+    if OURS in targets:
+        for row, (_, stack) in zip(found["rows"], chosen, strict=True):
+            row["memory"] = memory(stack, options.threads, about["cpus"])
     report: dict[str, Any] = {"machine": about, "quick": False, "arguments": sys.argv[1:], **found}
     date = about["date"][:10]
     out = options.out or Path(__file__).parent / "results" / f"stacks-{date}-{about['commit']}.json"

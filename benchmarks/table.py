@@ -123,8 +123,8 @@ def _rows(report: dict[str, Any], rows: list[dict[str, Any]], peers: list[str]) 
 
 def _memory(row: dict[str, Any]) -> list[str]:
     """What a stack saves; what pyconv holds in memory after the first batches, and how much more in the end."""
-    ours = row["results"].get("pyconv", {})
-    found = (row["layer"]["saved_bytes"], ours.get("resident"), ours.get("grown"))
+    memory = row.get("memory", {})
+    found = (row["layer"]["saved_bytes"], memory.get("held"), memory.get("grown"))
     return [_number(None if each is None else each / 1e6, ".3g") for each in found]
 
 

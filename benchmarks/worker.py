@@ -60,7 +60,7 @@ def _serve(peer: Any, connection: Any) -> None:
                 gc.collect()
                 call, reply = _build(peer, *argument)
             elif order == "burst":
-                reply = {"status": "ok", "seconds": _burst(call, *argument), "resident": _resident()}
+                reply = {"status": "ok", "seconds": _burst(call, *argument)}
             else:
                 reply = {"status": "ok", **peer.measure()}
         except Unsupported as error:
@@ -84,19 +84,9 @@ def _build(peer: Any, layer: Any, part: Any) -> tuple[Callable[[], Any], dict[st
         "way": way.name,
         "implementation": peer.implementation(),
         "seconds": seconds,
-        "resident": _resident(),
         "sample": part.of(way.result(way.call())).copy(),
     }
     return way.call, reply
-
-
-def _resident() -> int | None:
-    """Bytes of this process in memory, where the system tells it."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return None
 
 
 def _probe(call: Callable[[], Any]) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
-from benchmarks import stacks
+from benchmarks import machine, stacks
 from benchmarks.peers.stacks import Pyconv, PyconvLayers
 from benchmarks.results import best_peer
 
@@ -48,3 +50,12 @@ def test_pyconv_in_another_form_is_no_peer():
 
     row = {"results": {"pyconv": took(2.0), "pyconv layer by layer": took(3.0), "torch": took(4.0)}}
     assert best_peer(row) == ("torch", 4.0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_is_looked_at_over_a_long_stream():
+    found = stacks.memory(SMALL, 1, machine.cpus(1))
+    assert found["status"] == "ok"
+    assert found["batches"] == 500
+    assert found["held"] > 10_000_000
+    assert abs(found["grown"]) < found["held"]

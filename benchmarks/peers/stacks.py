@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
+import os
 import tempfile
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 
-from ..stacks import Stack, images, weights
+from ..stacks import STREAM, Stack, images, weights
 from .base import Peer, Way
 
-__all__ = ["Ncnn", "OnnxRuntime", "OpenVino", "Pyconv", "PyconvLayers", "Torch", "TorchChannelsLast", "TorchCompiled"]
+__all__ = [
+    "Ncnn", "OnnxRuntime", "OpenVino", "Pyconv", "PyconvLayers", "PyconvStream", "Torch", "TorchChannelsLast",
+    "TorchCompiled",
+]  # fmt: skip
 
 
 def _stream(batches: list[Any], one: Callable[[Any], Any]) -> Callable[[], Any]:
@@ -38,15 +45,18 @@ class Pyconv(Peer):
     def version(self) -> str:
         return self._pyconv.__version__
 
-    def build(self, stack: Stack) -> list[Way]:
+    def _net(self, stack: Stack) -> Any:
         pyconv, layers = self._pyconv, []
         for stage, (weight, bias) in zip(stack.stages, weights(stack), strict=True):
             window = (stage.kernel, stage.stride, stage.padding)
             conv = pyconv.Conv2d(weight.shape[1], stage.out_channels, *window, rng=0)
             conv.weight, conv.bias = weight, bias
             layers += [conv, pyconv.ReLU(), pyconv.MaxPool2d(*stage.pool)]
-        net, batches = pyconv.Sequential(*layers, fuse=self.fuse), images(stack)
-        steps = pyconv.report.explanation(net, batches[0]).steps
+        return pyconv.Sequential(*layers, fuse=self.fuse)
+
+    def build(self, stack: Stack) -> list[Way]:
+        net, batches = self._net(stack), images(stack)
+        steps = self._pyconv.report.explanation(net, batches[0]).steps
         self._implementation = " ".join(dict.fromkeys(str(step.implementation) for step in steps))
         out = np.empty(stack.out_shape, np.float32)
         return [
@@ -54,7 +64,7 @@ class Pyconv(Peer):
             Way("out=", _stream(batches, lambda x: net(x, out=out)), np.asarray),
         ]
 
-    def implementation(self) -> str:
+    def implementation(self) -> str | None:
         return self._implementation
 
     def describe(self) -> dict[str, Any]:
@@ -69,6 +79,42 @@ class PyconvLayers(Pyconv):
     def build(self, stack: Stack) -> list[Way]:
         (new, _) = super().build(stack)
         return [new]
+
+
+class PyconvStream(Pyconv):
+    """A batch a call, for a look at memory over a long stream."""
+
+    def build(self, stack: Stack) -> list[Way]:
+        net, batches = self._net(stack), cycle(images(stack))
+        self._call, self._batches = (lambda: net(next(batches))), STREAM // stack.shape[0]
+        return [Way("new", self._call, np.asarray)]
+
+    def implementation(self) -> None:
+        return None
+
+    def measure(self) -> dict[str, Any]:
+        """Bytes in memory after the first batches, and how many more after a stream of them."""
+        held = _resident()
+        for _ in range(self._batches):
+            self._call()
+        after = _resident()
+        return {
+            "batches": self._batches,
+            "held": held,
+            "grown": None if held is None or after is None else after - held,
+        }
+
+
+def _resident() -> int | None:
+    """Bytes of this process in memory, where the system tells it, without what the C library keeps for later."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # else results that are gone count, or not, as they happened to lie
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
 
 
 class Torch(Peer):
