@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import pyconv
-from benchmarks import alone, calls, dense, layouts, results, threads
-from benchmarks.layer import conv, pool
+from benchmarks import alone, bandwidth, calls, dense, layouts, results, threads
+from benchmarks.layer import activation, conv, pool
 from benchmarks.layers import LISTS
-from benchmarks.peers.ceilings import Ceilings
+from benchmarks.peers import ceilings
+from benchmarks.peers.ceilings import Ceilings, copy_rate
 
 SMALL = conv(3, 5, 3, 8, stride=2)
 
@@ -123,3 +124,43 @@ def test_the_kinds_of_layers_are_there():
     for layers in (dense.LAYERS, layouts.LAYERS, threads.SMALL):
         assert len(set(layers)) == len(layers)
     assert set(dense.LAYERS) < set(layouts.LAYERS)
+
+
+def test_rows_bound_by_bytes_and_by_instructions(tmp_path):
+    row = bandwidth.Row(pool(64, 2, 112, stride=2), "any", 1e-4, 5e10, None, None, 0.0)
+    assert row.memory == row.layer.bytes / 5e10
+    assert row.reached == row.memory / 1e-4
+    assert row.bound == "bytes"
+    assert row._replace(near=2 * row.memory).bound == "instructions"
+    assert row._replace(arithmetic=2 * row.memory, near=row.memory / 2).bound == "instructions"
+    out = tmp_path / "bandwidth.json"
+    bandwidth.main(["--list", "activations,mobilenetv2", "--layer", "14x14", "--rounds", "1", "--out", str(out)])
+    found, lines = _written(out)
+    assert len(found) == len(lines) == 3
+    assert all(row["pages"] == 0 for row in found)
+
+
+def test_a_few_channels_or_rows_stand_for_all():
+    whole = [pool(64, 2, 112, stride=2), conv(96, 96, 3, 56, groups=96), conv(16, 32, 3, 64, groups=16)]
+    for layer in whole:
+        few, more = bandwidth._few(layer)
+        assert more.shape == (1, 2 * few.shape[1], *layer.shape[2:])
+        assert more.bytes - few.bytes == few.bytes <= bandwidth.NEAR / 2
+    for layer in (activation("softmax", 64, 112, dim=1), replace(whole[0], layout="nhwc")):
+        few, more = bandwidth._few(layer)
+        assert more.shape == (1, 64, 2 * few.shape[2], 112)
+    chosen = bandwidth.layers(list(LISTS))
+    assert len(set(chosen)) == len(chosen) > 100
+    assert min(layer.bytes for layer in chosen) >= bandwidth.LEAST
+
+
+@pytest.mark.parametrize("size", [64, 1001, 2**20])
+def test_copies_copy(size):
+    assert copy_rate(size, 2, 1e-3) > 0
+
+
+@pytest.mark.parametrize("way", [ceilings._by_number, ceilings._by_part])
+def test_both_ways_of_copying_write_all(way):
+    source, target = np.arange(1001, dtype=np.float32), np.zeros(1001, np.float32)
+    way(3, (source, target))
+    np.testing.assert_array_equal(target, source)

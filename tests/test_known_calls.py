@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import resource
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from helpers import GENERAL, USABLE, bits, known_by, normal, refused, warm
 import pyconv
 import pyconv.functional as F
 from pyconv.errors import ArgumentError, ConfigurationError, DTypeError, OutputError, ShapeError
+from pyconv.plan import ACTIVATIONS
 from pyconv.testing import cases
 
 CASES = cases()
@@ -323,18 +325,21 @@ def test_parameters_are_told_apart_by_their_bits():
     assert F.prelu(x, slope, backend="cpu")[0, 0] == -1.5
 
 
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda x, out=None: F.threshold(x, 0.5, 0.0, out=out, backend="cpu"),
-        lambda x, out=None: F.softmax(x, 1, out=out, backend="cpu"),
-        lambda x, out=None: F.gelu(x, out=out, backend="cpu"),
-        lambda x, out=None: F.prelu(x, np.float32([0.5]), out=out, backend="cpu"),
-    ],
-)
-def test_a_result_that_is_used_again_meets_no_new_memory(function):
+ARGUMENTS = {
+    **{name: {} for name in ACTIVATIONS if name not in ("gelu_tanh", "threshold")},
+    "threshold": {"threshold": 0.5, "value": 0.0},
+    "prelu": {"weight": np.float32([0.5])},
+    "softmax": {"dim": 1},
+    "softmin": {"dim": -1},
+    "log_softmax": {"dim": -1},
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_a_result_that_is_used_again_meets_no_new_memory(name):
     """With ``out=`` no page is asked of the system, however large the result; without, its pages are."""
-    x = normal(1, 16, 1024, 1024)  # 64 MiB: more than the C library keeps for itself
+    function = partial(getattr(F, name), backend="cpu", **ARGUMENTS[name])
+    x = np.full((1, 16, 1024, 1024), 0.5, np.float32)  # 64 MiB: more than the C library keeps for itself
     out = np.empty_like(x)
 
     def new_pages(**arguments):
