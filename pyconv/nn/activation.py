@@ -155,7 +155,7 @@ class PReLU(Module):
         self._weight = frozen("PReLU", "weight", value, (self.num_parameters,), self._dtype)
 
     def parameters(self) -> dict[str, np.ndarray]:
-        return {"weight": self._weight}
+        return {"weight": self._weight, **super().parameters()}
 
     def plan_call(self, input: Any, out: Any = None) -> Call:
         return plan_call_prelu(input, self._weight, out)

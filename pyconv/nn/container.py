@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 from ..errors import ArgumentError
 from ..functional.known import Known
@@ -74,10 +74,30 @@ class Sequential(Parent):
     def parts(self) -> dict[str, Module]:
         if not self.fuse:
             return self._layers
-        found = self.__dict__.get("_parts")
-        if found is None:
-            found = self.__dict__["_parts"] = groups(self._layers)
-        return found
+        layers, found = self._layers, self.__dict__.get("_parts")
+        if found is None or found[0] is not layers:
+            found = self.__dict__["_parts"] = (layers, groups(layers))
+        return found[1]
+
+    def append(self, layer: Module) -> Self:
+        """Add a layer at the end, under the number of layers before it, and return the Sequential, as torch does.
+
+        What is run as one and the memory kept between layers are made anew by the next call.
+
+        Raises
+        ------
+        ArgumentError
+            If it is no pyconv layer, holds this Sequential, or its name is taken.
+        """
+        name = str(len(self._layers))
+        if not isinstance(layer, Module):
+            raise ArgumentError(f"Sequential: a pyconv layer is needed, got {type(layer).__name__}")
+        if any(inner is self for inner in layer.modules()):
+            raise ArgumentError("Sequential: a layer that holds the Sequential cannot be a part of it")
+        if name in self._layers:
+            raise ArgumentError(f"Sequential: there is a layer {name!r} already")
+        self._layers = {**self._layers, name: layer}  # a new one: who is planning meanwhile keeps the old
+        return self
 
     def __len__(self) -> int:
         return len(self._layers)

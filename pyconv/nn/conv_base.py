@@ -121,8 +121,8 @@ class ConvBase(Module):
         self._prepared_weights = {}
 
     def parameters(self) -> dict[str, np.ndarray]:
-        named = {"weight": self.weight}
-        return named if self._bias is None else {**named, "bias": self._bias}
+        own = {"weight": self.weight} if self._bias is None else {"weight": self.weight, "bias": self._bias}
+        return {**own, **super().parameters()}
 
     def _prepared(self, call: Call, backend: Backend) -> Any:
         key_of = getattr(backend, "prepare_key", None)

@@ -92,7 +92,7 @@ def run_part(name: str | None, part: Module, input: Any, out: Any, half: Half | 
         # other layers' results are in the order of their inputs
         if half is not None and (isinstance(part, Group | Conv2d | Parent) or input.flags.c_contiguous):
             return half.run(part, input)
-        return part(input, out=out)
+        return part(input) if out is None else part(input, out=out)  # a user's own may take no out
     except PyconvError as error:
         if name is not None and not isinstance(part, Group):
             error.prefix(f"layer {name!r}")

@@ -26,6 +26,9 @@ class Lines(Module):
             raise
         return from_lines(super().__call__(x, out=target), input, out)
 
+    def forward(self, input: Any, *, out: Any = None) -> Any:
+        return Lines.__call__(self, input, out=out)
+
     def plan_call(self, input: Any, out: Any = None) -> Call:
         if getattr(input, "ndim", 0) != 4:  # it comes from explain, and not from the call above
             input, out = to_lines(self._op, input, out)

@@ -11,6 +11,7 @@ from ..errors import ArgumentError, DTypeError, PyconvError, ShapeError, StateDi
 from ..functional.call import Call
 from ..functional.known import Known
 from ..registry import Backend, select
+from .tree import Tree
 
 if TYPE_CHECKING:
     from .between import Half
@@ -18,10 +19,30 @@ if TYPE_CHECKING:
 __all__ = ["Module"]
 
 
-class Module:
+class Module(Tree):
     """Base of all layers: a callable on arrays, with named parameters.
 
-    A subclass gives ``plan_call(x)``, which checks and plans; parameters are attributes listed in ``parameters``.
+    A class of your own defines ``forward(self, input)``, as in torch, or ``__call__``. Attributes that are layers are
+    its children: their parameters are in its ``state_dict`` under torch's keys. Layers in a list are not found, as in
+    torch: hold them in a :class:`Sequential`. Arrays of its own are parameters if its ``parameters`` returns them too,
+    by the names of their attributes.
+
+    One that is an operation by itself gives ``plan_call(input, out)``, which checks and plans.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> class Block(pyconv.Module):
+    ...     def __init__(self, channels):
+    ...         self.conv = pyconv.Conv2d(channels, channels, 3, padding=1)
+    ...         self.relu = pyconv.ReLU()
+    ...
+    ...     def forward(self, x):
+    ...         return self.relu(x + self.conv(x))
+    >>> list(Block(8).state_dict())
+    ['conv.weight', 'conv.bias']
+    >>> pyconv.Sequential(Block(8), pyconv.MaxPool2d(2))(np.zeros((8, 6, 6), np.float32)).shape
+    (8, 3, 3)
     """
 
     backend: str | None = None
@@ -58,6 +79,10 @@ class Module:
                 return result
         return self._general_call(input, out, known)
 
+    def forward(self, input: Any, *, out: Any = None) -> Any:
+        """What calling the layer does, for classes derived from it that define a ``forward`` of their own."""
+        return Module.__call__(self, input, out=out)
+
     def known_calls(self) -> Known:
         """What knows the layer's calls, as long as none of its attributes is set."""
         return self._known or self.__dict__.setdefault("_known", Known())
@@ -81,14 +106,16 @@ class Module:
 
     def plan_call(self, input: Any, out: Any = None) -> Call:
         """The layer's operation on ``input``, checked and planned and not yet run."""
-        raise NotImplementedError
+        who = type(self).__name__
+        raise NotImplementedError(f"{who} plans no operation: it needs a forward, and is explained layer by layer")
 
     def _prepared(self, call: Call, backend: Backend) -> Any:
         return backend.prepare(call.plan, call.weight, call.bias)
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """Parameters by name: read-only arrays."""
-        return {}
+        """Parameters by name: read-only arrays; those of the layers that it holds under their names and a dot."""
+        children = self.named_children()
+        return {f"{name}.{key}": array for name, layer in children for key, array in layer.parameters().items()}
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters, under torch's key names."""
@@ -134,8 +161,13 @@ class Module:
         self._set_parameters(values)
 
     def _set_parameters(self, values: dict[str, np.ndarray]) -> None:
+        children = dict(self.named_children())
         for name, value in values.items():
-            setattr(self, name, value)
+            child, _, rest = name.partition(".")
+            if rest and child in children:
+                children[child]._set_parameters({rest: value})
+            else:
+                setattr(self, name, value)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_known"}
@@ -145,7 +177,11 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.extra_repr()})"
+        lines = [f"({name}): {layer!r}".replace("\n", "\n  ") for name, layer in self.named_children()]
+        if not lines:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        lines = [self.extra_repr()] * bool(self.extra_repr()) + lines
+        return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
 
 
 def frozen(who: str, name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -126,7 +126,7 @@ class BatchNorm2d(Module):
         self._batches = frozen("BatchNorm2d", "num_batches_tracked", value, (), np.dtype(np.int64))
 
     def parameters(self) -> dict[str, np.ndarray]:
-        return {**self._arrays, "num_batches_tracked": self._batches}
+        return {**self._arrays, "num_batches_tracked": self._batches, **super().parameters()}
 
     def scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
         """The layer as ``x * scale + shift``: both of shape (num_features,), float64."""

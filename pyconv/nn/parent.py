@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from ..errors import ArgumentError
 from ..functional.call import Call
 from .module import Module
@@ -41,26 +39,9 @@ class Parent(Module):
         """It has no operation of its own."""
         raise NotImplementedError(f"plan the layers of a {type(self).__name__} one by one")
 
-    def parameters(self) -> dict[str, np.ndarray]:
-        return {
-            f"{name}.{key}": array for name, layer in self._layers.items() for key, array in layer.parameters().items()
-        }
-
-    def _set_parameters(self, values: dict[str, np.ndarray]) -> None:
-        for name, layer in self._layers.items():
-            start = f"{name}."
-            own = {key.removeprefix(start): value for key, value in values.items() if key.startswith(start)}
-            layer._set_parameters(own)
-
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """(name, layer) in order."""
         return iter(self._layers.items())
-
-    def __repr__(self) -> str:
-        if not self._layers:
-            return f"{type(self).__name__}()"
-        lines = [f"({name}): {layer!r}".replace("\n", "\n  ") for name, layer in self._layers.items()]
-        return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "_parts"}

@@ -222,6 +222,11 @@ class MaxUnpool(Module):
             error.prefix(repr(self))
             raise
 
+    def forward(  # type: ignore[override]
+        self, input: Any, indices: Any, output_size: Any = None, *, out: Any = None
+    ) -> Any:
+        return MaxUnpool.__call__(self, input, indices, output_size, out=out)
+
     def plan_call(self, input: Any, out: Any = None) -> Call:
         raise ArgumentError(f"{self._name} takes the indices beside the input; use functional.{self._op} here")
 

@@ -169,6 +169,9 @@ class ConvTranspose2d(_ConvTranspose):
             return self._sized(input, output_size, out)
         return super().__call__(input, out=out)
 
+    def forward(self, input: Any, output_size: Any = None, *, out: Any = None) -> Any:
+        return ConvTranspose2d.__call__(self, input, output_size, out=out)
+
 
 class ConvTranspose1d(Lines, _ConvTranspose):
     """1-D transposed convolution over lines of several channels; see :func:`pyconv.functional.conv_transpose1d`.
