@@ -366,3 +366,14 @@ def test_parameters_of_a_layer():
         layer.weight = [[1.0], [1.0, 2.0]]
     with pytest.raises(PyconvError):
         layer.weight = None
+
+
+def test_advice_never_leads_to_half_precision():
+    half, single = np.zeros((1, 1, 3, 3), np.float16), np.zeros((1, 1, 3, 3), np.float32)
+    with pytest.raises(DTypeError, match=r"weight is float32; they must agree: pass input.astype\(np.float32\)$"):
+        F.conv2d(half, single)
+    with pytest.raises(DTypeError, match=r"weight is float16; they must agree: pass weight.astype\(np.float32\)$"):
+        F.conv2d(single, half)
+    words = r"pass input.astype\(np.float64\) or weight.astype\(np.float32\)$"
+    with pytest.raises(DTypeError, match=words):
+        F.conv2d(single, single.astype(np.float64))

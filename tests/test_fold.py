@@ -64,7 +64,7 @@ X = normal(1, 3, 5, 6)
     [
         (F.unfold, (X, 0), {}, ShapeError, ["kernel_size must be at least 1"]),
         (F.unfold, (X, 6), {}, ShapeError, ["window is larger than the padded image along the height: image 5"]),
-        (F.unfold, (X, 2), {"padding": "same"}, ShapeError, ["padding='same' is for convolutions"]),
+        (F.unfold, (X, 2), {"padding": "same"}, ArgumentError, ["padding='same' is for convolutions"]),
         (F.unfold, (X, 2), {"stride": 1.5}, ArgumentError, ["stride must be an integer"]),
         (F.unfold, (X[0, 0], 2), {}, ShapeError, ["input must be (N, C, H, W)"]),
         (F.unfold, (X[:, :0], 2), {}, ShapeError, ["dimension of size zero"]),

@@ -193,6 +193,52 @@ def test_every_problem_of_a_state_dict_is_told():
         assert words in str(caught.value)
 
 
+def test_a_state_dict_that_is_not_strict():
+    model = net()
+    before = model.state_dict()
+    state = {"0.bias": np.ones(4), "4.weight": np.ones(3), "3": 1}
+    found = model.load_state_dict(state, strict=False)
+    assert found.missing_keys == ["0.weight", "3.weight", "3.bias"]
+    assert found.unexpected_keys == ["4.weight", "3"]
+    assert (model[0].bias == 1).all()
+    np.testing.assert_array_equal(model[0].weight, before["0.weight"])
+    assert model.load_state_dict(before) == ([], [])
+    with pytest.raises(StateDictError, match=r"'0.bias' has shape \(5,\), the layer's is \(4,\)$"):
+        model.load_state_dict({**state, "0.bias": np.ones(5)}, strict=False)
+    with pytest.raises(StateDictError, match="unexpected key '3'; strict=False would leave out the keys"):
+        model.load_state_dict(state)
+    with pytest.raises(ArgumentError, match="strict must be True or False"):
+        model.load_state_dict(state, strict=0)
+
+
+def test_tensors_that_are_no_arrays():
+    torch = pytest.importorskip("torch")
+    layer, bias = Conv2d(1, 1, 1), np.ones(1)
+    tensor = torch.zeros(1, 1, 1, 1, requires_grad=True)
+    half = torch.nn.Parameter(tensor.bfloat16())
+    for value, words in (
+        (tensor, r"pass np.asarray\(state_dict\['weight'\].detach\(\)\)"),
+        (tensor.detach().bfloat16(), r"pass np.asarray\(state_dict\['weight'\].float\(\)\)"),
+        (half, r"pass np.asarray\(state_dict\['weight'\].detach\(\).float\(\)\)"),
+        (torch.zeros(1, device="meta"), r"\['weight'\].cpu\(\)\)"),
+    ):
+        with pytest.raises(StateDictError, match=words):
+            layer.load_state_dict({"weight": value, "bias": bias})
+    with pytest.raises(ArgumentError, match=r"pass np.asarray\(weight.detach\(\).float\(\)\)"):
+        layer.weight = half
+    with pytest.raises(ArgumentError, match=r"input is a Parameter, .*; pass np.asarray\(input.detach\(\).float\(\)\)"):
+        layer(half)
+    with pytest.raises(ArgumentError, match=r"is a Tensor, not a NumPy or CuPy array; pass np.asarray\(input\)$"):
+        layer(tensor.detach())
+
+
+def test_bfloat16_is_loaded():
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    layer = Conv2d(1, 1, 1)
+    layer.load_state_dict({"weight": np.full((1, 1, 1, 1), 1.5, bfloat16), "bias": np.zeros(1, np.float16)})
+    assert layer.weight == 1.5
+
+
 def test_sequential_places():
     model = net()
     assert len(model) == 4

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..errors import ArgumentError, DTypeError, PyconvError, ShapeError, StateDictError
 from ..functional.call import Call
 from ..functional.known import Known
+from ..plan import HALF_DTYPES, check_flag, from_tensor
 from ..registry import Backend, select
 from .tree import Tree
 
 if TYPE_CHECKING:
     from .between import Half
 
-__all__ = ["Module"]
+__all__ = ["IncompatibleKeys", "Module"]
+
+
+class IncompatibleKeys(NamedTuple):
+    """What a state dict and a layer do not share, as torch tells it."""
+
+    missing_keys: list[str]
+    """Of the layer alone."""
+    unexpected_keys: list[str]
+    """Of the state dict alone."""
 
 
 class Module(Tree):
@@ -121,26 +131,37 @@ class Module(Tree):
         """Copies of all parameters, under torch's key names."""
         return {name: array.copy() for name, array in self.parameters().items()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Set all parameters, or none of them if any does not fit.
 
         Parameters
         ----------
         state_dict : mapping of str to array
-            Exactly the keys of :meth:`state_dict`; torch CPU tensors are taken too. Values are converted to the
-            layer's dtype.
+            The keys of :meth:`state_dict`; torch CPU tensors are taken too. Values are converted to the layer's dtype.
+        strict : bool, default True
+            Whether the keys must be exactly these. If not, parameters without a key stay, keys without a parameter are
+            left out, and the result tells of both.
+
+        Returns
+        -------
+        IncompatibleKeys
+            A pair of lists, ``missing_keys`` and ``unexpected_keys``; empty if ``strict``.
 
         Raises
         ------
         StateDictError
-            If keys are missing or unknown, or a shape or dtype does not fit. Nothing is changed then.
+            If a shape or dtype does not fit or, if ``strict``, keys are missing or unknown. Nothing is changed then.
         """
+        strict = check_flag(type(self).__name__, "strict", strict)
         if not isinstance(state_dict, Mapping):
             kind = type(state_dict).__name__
             raise ArgumentError(f"load_state_dict: a mapping of names to arrays is needed, got {kind}")
         own = self.parameters()
-        problems = [f"missing key {name!r}" for name in own if name not in state_dict]
-        problems += [f"unexpected key {name!r}" for name in state_dict if name not in own]
+        missing = [name for name in own if name not in state_dict]
+        keys = IncompatibleKeys(missing, [name for name in state_dict if name not in own])
+        problems = [f"missing key {name!r}" for name in keys.missing_keys if strict]
+        problems += [f"unexpected key {name!r}" for name in keys.unexpected_keys if strict]
+        hint = "; strict=False would leave out the keys" if problems else ""
         values = {}
         for name, array in own.items():
             if name not in state_dict:
@@ -148,17 +169,19 @@ class Module(Tree):
             try:
                 value = np.asarray(state_dict[name])
             except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors that are not on the CPU
-                problems.append(f"{name!r} is no array: {error}")
+                advice = from_tensor(f"state_dict[{name!r}]", state_dict[name])
+                problems.append(f"{name!r} is no array: {error}{advice}")
                 continue
-            if value.dtype.kind not in "fiu":
+            if value.dtype.kind not in "fiu" and value.dtype.name not in HALF_DTYPES:
                 problems.append(f"{name!r} has dtype {value.dtype}, which is not real numbers")
             elif value.shape != array.shape:
                 problems.append(f"{name!r} has shape {value.shape}, the layer's is {array.shape}")
             else:
                 values[name] = value.astype(array.dtype)
         if problems:
-            raise StateDictError(f"{type(self).__name__}: the state dict does not fit: {'; '.join(problems)}")
+            raise StateDictError(f"{type(self).__name__}: the state dict does not fit: {'; '.join(problems)}{hint}")
         self._set_parameters(values)
+        return keys
 
     def _set_parameters(self, values: dict[str, np.ndarray]) -> None:
         children = dict(self.named_children())
@@ -191,7 +214,7 @@ def frozen(who: str, name: str, value: Any, shape: tuple[int, ...], dtype: np.dt
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ArgumentError(f"{who}: {name} must be an array: {error}") from None
+        raise ArgumentError(f"{who}: {name} must be an array: {error}{from_tensor(name, value)}") from None
     if array.shape != shape:
         raise ShapeError(f"{who}: {name} must have shape {shape}, got {array.shape}")
     if array.dtype.newbyteorder("=") != dtype:

@@ -14,6 +14,7 @@ from .arrays import (
     check_out,
     dtype_name,
     empty_in_order,
+    from_tensor,
     layout_of,
     same_dtype,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "dtype_name",
     "empty_in_order",
     "fold_parameters",
+    "from_tensor",
     "index",
     "layout_of",
     "line_padding",

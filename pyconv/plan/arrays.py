@@ -18,6 +18,7 @@ __all__ = [
     "check_out",
     "dtype_name",
     "empty_in_order",
+    "from_tensor",
     "layout_of",
     "same_dtype",
 ]
@@ -49,16 +50,28 @@ def as_array(op: str, name: str, value: Any) -> Any:
                 f"{op}: {name} is a masked array, and the mask would be lost; pass {name}.filled(value) or {name}.data"
             )
         return np.asarray(value)
-    if type(value).__module__.partition(".")[0] in ("torch", "tensorflow"):
-        raise ArgumentError(
-            f"{op}: {name} is a {type(value).__name__}, not a NumPy or CuPy array; pass np.asarray({name})"
-        )
+    if advice := from_tensor(name, value):
+        raise ArgumentError(f"{op}: {name} is a {type(value).__name__}, not a NumPy or CuPy array{advice}")
     if isinstance(value, type) or not all(hasattr(value, attribute) for attribute in ("shape", "dtype", "ndim")):
         hint = ""
         if not isinstance(value, type) and value is not None:
             hint = f"; if it holds numbers, pass np.asarray({name}, dtype=np.float32)"
         raise ArgumentError(f"{op}: {name} must be a NumPy or CuPy array, got {type(value).__name__}{hint}")
     return value
+
+
+def from_tensor(name: str, value: Any) -> str:
+    """How to make an array of a tensor of torch or tensorflow: '; pass np.asarray(input.detach().float())'.
+
+    Empty for anything else.
+    """
+    if type(value).__module__.partition(".")[0] not in ("torch", "tensorflow"):
+        return ""
+    steps = ".detach()" if getattr(value, "requires_grad", False) else ""
+    device = getattr(getattr(value, "device", None), "type", "cpu")
+    steps += "" if device == "cpu" else ".cpu()"
+    steps += ".float()" if str(getattr(value, "dtype", "")) == "torch.bfloat16" else ""
+    return f"; pass np.asarray({name}{steps})"
 
 
 def dtype_name(op: str, name: str, array: Any, half: bool = False) -> str:
@@ -82,10 +95,10 @@ def same_dtype(op: str, expected: str, name: str, array: Any, half: bool = False
     """Refuse ``array`` unless its dtype is the input's."""
     found = dtype_name(op, name, array, half)
     if found != expected:
-        raise DTypeError(
-            f"{op}: input is {expected} but {name} is {found}; they must agree: "
-            f"pass input.astype(np.{found}) or {name}.astype(np.{expected})"
-        )
+        taken = {"input": found, name: expected}  # half precision runs on the cuda backend alone, float32 on all
+        pass_ = [f"{which}.astype(np.{dtype})" for which, dtype in taken.items() if dtype not in HALF_DTYPES]
+        advice = " or ".join(pass_) or "both as float32, or as one of the two"
+        raise DTypeError(f"{op}: input is {expected} but {name} is {found}; they must agree: pass {advice}")
 
 
 def as_batch(op: str, array: Any) -> Any:

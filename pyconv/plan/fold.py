@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ..errors import ShapeError
+from ..errors import ArgumentError, ShapeError
 from .arguments import Pads, Pair, check_bytes, check_size, pads, pair, span
 from .hashing import HashedOnce
 
@@ -62,7 +62,7 @@ def fold_parameters(
 ) -> tuple[Pair, Pair, Pads, Pair]:
     """The parameters of both, in torch's order and one form: kernel, dilation, padding, stride."""
     if padding == "same":
-        raise ShapeError(f"{op}: padding='same' is for convolutions; give the padding as numbers")
+        raise ArgumentError(f"{op}: padding='same' is for convolutions; give the padding as numbers")
     amounts = pads(op, padding)
     assert not isinstance(amounts, str)
     kernel, gaps = pair(op, "kernel_size", kernel_size, 1), pair(op, "dilation", dilation, 1)
