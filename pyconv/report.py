@@ -16,7 +16,9 @@ from .errors import ArgumentError, PyconvError
 from .functional.call import Call
 from .nn import Module, Residual, Sequential
 from .nn.group import Group
+from .nn.linear import Linear
 from .nn.lines import Lines
+from .nn.shape import Reshaping
 from .plan import (
     AxisPlan,
     Cost,
@@ -163,6 +165,8 @@ def _module_steps(name: str, module: Module, input: Any, measure: bool) -> list[
         return _group_steps(module, input, measure)
     if isinstance(module, Residual):
         return _residual_steps(module, input, measure)
+    if isinstance(module, Reshaping):
+        return []
     if not isinstance(module, Sequential):
         try:
             call = module.plan_call(input)
@@ -170,19 +174,23 @@ def _module_steps(name: str, module: Module, input: Any, measure: bool) -> list[
             error.prefix(f"{name}: {module!r}" if name.startswith("(") else repr(module))
             raise
         return [_step(name, call, module.backend, measure)]
-    steps: list[Step] = []
-    for child, layer in module.parts().items():
-        more, input = _steps_and_result(child, layer, input, measure)
-        steps += more
-    return steps
+    return _steps_and_result("", module, input, measure)[0]
 
 
 def _steps_and_result(name: str, layer: Module, input: Any, measure: bool) -> tuple[list[Step], Any]:
     """The steps of a layer in another, and what comes out."""
-    steps = _module_steps(_titled(name, layer), layer, input, measure)
-    if not steps:
+    if isinstance(layer, Sequential):
+        steps: list[Step] = []
+        for child, part in layer.parts().items():
+            more, input = _steps_and_result(child, part, input, measure)
+            steps += more
         return steps, input
-    return steps, layer(input) if measure else _result(steps[-1].plan, input, isinstance(layer, Lines))
+    steps = _module_steps(_titled(name, layer), layer, input, measure)
+    if measure or not steps:
+        return steps, layer(input)
+    if isinstance(layer, Linear):
+        return steps, np.empty((*input.shape[:-1], layer.out_features), steps[-1].plan.dtype)
+    return steps, _result(steps[-1].plan, input, isinstance(layer, Lines))
 
 
 def _residual_steps(block: Residual, input: Any, measure: bool) -> list[Step]:

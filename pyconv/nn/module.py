@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -89,9 +89,11 @@ class Module(Tree):
                 return result
         return self._general_call(input, out, known)
 
-    def forward(self, input: Any, *, out: Any = None) -> Any:
+    def _forward(self, input: Any, *, out: Any = None) -> Any:
         """What calling the layer does, for classes derived from it that define a ``forward`` of their own."""
         return Module.__call__(self, input, out=out)
+
+    forward: Callable[..., Any] = _forward  # so that type checkers take any parameters
 
     def known_calls(self) -> Known:
         """What knows the layer's calls, as long as none of its attributes is set."""

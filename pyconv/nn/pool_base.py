@@ -222,9 +222,7 @@ class MaxUnpool(Module):
             error.prefix(repr(self))
             raise
 
-    def forward(  # type: ignore[override]
-        self, input: Any, indices: Any, output_size: Any = None, *, out: Any = None
-    ) -> Any:
+    def forward(self, input: Any, indices: Any, output_size: Any = None, *, out: Any = None) -> Any:
         return MaxUnpool.__call__(self, input, indices, output_size, out=out)
 
     def plan_call(self, input: Any, out: Any = None) -> Call:

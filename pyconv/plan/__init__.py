@@ -18,7 +18,7 @@ from .arrays import (
     layout_of,
     same_dtype,
 )
-from .axis import AXIS_OPS, AxisPlan, axis_of, plan_axis
+from .axis import AXIS_OPS, AxisPlan, axis_of, flattened, plan_axis
 from .channels import shown
 from .conv import (
     ALGORITHMS,
@@ -102,6 +102,7 @@ __all__ = [
     "describe",
     "dtype_name",
     "empty_in_order",
+    "flattened",
     "fold_parameters",
     "from_tensor",
     "index",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 from ..errors import ShapeError
 from .arguments import LIMIT, check_bytes, index
 from .hashing import HashedOnce
 
-__all__ = ["AXIS_OPS", "AxisPlan", "axis_of", "plan_axis"]
+__all__ = ["AXIS_OPS", "AxisPlan", "axis_of", "flattened", "plan_axis"]
 
 AXIS_OPS = ("softmax", "softmin", "log_softmax", "glu")
 """The operations that an AxisPlan may name."""
@@ -43,6 +44,14 @@ def axis_of(op: str, dim: Any, dimensions: int) -> int:
     if not -room <= found < room:
         raise ShapeError(f"{op}: dim must be between {-room} and {room - 1} for {dimensions} dimensions, got {found}")
     return found % room
+
+
+def flattened(op: str, shape: tuple[int, ...], start: Any, end: Any) -> tuple[int, ...]:
+    """``shape`` with the dimensions ``start`` to ``end`` as one."""
+    first, last = axis_of(op, start, len(shape)), axis_of(op, end, len(shape))
+    if first > last:
+        raise ShapeError(f"{op}: start_dim must not come after end_dim: got {start} and {end} for shape {shape}")
+    return (*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :])
 
 
 @lru_cache(maxsize=1024)
