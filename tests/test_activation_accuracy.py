@@ -260,6 +260,19 @@ def test_denormals_stay_as_they_are(level):
     assert (function("sigmoid")(np.float32([-100, -103])) > 0).all()
 
 
+@pytest.mark.parametrize("rare", [0.0, 5.0, 1e-42, -1e4])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("op", ["silu", "mish"])
+def test_negative_zero_stays(level, op, dtype, rare):
+    x = np.zeros(41, dtype)
+    x[::2] = -0.0
+    x[::7] = rare
+    zero = x == 0
+    got = function(op)(x)
+    assert (got[zero] == 0).all()
+    np.testing.assert_array_equal(np.signbit(got), np.signbit(x))
+
+
 def error_of_long_sums(op, dtype, backend):
     """The largest error of sums of a hundred thousand terms, along each axis, in units in the last place."""
     x = np.random.default_rng(0).standard_normal((2, 100_000)).astype(dtype)

@@ -223,7 +223,7 @@ static inline vec careful_silu(vec x)
     return times_x(x, v, n);
 }
 
-static inline vec quick_silu(vec x, NO_PARAMETERS) { return quotient(x, splat(1) + exp_within(-x)); }
+static inline vec quick_silu(vec x, NO_PARAMETERS) { return signed_quotient(x, splat(1) + exp_within(-x)); }
 
 EXCEPT(silu, beyond(x, splat(EXP_IS_NORMAL)) | denormal(x), careful_or_linear(x, careful_silu(no_denormals(x)), (real)0.5))
 
@@ -240,7 +240,7 @@ static inline vec careful_mish(vec x)
 static inline vec quick_mish(vec x, NO_PARAMETERS)
 {
     const vec e = exp_within(lesser_of(splat(MISH_IS_X), x)), w = e * e + (e + e);
-    return quotient(x * w, w + splat(2));
+    return signed_quotient(x * w, w + splat(2));
 }
 
 EXCEPT(mish, beyond(x, splat(EXP_IS_NORMAL)) | denormal(x), careful_or_linear(x, careful_mish(no_denormals(x)), (real)0.6))

@@ -120,6 +120,16 @@ static inline vec quotient(vec a, vec b)
 #endif
 }
 
+/* a / b for b > 0; -0 stays: the step of Newton's adds +0 to it */
+static inline vec signed_quotient(vec a, vec b)
+{
+#if defined(__AVX512F__) && !PC_F64
+    return with_sign_of(quotient(a, b), a);
+#else
+    return a / b;
+#endif
+}
+
 /* m / (m + 1) for m >= 0. The remainder m - rough * (m + 1) is taken apart so that the rounding of m + 1 is not in it. */
 static inline vec by_one_more(vec m)
 {
