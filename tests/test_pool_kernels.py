@@ -187,3 +187,18 @@ def test_pooling_of_mostly_padding_takes_no_line():
     got = F.max_pool2d(x, kernel, 100_000, padding, backend="cpu")
     np.testing.assert_array_equal(got, F.max_pool2d(x, kernel, 100_000, padding, backend="reference"))
     assert pool.implementations(found.steps[0].plan)[4][1] is not None
+
+
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_pooling_of_windows_far_apart_takes_no_line(name):
+    """Lines of scratch would hold every place of a row of 12 GB, for three windows."""
+    x = np.broadcast_to(np.float32(1), (1, 1, 3, 3 * 10**9))
+    function = getattr(F, name)
+    found = pyconv.report.explanation(function, x, 2, 2**30, backend="cpu")
+    assert found.steps[0].implementation == f"windows_{isa.name()}"
+    assert "hold 6 of its" in str(found)
+    np.testing.assert_array_equal(function(x, 2, stride=2**30, backend="cpu"), np.ones((1, 1, 1, 3), np.float32))
+    x = normal(2, 3, 9, 90_000)
+    for stride in (2, 70_000):
+        got, wanted = (function(x, 2, stride, backend=backend) for backend in ("cpu", "reference"))
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)

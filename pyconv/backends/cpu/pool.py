@@ -44,7 +44,7 @@ CHANNEL_VECTORS = 4
 _VALUES_ONLY = "it finds values, not where they lie"
 
 LINES_WITHIN = 65_536
-"""Places beyond four times a row's columns that a line of scratch may have: more is mostly padding."""
+"""Places beyond four times a row's columns, or those in windows, that a line of scratch may have: more is waste."""
 
 
 def _line(plan: PoolPlan, lanes: int) -> int:
@@ -54,8 +54,14 @@ def _line(plan: PoolPlan, lanes: int) -> int:
     return max(left + plan.in_size[1], 0 if plan.adaptive else reach) + 2 * lanes
 
 
-def _mostly_padding(plan: PoolPlan) -> bool:
-    return _line(plan, 16) > 4 * plan.in_size[1] + LINES_WITHIN
+def _wasted_line(plan: PoolPlan) -> str | None:
+    """Why a line of scratch would be mostly of no use; None if it would not."""
+    line = _line(plan, 16)
+    if line > 4 * plan.in_size[1] + LINES_WITHIN:
+        return f"the windows of a row span {line:,} places around {plan.in_size[1]:,} columns: mostly padding"
+    if line > 4 * (seen := plan.out_size[1] * plan.kernel[1]) + LINES_WITHIN:
+        return f"the windows of a row hold {seen:,} of its {line:,} places: mostly what lies between them"
+    return None
 
 
 def _whole(plan: PoolPlan) -> str | None:
@@ -93,8 +99,8 @@ def _registers(plan: PoolPlan) -> str | None:
         return f"there is no kernel for {rows}, in vectors of {lanes}"
     if plan.layout not in ("nchw", "strided"):
         return "rows are not contiguous"
-    if _mostly_padding(plan):
-        return "a row is mostly padding"
+    if (refusal := _wasted_line(plan)) is not None:
+        return refusal
     return _too_many_places(plan) if plan.return_indices else None
 
 
@@ -118,10 +124,7 @@ def _running(plan: PoolPlan) -> str | None:
 def _separable(plan: PoolPlan) -> str | None:
     if plan.return_indices and (reason := _too_many_places(plan)):
         return reason
-    if _mostly_padding(plan):
-        line = _line(plan, 16)
-        return f"the windows of a row span {line:,} places around {plan.in_size[1]:,} columns: mostly padding"
-    return None
+    return _wasted_line(plan)
 
 
 _REFUSALS: dict[str, Callable[[PoolPlan], str | None]] = {
