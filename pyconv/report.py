@@ -55,11 +55,11 @@ class Step(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """What would run, step by step; ``print`` it."""
+    """What would run, step by step. Its repr is the text."""
 
     steps: tuple[Step, ...]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         lines = []
         for step in self.steps:
             chosen = f"{step.backend}:{step.implementation}" if step.backend else "nothing can run it"
@@ -108,7 +108,7 @@ def _short(value: float, unit: str) -> str:
 
 
 def explain(op: Any, input: Any, *args: Any, measure: bool = False, **kwargs: Any) -> Explanation:
-    """Print which backend and implementation would run an operation, why not the others, and what they expect to need.
+    """Which backend and implementation would run an operation, why not the others, and what they expect to need.
 
     Nothing is computed, unless ``measure`` or ``algorithm="measure"`` ask for it. Whether kernels are separable is
     seen; that images and weights are not finite, which are summed directly in the end, is not. Flops and bytes of the
@@ -128,7 +128,7 @@ def explain(op: Any, input: Any, *args: Any, measure: bool = False, **kwargs: An
     Returns
     -------
     Explanation
-        What was printed, as named tuples.
+        Named tuples; its text, as shown by ``print`` and at a prompt, has a paragraph for each step.
 
     Raises
     ------
@@ -139,16 +139,15 @@ def explain(op: Any, input: Any, *args: Any, measure: bool = False, **kwargs: An
     --------
     >>> import numpy as np, pyconv
     >>> x = np.zeros((1, 3, 8, 8), np.float32)
-    >>> found = pyconv.explain(pyconv.ReLU(), x, backend="reference")  # doctest: +SKIP
+    >>> print(pyconv.explain(pyconv.functional.relu, x, backend="reference"))
+    relu: relu float32 1x3x8x8 -> reference:numpy
+        input 768 B, output 768 B
+        reference:numpy: runs
     """
-    found = explanation(op, input, *args, measure=measure, **kwargs)
-    print(found)
-    return found
-
-
-def explanation(op: Any, input: Any, *args: Any, measure: bool = False, **kwargs: Any) -> Explanation:
-    """What :func:`explain` prints, without printing it."""
     return Explanation(tuple(_steps(op, input, args, kwargs, check_flag("explain", "measure", measure))))
+
+
+explanation = explain  # as it was called where it does not print, which explain no longer does
 
 
 def _steps(op: Any, input: Any, args: tuple[Any, ...], kwargs: dict[str, Any], measure: bool) -> list[Step]:

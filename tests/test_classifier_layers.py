@@ -50,7 +50,7 @@ def test_a_lenet_of_torch_is_loaded_whole():
 
 
 @pytest.mark.parametrize("measure", [False, True])
-def test_it_is_explained(measure, capsys):
+def test_it_is_explained(measure):
     net, x = lenet(pyconv), normal(3, 1, 28, 28)
     steps = pyconv.explain(net, x, measure=measure).steps
     assert [step.name for step in steps if "Linear" in step.name] == ["(8) Linear", "(12) Linear", "(14) Linear"]

@@ -300,23 +300,28 @@ def test_verbose_lines():
 
 def test_explain_a_function(capsys):
     found = pyconv.explain(F.conv2d, X, normal(4, 3, 3, 3), stride=2, padding=1, backend="reference")
-    assert capsys.readouterr().out == (
-        "conv2d: conv2d float32 1x3x6x7 -> 1x4x3x4 k3x3 s2x2 p1/1/1/1 -> reference:numpy\n"
-        "    2.59 kFLOP by the plain sum; input 504 B, weights 432 B, output 192 B\n"
-        "    reference:numpy: runs\n"
+    assert capsys.readouterr().out == ""  # it is shown once by print, and at a prompt
+    assert (
+        repr(found)
+        == str(found)
+        == (
+            "conv2d: conv2d float32 1x3x6x7 -> 1x4x3x4 k3x3 s2x2 p1/1/1/1 -> reference:numpy\n"
+            "    2.59 kFLOP by the plain sum; input 504 B, weights 432 B, output 192 B\n"
+            "    reference:numpy: runs"
+        )
     )
     [step] = found.steps
     assert (step.backend, step.implementation) == ("reference", "numpy")
     assert step.plan.out_shape == (1, 4, 3, 4)
 
 
-def test_explain_lists_every_candidate(capsys):
+def test_explain_lists_every_candidate():
     found = pyconv.explain(F.tanh, X)
     names = [name for name, _ in found.steps[0].candidates]
     assert names[0].startswith("cpu:")
     assert names[-1] == "reference:numpy"
     assert [reason for _, reason in found.steps[0].candidates].count(None) == 1
-    assert "reference:numpy: comes later in the order" in capsys.readouterr().out
+    assert "reference:numpy: comes later in the order" in str(found)
 
 
 def test_explain_a_network():
@@ -330,10 +335,10 @@ def test_explain_a_network():
     assert pyconv.explain(pyconv.Sequential(), X).steps == ()
 
 
-def test_explain_what_cannot_run(capsys):
+def test_explain_what_cannot_run():
     found = pyconv.explain(F.relu, X, backend="cuda")
     assert found.steps[0].backend is None
-    assert "nothing can run it" in capsys.readouterr().out
+    assert "nothing can run it" in str(found)
     with pytest.raises(pyconv.errors.ShapeError):
         pyconv.explain(F.max_pool2d, X, 99)
 
