@@ -22,6 +22,8 @@ CALLS = [(op, {}) for op, entry in ACTIVATIONS.items() if entry.layer and op != 
     ("gelu", {"approximate": "tanh"}),
     ("leaky_relu", {"negative_slope": -0.3}),
     ("elu", {"alpha": 0.3}),
+    ("elu", {"alpha": -1.5}),
+    ("elu", {"alpha": 0.0}),
     ("celu", {"alpha": 2.5}),
     ("hardtanh", {"min_val": -0.5, "max_val": 3.0}),
     ("hardshrink", {"lambd": 1.5}),

@@ -22,7 +22,7 @@ class Parameter(NamedTuple):
     """None: it must be given."""
     meaning: str
     rule: str = "any"
-    """'any', 'positive' (and finite), or 'not negative'."""
+    """'any', 'finite', 'positive' (and finite), or 'not negative'."""
 
 
 class Activation(NamedTuple):
@@ -42,6 +42,7 @@ class Activation(NamedTuple):
 
 
 _ALPHA = Parameter("alpha", 1.0, "The limit at the left is -alpha.", "positive")
+_FINITE = _ALPHA._replace(rule="finite")
 _LAMBD = "Where it begins to differ from zero."
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -53,7 +54,7 @@ ACTIVATIONS: dict[str, Activation] = {
         parameters=(Parameter("negative_slope", 0.01, "Slope at the left."),),
         inplace=True,
     ),
-    "elu": Activation("ELU", "x if x > 0 else alpha * (exp(x) - 1)", (2, 4), (_ALPHA,), inplace=True),
+    "elu": Activation("ELU", "x if x > 0 else alpha * (exp(x) - 1)", (2, 4), (_FINITE,), inplace=True),
     "selu": Activation(
         "SELU", "1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * (exp(x) - 1))", (3, 4), inplace=True
     ),
@@ -208,6 +209,8 @@ def number(op: str, name: str, value: Any, rule: str = "any") -> float:
         raise ArgumentError(f"{op}: {name} must be a number, got {type(value).__name__} {value!r}") from None
     if found != found:
         raise ArgumentError(f"{op}: {name} must be a number, got {value!r}")
+    if rule == "finite" and not isfinite(found):
+        raise ArgumentError(f"{op}: {name} must be finite, got {value!r}")
     if rule == "positive" and not (found > 0 and isfinite(found)):
         raise ArgumentError(f"{op}: {name} must be positive and finite, got {value!r}")
     if rule == "not negative" and found < 0:

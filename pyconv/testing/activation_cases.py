@@ -61,7 +61,7 @@ def _activation_thoroughly(op: str, dtype: str) -> Iterator[Case]:
 
 _FURTHER_PARAMETERS: dict[str, tuple[dict[str, Any], ...]] = {
     "leaky_relu": ({"negative_slope": -0.3},),
-    "elu": ({"alpha": 0.3},),
+    "elu": ({"alpha": 0.3}, {"alpha": -1.5}, {"alpha": 0.0}),
     "celu": ({"alpha": 2.5},),
     "gelu": ({"approximate": "tanh"},),
     "hardtanh": ({"min_val": 0.25, "max_val": 0.25}, {"min_val": -np.inf, "max_val": 0.5}),
