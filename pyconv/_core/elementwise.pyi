@@ -10,6 +10,8 @@ KERNELS: dict[str, int]
 class DenseTasks(Tasks): ...
 
 class DenseWork(Work):
+    tasks: DenseTasks
+
     def __init__(self, tasks: DenseTasks, brief: bool) -> None: ...
 
 def run(work: DenseWork, x: np.ndarray, out: np.ndarray) -> None: ...
@@ -21,6 +23,18 @@ class ElementwiseTasks(DenseTasks):
         is_double: bool,
         activation: int,
         size: int,
+        threads: int,
+        chunk: int,
+        parameters: Sequence[float] = (),
+    ) -> None: ...
+
+class GatheredTasks(ElementwiseTasks):
+    def __init__(
+        self,
+        isa: int,
+        is_double: bool,
+        activation: int,
+        x: np.ndarray,
         threads: int,
         chunk: int,
         parameters: Sequence[float] = (),

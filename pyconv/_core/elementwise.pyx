@@ -2,10 +2,11 @@
 """Driver of the activations, of the softmax family and of batch normalisation: dense memory, task by task."""
 
 from libc.stdint cimport int64_t
+from libc.string cimport memcmp
 
 cimport numpy as cnp
 
-from .calls cimport Work
+from .calls cimport MOST_AXES, Work
 from .kernels cimport pc_affine, pc_axis, pc_kernels
 from .runtime cimport check_packed, kernels
 from .tasks cimport Tasks, run_tasks
@@ -25,6 +26,8 @@ def _names():
 KERNELS = _names()
 """Places of the activations in the kernel table."""
 
+cdef int64_t AT_ONCE = 2048  # elements that are gathered and then computed with: half of the first level, of float64
+
 
 cdef struct Arrays:
     const char *x
@@ -43,6 +46,9 @@ cdef class DenseTasks(Tasks):
         self.itemsize = 8 if self.type_number == cnp.NPY_DOUBLE else 4
         return 0
 
+    cdef int check_input(self, cnp.ndarray x) except -1:
+        return check_packed(x, self.type_number)
+
     cdef void task(self, int64_t i, const char *x, char *out) noexcept nogil:
         pass
 
@@ -55,7 +61,7 @@ cdef class DenseTasks(Tasks):
 cdef class DenseWork(Work):
     """Such tasks, for calls that come again. ``brief``: too short for other Python threads to be let run meanwhile."""
 
-    cdef DenseTasks tasks
+    cdef readonly DenseTasks tasks
     cdef bint brief
 
     def __init__(self, DenseTasks tasks, bint brief):
@@ -68,8 +74,11 @@ cdef class DenseWork(Work):
 
 
 def run(DenseWork work, cnp.ndarray x, cnp.ndarray out):
-    """Run it on two arrays, seen with their axes in the order of memory; ``out`` may be ``x`` but for glu."""
-    check_packed(x, work.tasks.type_number)
+    """Run it on two arrays, seen with their axes in the order of memory (of ``out``, for GatheredTasks).
+
+    ``out`` may be ``x`` but for glu and GatheredTasks.
+    """
+    work.tasks.check_input(x)
     check_packed(out, work.tasks.type_number)
     if cnp.PyArray_SIZE(x) != work.tasks.x_size or cnp.PyArray_SIZE(out) != work.tasks.out_size:
         raise ValueError("the arrays must have as many elements as the work")
@@ -103,6 +112,97 @@ cdef class ElementwiseTasks(DenseTasks):
     cdef void task(self, int64_t i, const char *x, char *out) noexcept nogil:
         cdef int64_t start = i * self.chunk, offset = start * self.itemsize
         self.kernel(x + offset, out + offset, min(self.chunk, self.x_size - start), self.parameters)
+
+
+cdef struct Places:
+    int axes  # at least one, the slowest first; what lies as one axis is one
+    int64_t[MOST_AXES] lengths
+    int64_t[MOST_AXES] steps  # in elements
+
+
+cdef int read_places(Places *places, cnp.ndarray x, int type_number) except -1:
+    cdef int64_t length, step, itemsize = cnp.PyArray_ITEMSIZE(x)
+    cdef int axis, last
+    if cnp.PyArray_TYPE(x) != type_number or not cnp.PyArray_ISALIGNED(x) or not cnp.PyArray_ISNOTSWAPPED(x):
+        raise TypeError("the array must be aligned and of the tasks' dtype")
+    if cnp.PyArray_NDIM(x) > MOST_AXES:
+        raise ValueError(f"at most {MOST_AXES} axes")
+    places.axes, places.lengths[0], places.steps[0] = 0, 1, 1
+    for axis in range(cnp.PyArray_NDIM(x)):
+        length, step = cnp.PyArray_DIM(x, axis), cnp.PyArray_STRIDE(x, axis) // itemsize
+        if length == 1:
+            continue
+        last = places.axes - 1
+        if last >= 0 and places.steps[last] == step * length:
+            places.lengths[last] *= length
+            places.steps[last] = step
+        else:
+            places.lengths[last + 1], places.steps[last + 1] = length, step
+            places.axes += 1
+    places.axes = max(places.axes, 1)
+    return 0
+
+
+cdef bint same_places(const Places *a, const Places *b) noexcept:
+    cdef size_t size = a.axes * sizeof(int64_t)
+    return a.axes == b.axes and memcmp(a.lengths, b.lengths, size) == 0 and memcmp(a.steps, b.steps, size) == 0
+
+
+cdef class GatheredTasks(ElementwiseTasks):
+    """The same for an ``x`` whose elements lie apart, seen with its axes in the order of the result's memory.
+
+    Some of them at a time are put side by side where their results will lie, and are computed with there while they are
+    in the cache.
+    """
+
+    cdef Places places
+
+    def __init__(self, int isa, bint is_double, int activation, cnp.ndarray x, int threads, int64_t chunk,
+                 parameters=()):
+        super().__init__(isa, is_double, activation, cnp.PyArray_SIZE(x), threads, chunk, parameters)
+        read_places(&self.places, x, self.type_number)
+
+    cdef void task(self, int64_t i, const char *x, char *out) noexcept nogil:
+        cdef int64_t begin = i * self.chunk, end = min(begin + self.chunk, self.x_size), count
+        while begin < end:
+            count = min(end - begin, AT_ONCE)
+            self.gather(begin, count, x, out + begin * self.itemsize)
+            self.kernel(out + begin * self.itemsize, out + begin * self.itemsize, count, self.parameters)
+            begin += count
+
+    cdef int check_input(self, cnp.ndarray x) except -1:
+        cdef Places places
+        read_places(&places, x, self.type_number)
+        if not same_places(&places, &self.places):
+            raise ValueError("the elements must lie as they did when the tasks were made")
+        return 0
+
+    cdef void gather(self, int64_t begin, int64_t count, const char *x, char *out) noexcept nogil:
+        cdef int64_t[MOST_AXES] place
+        cdef int last = self.places.axes - 1, axis
+        cdef int64_t offset = 0, length
+        for axis in range(last, -1, -1):
+            place[axis] = begin % self.places.lengths[axis]
+            begin //= self.places.lengths[axis]
+            offset += place[axis] * self.places.steps[axis]
+        while True:
+            length = min(self.places.lengths[last] - place[last], count)
+            self.table.gather(x + offset * self.itemsize, self.places.steps[last], out, length)
+            out += length * self.itemsize
+            count -= length
+            if count == 0:
+                return
+            offset -= place[last] * self.places.steps[last]
+            place[last] = 0
+            axis = last - 1
+            while True:
+                place[axis] += 1
+                offset += self.places.steps[axis]
+                if place[axis] < self.places.lengths[axis]:
+                    break
+                offset -= place[axis] * self.places.steps[axis]
+                place[axis] = 0
+                axis -= 1
 
 
 cdef class PreluTasks(DenseTasks):
@@ -154,21 +254,29 @@ cdef class PreluTasks(DenseTasks):
 
 
 cdef class GluTasks(DenseTasks):
-    """(rows, 2 * columns): the first half times the sigmoid of the second, ``chunk`` numbers at a time."""
+    """(rows, 2 * columns): the first half times the sigmoid of the second, ``chunk`` numbers at a time.
 
-    cdef int64_t columns, chunk, chunks
+    Those are a part of a row, or several short ones.
+    """
+
+    cdef int64_t rows, several, columns, chunk, chunks
 
     def __init__(self, int isa, bint is_double, int64_t rows, int64_t columns, int threads, int64_t chunk):
-        self.chunks = pieces(columns, chunk)
+        self.chunks, self.several = pieces(columns, chunk), max(chunk // max(columns, 1), 1)
+        cdef int64_t count = pieces(rows, self.several) * self.chunks
         super().__init__(isa, is_double, threads)
-        self.cut(rows * self.chunks, 2 * rows * columns, rows * columns)
-        self.columns, self.chunk = columns, chunk
+        self.cut(count, 2 * rows * columns, rows * columns)
+        self.rows, self.columns, self.chunk = rows, columns, chunk
 
     cdef void task(self, int64_t i, const char *x, char *out) noexcept nogil:
-        cdef int64_t row = i // self.chunks, start = i % self.chunks * self.chunk, columns = self.columns
-        x += (2 * row * columns + start) * self.itemsize
-        out += (row * columns + start) * self.itemsize
-        self.table.glu(x, x + columns * self.itemsize, out, min(self.chunk, columns - start))
+        cdef int64_t row = i // self.chunks * self.several, start = i % self.chunks * self.chunk, columns = self.columns
+        cdef int64_t _row, end = min(row + self.several, self.rows), itemsize = self.itemsize
+        x += (2 * row * columns + start) * itemsize
+        out += (row * columns + start) * itemsize
+        for _row in range(row, end):
+            self.table.glu(x, x + columns * itemsize, out, min(self.chunk, columns - start))
+            x += 2 * columns * itemsize
+            out += columns * itemsize
 
 
 cdef class SoftmaxTasks(DenseTasks):

@@ -173,6 +173,7 @@ cdef extern from "kernels/kernels.h" nogil:
         void (*max_unpool_task)(const pc_unpool *, const pc_pool_arrays *, int64_t) noexcept nogil
         const pc_activation *activations
         void (*add)(const void *, void *, int64_t) noexcept nogil
+        void (*gather)(const void *, int64_t, void *, int64_t) noexcept nogil
         void (*interleave)(const void *const *, int64_t, int64_t, const void *, void *) noexcept nogil
         void (*add_rows)(const pc_row *, int64_t, int64_t, const void *, void *) noexcept nogil
         void (*prelu)(const void *, const void *, void *, int64_t) noexcept nogil

@@ -232,6 +232,7 @@ typedef struct {
     void (*max_unpool_task)(const pc_unpool *unpool, const pc_pool_arrays *arrays, int64_t task);
     const pc_activation *activations; /* ended by one without a name */
     void (*add)(const void *x, void *out, int64_t count); /* out += x */
+    void (*gather)(const void *x, int64_t step, void *out, int64_t count); /* elements that lie apart, side by side */
     void (*interleave)(const void *const *rows, int64_t step, int64_t length, const void *rest, void *out);
     void (*add_rows)(const pc_row *rows, int64_t count, int64_t length, const void *start, void *out);
     void (*prelu)(const void *x, const void *weight, void *out, int64_t count); /* a weight for each element */

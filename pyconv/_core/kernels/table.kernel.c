@@ -19,6 +19,7 @@ void PC_NAME(sum_pool_task)(const pc_pool *, const pc_pool_arrays *, int64_t, vo
 void PC_NAME(max_unpool_task)(const pc_unpool *, const pc_pool_arrays *, int64_t);
 extern const pc_activation PC_NAME(activations)[];
 void PC_NAME(add)(const void *, void *, int64_t);
+void PC_NAME(gather)(const void *, int64_t, void *, int64_t);
 void PC_NAME(interleave)(const void *const *, int64_t, int64_t, const void *, void *);
 void PC_NAME(add_rows)(const pc_row *, int64_t, int64_t, const void *, void *);
 void PC_NAME(prelu)(const void *, const void *, void *, int64_t);
@@ -50,6 +51,7 @@ const pc_kernels PC_NAME(kernels) = {
     .max_unpool_task = PC_NAME(max_unpool_task),
     .activations = PC_NAME(activations),
     .add = PC_NAME(add),
+    .gather = PC_NAME(gather),
     .interleave = PC_NAME(interleave),
     .add_rows = PC_NAME(add_rows),
     .prelu = PC_NAME(prelu),

@@ -13,19 +13,26 @@ from ...plan import AXIS_OPS, AxisPlan, ElementwisePlan
 from . import isa, wake
 from .arrays import empty_like, in_memory_order
 
-__all__ = ["by_rows", "implementations", "prepare", "run", "work"]
+__all__ = ["by_rows", "gathers", "implementations", "prepare", "run", "work"]
 
 BRIEF_ELEMENTS = 2_048
 """Below this, one thread takes it all, and other Python threads are not let run meanwhile."""
 
 CHUNK = 16_384
-"""Elements a thread takes at a time, at most, where halves are multiplied; and of which the time is measured."""
+"""Elements of which the time is measured."""
 
 LINE = 64
 """Elements that a thread takes come in so many: a few lines of the cache."""
 
 SQUARE = 16
 """Lines that a thread takes at a time come in so many: as many as vectors have lanes, or a multiple."""
+
+MOST_AXES = 6
+"""Of an array whose elements are gathered: as many as the compiled core takes of one that lies in any way."""
+
+NEAR = 4
+"""Elements that lie at most so many apart are gathered as they are computed with. Farther ones have a line of the cache
+each, or a few, and NumPy's copy may go through them in a better order."""
 
 ROW = 1024
 """Where channels are neighbours in memory, the slopes of prelu are written out again and again for about so many
@@ -73,8 +80,17 @@ def _chunk(size: int, threads: int) -> int:
     return max(-(-size // (threads * LINE)) * LINE, 1)
 
 
+def _order_to_gather(plan: ElementwisePlan, x: np.ndarray, result: np.ndarray) -> tuple[int, ...] | None:
+    """The result's axes from the slowest to the fastest, if elements of ``x`` can be gathered for it; else None."""
+    if plan.op not in elementwise.KERNELS or not 0 < x.ndim <= MOST_AXES or not x.size:
+        return None
+    order = in_memory_order(result)
+    near = order is not None and abs(x.strides[order[-1]]) <= NEAR * x.itemsize
+    return order if near and x.flags.aligned and x.dtype.isnative else None
+
+
 def run(plan: ElementwisePlan | AxisPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> np.ndarray:
-    """Run the plan; the kernels work on dense memory, so other inputs are copied first."""
+    """Run the plan. The kernels work on dense memory: other inputs are gathered piece by piece, or copied first."""
     usable = out is not None and in_memory_order(out) is not None and out.flags.aligned
     if isinstance(plan, AxisPlan):  # the result has the input's order of axes where that is dense
         order = in_memory_order(x)
@@ -87,6 +103,10 @@ def run(plan: ElementwisePlan | AxisPlan, x: np.ndarray, prepared: Any, out: np.
             result = memory.empty(plan.out_shape, plan.dtype, order)
     else:
         result = out if usable and out is not None else empty_like(x, plan.dtype)
+        order = None if x.strides == result.strides else _order_to_gather(plan, x, result)
+        if order is not None:
+            elementwise.run(_gathered(plan, x, order), x.transpose(order), result.transpose(order))
+            return _handed(result, out)
         if not (x.dtype.isnative and x.flags.aligned and x.strides == result.strides):
             np.copyto(result, x)
             x = result
@@ -95,6 +115,11 @@ def run(plan: ElementwisePlan | AxisPlan, x: np.ndarray, prepared: Any, out: np.
         order = found
     if x.size:
         elementwise.run(_work(plan, prepared, order), x.transpose(order), result.transpose(order))
+    return _handed(result, out)
+
+
+def _handed(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    """The result where it was asked for."""
     if out is None or result is out:
         return result
     np.copyto(out, result)
@@ -118,6 +143,21 @@ def _elementwise(plan: ElementwisePlan, threads: int) -> elementwise.DenseTasks:
     )
 
 
+def _gathered(plan: ElementwisePlan, x: np.ndarray, order: tuple[int, ...]) -> elementwise.DenseWork:
+    """The same for elements that lie apart, where ``order`` is that of the result's axes in memory."""
+    threads, place = _threads(plan.op, plan.dtype, x.size), elementwise.KERNELS[plan.op]
+    tasks = elementwise.GatheredTasks(
+        isa.current(),
+        plan.dtype == "float64",
+        place,
+        x.transpose(order),
+        threads,
+        _chunk(x.size, threads),
+        plan.parameters,
+    )
+    return elementwise.DenseWork(tasks, x.size < BRIEF_ELEMENTS)
+
+
 def _prelu(plan: ElementwisePlan, slopes: np.ndarray, order: tuple[int, ...], threads: int) -> elementwise.DenseTasks:
     size = prod(plan.out_shape)
     if plan.weights == 1:
@@ -136,7 +176,8 @@ def _along_axis(plan: AxisPlan, order: tuple[int, ...], threads: int) -> element
     outer, inner, length = prod(shape[:place]), prod(shape[place + 1 :]), shape[place] if shape else 1
     level, is_double = isa.current(), plan.dtype == "float64"
     if plan.op == "glu":
-        return elementwise.GluTasks(level, is_double, outer, length * inner, threads, CHUNK)
+        share = _chunk(prod(shape), threads)
+        return elementwise.GluTasks(level, is_double, outer, length * inner, threads, share)
     chunk = max(-(-outer * inner // (threads * SQUARE)) * SQUARE, 1)
     negative, logarithm = plan.op == "softmin", plan.op == "log_softmax"
     return elementwise.SoftmaxTasks(level, is_double, outer, length, inner, negative, logarithm, threads, chunk)
@@ -146,9 +187,17 @@ def work(
     plan: ElementwisePlan | AxisPlan, prepared: Any, x: np.ndarray, result: np.ndarray
 ) -> elementwise.DenseWork | None:
     """What runs the plan, for calls that come again; only on memory that the kernels can take as it lies."""
+    if isinstance(plan, ElementwisePlan) and x.strides != result.strides:
+        apart = _order_to_gather(plan, x, result)
+        return None if apart is None else _gathered(plan, x, apart)
     order = in_memory_order(x)
     if order is None or not x.flags.aligned or not x.size:
         return None
     along_axis = isinstance(plan, AxisPlan)
     alike = result.transpose(order).flags.c_contiguous if along_axis else x.strides == result.strides
     return _work(plan, prepared, order) if alike else None
+
+
+def gathers(work: Any) -> bool:
+    """Whether it reads elements that lie apart, and may write over none of them."""
+    return isinstance(work, elementwise.DenseWork) and isinstance(work.tasks, elementwise.GatheredTasks)

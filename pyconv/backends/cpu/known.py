@@ -54,7 +54,8 @@ class KnownCalls(chains.ChainTable):
             return
         work.bind_threads(*limits)
         in_place = isinstance(plan, ElementwisePlan) or (isinstance(plan, AxisPlan) and plan.op != "glu")
-        in_any_order = in_place or isinstance(plan, PoolPlan)
+        in_place = in_place and not elementwise.gathers(work)
+        in_any_order = isinstance(plan, ElementwisePlan | AxisPlan | PoolPlan)
         compares = weight is not None and not own_weights
         places = (*settings.places, *mine)
         self.add(
