@@ -25,7 +25,7 @@ from .elementwise import KERNELS
 cnp.import_array()
 
 cdef int64_t ALIGNMENT = 64
-cdef int64_t NEAR = 16_384  # bytes of some channels' rows that are pooled while they are in the first level of the cache
+cdef int64_t NEAR = 16_384  # bytes of channels' rows that are pooled while they are in the first level of the cache
 
 
 cdef struct Band:
