@@ -19,7 +19,7 @@ def test_forks_by_one_thread_while_others_compute():
 import signal, threading, warnings
 from pyconv._core import tasks
 warnings.simplefilter("ignore")
-done, fine = threading.Event(), []
+done, fine = threading.Event(), [right()]  # before: a child waits forever for what another thread is importing
 def compute():
     while not done.is_set():
         fine.append(right())
