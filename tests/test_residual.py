@@ -217,6 +217,18 @@ def test_changes_are_seen(change):
         assert bits(net(x)) == bits(right)
 
 
+@pytest.mark.parametrize("shortcut", [ReLU, lambda: Sequential(ReLU())], ids=["layer", "within"])
+def test_a_shortcut_that_comes_to_write_over_its_input_comes_last(shortcut):
+    block, x = Residual(conv(8, 8), downsample=shortcut()), normal(*SHAPE)
+    warm(block, x)
+    inner = block.downsample if type(block.downsample) is ReLU else block.downsample[0]
+    for inplace in (True, False, True):
+        inner.inplace = inplace
+        right = wanted(block, x.copy())
+        for _ in range(3):
+            assert bits(block(x.copy())) == bits(right)
+
+
 def test_memory_is_kept_from_the_first_call_on():
     block = Residual(conv(8, 32), ReLU(), conv(32, 8), downsample=conv(8, 8, 1), activation=ReLU())
     net, x = Sequential(block, block), normal(4, 8, 96, 96)
@@ -309,7 +321,11 @@ def test_how_it_is_made():
     refused(ArgumentError, ["'1'", "function"], Residual, ReLU(), pyconv.functional.relu)
     refused(ArgumentError, ["'activation'", "function"], Residual, ReLU(), activation=pyconv.functional.relu)
     refused(ArgumentError, ["without dots"], Residual, {"a.b": ReLU()})
+    refused(ArgumentError, ["'downsample'", "bool"], Residual, ReLU(), downsample=False)
+    refused(ArgumentError, ["'activation'", "ndarray"], Residual, ReLU(), activation=normal(2, 2))
     refused(ArgumentError, ["fuse must be True or False"], Residual, ReLU(), fuse=1)
+    nothing = Sequential()
+    assert Residual(ReLU(), downsample=nothing).downsample is nothing
     block = BLOCKS["bottleneck"]()
     assert repr(block) == (
         "Residual(\n  (conv1): Conv2d(8, 4, kernel_size=(1, 1), stride=(1, 1))\n  (act1): Tanh()\n"

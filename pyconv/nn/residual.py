@@ -110,8 +110,9 @@ class Residual(Parent):
         if taken := [name for name in _OTHERS if name in layers]:
             raise ArgumentError(f"Residual: no layer of the body can be called {taken[0]!r}; pass it as {taken[0]}=")
         self._names = tuple(layers)
-        given = {"downsample": downsample, "activation": activation}
-        self._layers = named("Residual", ({**layers, **{name: each for name, each in given.items() if each}},))
+        others = zip(_OTHERS, (downsample, activation), strict=True)
+        given = {name: layer for name, layer in others if layer is not None}
+        self._layers = named("Residual", ({**layers, **given},))
         self.fuse = check_flag("Residual", "fuse", fuse)
 
     @property
@@ -136,7 +137,7 @@ class Residual(Parent):
     def pieces(self) -> _Pieces:
         """What is run."""
         layers = _opened(self._body) if self.fuse else self._body
-        key = (self.fuse, tuple(layers))
+        key = (self.fuse, tuple(layers), self.downsample is not None and is_plain(self.downsample))
         found = self.__dict__.get("_parts")
         if found is None or found[0] != key:
             found = self.__dict__["_parts"] = (key, self._cut(layers))
