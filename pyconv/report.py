@@ -166,6 +166,13 @@ def _module_steps(name: str, module: Module, input: Any, measure: bool) -> list[
         return _residual_steps(module, input, measure)
     if isinstance(module, Reshaping):
         return []
+    if type(module).plan_call is Module.plan_call:
+        layers = ", ".join(child for child, _ in module.named_children()) or "it has none"
+        place = f"layer {name.partition(')')[0][1:]!r}, " if name.startswith("(") else ""
+        raise ArgumentError(
+            f"explain: {place}{type(module).__name__} is run by a forward of its own, which only a call can tell; "
+            f"explain its layers one by one ({layers})"
+        )
     if not isinstance(module, Sequential):
         try:
             call = module.plan_call(input)

@@ -132,7 +132,8 @@ def test_linear_of_one_feature():
     for shape in ((1, 1, 4, 1), (4, 1, 3, 1), (1, 1, 1, 1)):
         x = normal(*shape)
         np.testing.assert_allclose(layer(x), x * layer.weight[:, 0], rtol=1e-6)
-        assert pyconv.explain(layer, x).steps[0].plan.op == "conv2d"
+        plan = pyconv.explain(layer, x).steps[0].plan
+        assert (plan.op, plan.groups, plan.batch, plan.in_size) == ("conv2d", 1, 1, (x.size, 1))
 
 
 def test_linear_rows_do_not_know_each_other():
@@ -164,6 +165,10 @@ def test_what_linear_refuses():
             layer(normal(*shape))
         with pytest.raises(ShapeError, match="in_features"):
             pyconv.explain(layer, normal(*shape))
+    with pytest.raises(ShapeError, match="in_features"):
+        pyconv.explain(layer, normal(2, 3, 5, 1))
+    with pytest.raises(PyconvError, match="Linear"):
+        pyconv.explain(layer, None)
     with pytest.raises(DTypeError, match="input is float64 but weight is float32"):
         layer(np.zeros((1, 3)))
     with pytest.raises(OutputError, match="out has shape"):

@@ -252,5 +252,7 @@ def test_errors_within_name_the_way():
 
 
 def test_explain_says_that_it_needs_the_layers():
-    with pytest.raises(NotImplementedError, match="explained layer by layer"):
+    with pytest.raises(ArgumentError, match=r"Block is run by a forward of its own.*one by one"):
         pyconv.explain(Block(3), normal(1, 3, 5, 5))
+    with pytest.raises(ArgumentError, match="layer '1', Block"):
+        pyconv.explain(pyconv.Sequential(pyconv.ReLU(), Block(3)), normal(1, 3, 5, 5))

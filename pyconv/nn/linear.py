@@ -128,10 +128,11 @@ class Linear(ConvBase):
         return rows.T[None, :, :, None] if len(rows) else rows[:, :, None, None]
 
     def plan_call(self, input: Any, out: Any = None) -> Call:
-        if input.ndim != 4 or input.shape[1:] != (self.in_channels, input.shape[2], 1):  # from explain, not from above
-            input = self._image(input)
+        return self._handed_on(self._image(input), out)
+
+    def _handed_on(self, image: Any, out: Any) -> Call:
         more = (self.algorithm, True, self.precision, "conv2d")
-        return plan_call_conv2d(input, self._weight, self._bias, _PARAMETERS, out, *more)
+        return plan_call_conv2d(image, self._weight, self._bias, _PARAMETERS, out, *more)
 
     def extra_repr(self) -> str:
         shown = f"in_features={self.in_channels}, out_features={self.out_channels}, bias={self._bias is not None}"

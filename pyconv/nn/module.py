@@ -102,7 +102,7 @@ class Module(Tree):
     def _general_call(self, input: Any, out: Any, known: Known, half: Half | None = None) -> Any:
         """Check, plan and run a call that ``known`` does not know yet. In place of ``out`` there may be a ``half``."""
         try:
-            call, argument = self.plan_call(input, out), self.backend
+            call, argument = self._handed_on(input, out), self.backend
             if half is not None:
                 call = half.lent(call)
                 out = call.given
@@ -118,8 +118,11 @@ class Module(Tree):
 
     def plan_call(self, input: Any, out: Any = None) -> Call:
         """The layer's operation on ``input``, checked and planned and not yet run."""
-        who = type(self).__name__
-        raise NotImplementedError(f"{who} plans no operation: it needs a forward, and is explained layer by layer")
+        raise NotImplementedError(f"{type(self).__name__} plans no operation: it needs a forward")
+
+    def _handed_on(self, input: Any, out: Any) -> Call:
+        """The call to run, where what ``__call__`` was given is not what it has handed on."""
+        return self.plan_call(input, out)
 
     def _prepared(self, call: Call, backend: Backend) -> Any:
         return backend.prepare(call.plan, call.weight, call.bias)
