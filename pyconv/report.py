@@ -34,7 +34,7 @@ from .plan import (
 from .timing import best_seconds
 from .version import __version__
 
-__all__ = ["Explanation", "Step", "explain", "explanation", "show_config"]
+__all__ = ["Explanation", "Step", "explain", "show_config"]
 
 
 class Step(NamedTuple):
@@ -147,9 +147,6 @@ def explain(op: Any, input: Any, *args: Any, measure: bool = False, **kwargs: An
     return Explanation(tuple(_steps(op, input, args, kwargs, check_flag("explain", "measure", measure))))
 
 
-explanation = explain  # as it was called where it does not print, which explain no longer does
-
-
 def _steps(op: Any, input: Any, args: tuple[Any, ...], kwargs: dict[str, Any], measure: bool) -> list[Step]:
     if isinstance(op, Module):
         if args or kwargs:
@@ -201,6 +198,7 @@ def _steps_and_result(name: str, layer: Module, input: Any, measure: bool) -> tu
 
 def _residual_steps(block: Residual, input: Any, measure: bool) -> list[Step]:
     """The steps of the body, of the shortcut, and of what comes after the addition."""
+    block.check(input)
     front, shortcut, ending, activation, names, reason = block.pieces()
     steps, result = ([], input) if front is None else _steps_and_result("", front, input, measure)
     if ending is None and steps:

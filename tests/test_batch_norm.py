@@ -225,6 +225,6 @@ def test_bad_layers():
 
 
 def test_explain():
-    found = pyconv.report.explanation(filled(3), X, measure=True)
+    found = pyconv.report.explain(filled(3), X, measure=True)
     assert found.steps[0].backend == "cpu"
     assert f"vector_{isa.name()}" in str(found)

@@ -12,7 +12,7 @@ from pyconv.cli import CommandError
 from pyconv.cli.images import ImageError, read_rgb
 from pyconv.cli.kernels import kernels_from
 from pyconv.cli.network import as_input
-from pyconv.report import explanation
+from pyconv.report import explain
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -86,7 +86,7 @@ def test_rgb_and_grey(tmp_path):
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, pixels.astype(np.float32) / np.float32(255))
     assert np.shares_memory(as_input(read), read)
-    assert explanation(kernels_from("edges").layer(), as_input(read)).steps[0].plan.layout == "nhwc"  # no copy
+    assert explain(kernels_from("edges").layer(), as_input(read)).steps[0].plan.layout == "nhwc"  # no copy
     grey = saved(tmp_path / "g.png", Image.fromarray(pixels[..., 0]))
     np.testing.assert_array_equal(grey, np.repeat(read[..., :1], 3, axis=2))
     bits = saved(tmp_path / "b.png", Image.fromarray(pixels[..., 0] > 127))

@@ -15,7 +15,7 @@ from pyconv.backends.cuda import CudaBackend, conv, tensor, tensor_terms
 from pyconv.backends.cuda.tensor_tile import TILES, Cut
 from pyconv.functional.conv import plan_call_conv2d
 from pyconv.plan import conv_parameters, plan_elementwise, plan_fused, plan_max_pool2d, pool_parameters
-from pyconv.report import explanation
+from pyconv.report import explain
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
 from places import stand_in_for_cuda
@@ -146,7 +146,7 @@ def test_a_group_is_one_call(room):
     out = room.array(np.zeros_like(wanted))
     assert net(other, out=out) is out
     np.testing.assert_array_equal(out.host, wanted)
-    text = str(explanation(net, x))
+    text = str(explain(net, x))
     assert "conv2d+relu+max_pool2d" in text
     assert "cuda:gemm" in text
 
@@ -178,4 +178,4 @@ def test_what_is_refused(room):
     room.launched.clear()
     net(x)
     assert room.launched == ["conv_gemm", "window_pool"]
-    assert "layer by layer" in str(explanation(net, x))
+    assert "layer by layer" in str(explain(net, x))

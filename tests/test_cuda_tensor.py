@@ -15,7 +15,7 @@ import pyconv
 import pyconv.functional as F
 from pyconv.backends.cuda import CudaBackend, conv, tensor
 from pyconv.backends.cuda.tensor_tile import TILES
-from pyconv.report import explanation
+from pyconv.report import explain
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
 pytest.importorskip("ml_dtypes")
@@ -234,7 +234,7 @@ def test_a_device_without_tensor_cores(monkeypatch):
     got = [F.conv2d(x, weight, precision=precision, backend="cuda") for precision in ("fp32", "tf32")]
     np.testing.assert_array_equal(*got)
     assert set(room.launched) == {"pack", "conv_gemm"}
-    assert "8.0" in str(explanation(F.conv2d, x, weight, backend="cuda"))
+    assert "8.0" in str(explain(F.conv2d, x, weight, backend="cuda"))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pyconv.functional as F
 from pyconv import testing
 from pyconv.backends.cuda import CudaBackend, conv, tensor, wgmma
 from pyconv.backends.cuda.tensor_tile import TILES, wgmma_tiles
-from pyconv.report import explanation
+from pyconv.report import explain
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
 pytest.importorskip("ml_dtypes")
@@ -218,5 +218,5 @@ def test_asked_for():
 
 @needs_compiler
 def test_explain_says_it(room):
-    said = str(explanation(F.conv2d, numbers(1, 16, 6, 6), numbers(16, 16, 3, 3), precision="tf32", backend="cuda"))
+    said = str(explain(F.conv2d, numbers(1, 16, 6, 6), numbers(16, 16, 3, 3), precision="tf32", backend="cuda"))
     assert "wgmma_tf32_" in said

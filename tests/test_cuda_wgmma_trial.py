@@ -21,7 +21,7 @@ from pyconv.backends.cuda import wgmma
 from pyconv.backends.cuda.device import CupyRoom, compiled
 from pyconv.backends.cuda.kernel import OPTIONS
 from pyconv.errors import BackendWarning, ConfigurationError, DeviceError
-from pyconv.report import explanation
+from pyconv.report import explain
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
 pytest.importorskip("ml_dtypes")
@@ -232,7 +232,7 @@ def test_it_falls_back_to_mma_sync(monkeypatch):
     with pyconv.use_backend("cuda"):
         with pytest.warns(BackendWarning, match="no such architecture") as said:
             results = [layer(x) for _ in range(4)]
-        explained = str(explanation(layer, x))
+        explained = str(explain(layer, x))
     assert len(said) == 1
     for result in results:
         np.testing.assert_array_equal(result, wanted)

@@ -13,13 +13,13 @@ import pyconv.functional as F
 from pyconv.backends.reference import ReferenceBackend
 from pyconv.errors import ArgumentError
 from pyconv.plan import Cost, Traffic, traffic
-from pyconv.report import explanation
+from pyconv.report import explain
 
 X, WEIGHT = normal(2, 3, 10, 12), normal(4, 3, 3, 3, seed=1)
 
 
 def _step(op, *args, **kwargs):
-    [step] = explanation(op, *args, **kwargs).steps
+    [step] = explain(op, *args, **kwargs).steps
     return step
 
 
@@ -65,7 +65,7 @@ def telling(monkeypatch):
 
 
 def test_a_plug_in_tells_what_it_needs(telling):
-    found = explanation(F.conv2d, X, WEIGHT, backend="telling")
+    found = explain(F.conv2d, X, WEIGHT, backend="telling")
     [step] = found.steps
     assert step.costs == {"telling:plain": Cost(0.0123, 4_000_000, 1_234_000, 56)}
     assert not step.measured
@@ -78,7 +78,7 @@ def test_a_plug_in_tells_what_it_needs(telling):
 
 
 def test_measuring_runs_each_implementation_by_name(telling):
-    found = explanation(F.conv2d, X, WEIGHT, backend="telling", measure=True)
+    found = explain(F.conv2d, X, WEIGHT, backend="telling", measure=True)
     [step] = found.steps
     assert set(step.measured) == {"telling:quick", "telling:plain"}
     assert all(0 < value < 10 for value in step.measured.values())
@@ -100,7 +100,7 @@ def test_measuring_a_network_runs_it_on_real_numbers(monkeypatch):
     monkeypatch.setattr(ReferenceBackend, "run", lambda *args: seen.append(args[2].copy()) or plain(*args))
     net = pyconv.Sequential(pyconv.ReLU(), pyconv.Conv2d(3, 2, 3, rng=0), pyconv.MaxPool2d(2))
     with pyconv.use_backend("reference"):
-        found = explanation(net, X, measure=True)
+        found = explain(net, X, measure=True)
     assert [len(step.measured) for step in found.steps] == [1, 1, 1]
     assert {array.shape for array in seen} == {X.shape, (2, 2, 8, 10)}
     assert any(np.array_equal(array, np.maximum(X, 0)) for array in seen)

@@ -16,7 +16,7 @@ from pyconv._core import tasks
 from pyconv.backends.cpu import conv, fft, fft_tiles, isa, separable
 from pyconv.errors import BackendError
 from pyconv.plan import ConvPlan, conv_parameters, layout_of, plan_conv2d
-from pyconv.report import explanation
+from pyconv.report import explain
 
 
 def _plan(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="fft", keeps_weights=True):
@@ -272,7 +272,7 @@ def test_separable_kernels_come_first_but_for_long_lines():
 def test_explained():
     """By name, with an estimate; measured, if asked for; and why not, where it is not chosen."""
     layer = pyconv.Conv2d(1, 1, 41, padding=20, backend="cpu", rng=0)
-    [step] = explanation(layer, normal(1, 1, 800, 900), measure=True).steps
+    [step] = explain(layer, normal(1, 1, 800, 900), measure=True).steps
     assert step.implementation.startswith("fft_")
     cost = step.costs[f"cpu:{step.implementation}"]
     assert cost.flops < step.plan.flops
@@ -280,13 +280,13 @@ def test_explained():
     assert cost.bytes > 0
     assert cost.workspace > 0
     assert set(step.measured) >= {f"cpu:{step.implementation}"}
-    small = explanation(layer, normal(1, 1, 50, 60)).steps[0]
+    small = explain(layer, normal(1, 1, 50, 60)).steps[0]
     assert "transforms would not save enough" in str(small.candidates)
 
 
 def test_by_name():
     x, weight = normal(1, 1, 30, 30), normal(1, 1, 3, 3)
-    found = explanation(F.conv2d, x, weight, algorithm="fft", backend="cpu").steps[0]
+    found = explain(F.conv2d, x, weight, algorithm="fft", backend="cpu").steps[0]
     assert found.implementation.startswith("fft_")
     with pytest.raises(BackendError, match="one tap"):
         _fft(x, normal(1, 1, 1, 1))

@@ -49,7 +49,7 @@ def test_layers():
     assert unfold(x, out=out) is out
     assert bits(out) == bits(columns)
     both = pyconv.Sequential(unfold, pyconv.ReLU(), fold)
-    found = pyconv.report.explanation(both, x)
+    found = pyconv.report.explain(both, x)
     assert [step.plan.out_shape for step in found.steps] == [columns.shape, columns.shape, x.shape]
     assert both(x).shape == x.shape
     with pytest.raises(AttributeError, match="cannot be changed"):

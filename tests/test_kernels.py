@@ -290,7 +290,7 @@ def test_order_of_implementations():
     isa.use("baseline")
     try:
         x, channels_last = normal(1, 64, 56, 56), np.moveaxis(normal(1, 56, 56, 64), -1, 1)
-        found = pyconv.report.explanation(F.conv2d, x, normal(64, 64, 3, 3), backend="cpu")
+        found = pyconv.report.explain(F.conv2d, x, normal(64, 64, 3, 3), backend="cpu")
         names = ["separable", "depthwise_channels", "depthwise", "winograd_few_f4x3", "winograd_f4x3", "few_12x4"]
         names += ["channels_6x8", "direct_4x12"]
         names = [f"cpu:{name}_baseline" for name in names]
@@ -306,9 +306,9 @@ def test_order_of_implementations():
             ("depthwise_channels_baseline", channels_last, normal(64, 1, 3, 3), {"groups": 64}),
             ("direct_1x32_baseline", channels_last[:, :2], normal(2, 1, 3, 3), {"groups": 2}),
         ):
-            found = pyconv.report.explanation(F.conv2d, images, weight, backend="cpu", **more)
+            found = pyconv.report.explain(F.conv2d, images, weight, backend="cpu", **more)
             assert found.steps[0].implementation == wanted
-        found = pyconv.report.explanation(F.max_pool2d, x, 2, backend="cpu")
+        found = pyconv.report.explain(F.max_pool2d, x, 2, backend="cpu")
         names = ["whole", "channels", "registers", "running", "separable", "windows"]
         assert [name for name, _ in found.steps[0].candidates] == [f"cpu:{name}_baseline" for name in names]
         assert found.steps[0].implementation == "registers_baseline"
@@ -320,14 +320,14 @@ def test_order_of_implementations():
             ("separable", (F.adaptive_max_pool2d, x, 5)),
             ("separable", (F.max_pool2d, x, 4, 3, 0, 1, False, True)),
         ):
-            found = pyconv.report.explanation(*call, backend="cpu")
+            found = pyconv.report.explain(*call, backend="cpu")
             assert found.steps[0].implementation == f"{wanted}_baseline"
-        found = pyconv.report.explanation(F.max_pool2d, x, 2, return_indices=True, backend="cpu")
+        found = pyconv.report.explain(F.max_pool2d, x, 2, return_indices=True, backend="cpu")
         assert found.steps[0].implementation == "registers_baseline"
         last = np.moveaxis(normal(1, 8, 8, 64), -1, 1)
-        found = pyconv.report.explanation(F.max_pool2d, last, 2, backend="cpu")
+        found = pyconv.report.explain(F.max_pool2d, last, 2, backend="cpu")
         assert found.steps[0].implementation == "channels_baseline"
-        found = pyconv.report.explanation(F.tanh, x, backend="cpu")
+        found = pyconv.report.explain(F.tanh, x, backend="cpu")
         assert [name for name, _ in found.steps[0].candidates] == ["cpu:vector_baseline"]
     finally:
         isa.use(None)

@@ -17,7 +17,7 @@ import pyconv
 import pyconv.functional as F
 from pyconv.backends.cpu import conv, measured
 from pyconv.plan import layout_of
-from pyconv.report import explanation
+from pyconv.report import explain
 
 X, WEIGHT = normal(2, 20, 14, 15), normal(24, 20, 3, 3, seed=1)
 
@@ -49,7 +49,7 @@ def _run(algorithm="measure"):
 
 
 def _explained(x=X, weight=WEIGHT, **more):
-    [step] = explanation(F.conv2d, x, weight, padding=1, algorithm="measure", backend="cpu", **more).steps
+    [step] = explain(F.conv2d, x, weight, padding=1, algorithm="measure", backend="cpu", **more).steps
     return step
 
 
@@ -70,7 +70,7 @@ def test_the_quickest_runs(clock, quickest):
     assert len(slower) == len(clock.taken) - 1
     assert step.measured[f"cpu:{step.implementation}"] == 1
     assert sorted(step.measured.values()) == [1, *(2 for _ in slower)]
-    text = str(explanation(F.conv2d, X, WEIGHT, padding=1, algorithm="measure", backend="cpu"))
+    text = str(explain(F.conv2d, X, WEIGHT, padding=1, algorithm="measure", backend="cpu"))
     assert "; measured 1 s" in text
     assert text.count("measured") == len(clock.taken)
 
@@ -242,7 +242,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_implementations_by_name_and_their_costs():
     """What explain and measuring stand on: every implementation can be run by name, and tells what it needs."""
     x, weight = normal(1, 128, 28, 28), normal(128, 128, 3, 3, seed=1)
-    plan = explanation(pyconv.Conv2d(128, 128, 3, padding=1, backend="cpu"), x).steps[0].plan
+    plan = explain(pyconv.Conv2d(128, 128, 3, padding=1, backend="cpu"), x).steps[0].plan
     exact = F.conv2d(x, weight, padding=1, backend="reference")
     cpu = pyconv.registry.load("cpu")
     costs = cpu.costs(plan)

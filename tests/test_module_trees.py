@@ -256,3 +256,37 @@ def test_explain_says_that_it_needs_the_layers():
         pyconv.explain(Block(3), normal(1, 3, 5, 5))
     with pytest.raises(ArgumentError, match="layer '1', Block"):
         pyconv.explain(pyconv.Sequential(pyconv.ReLU(), Block(3)), normal(1, 3, 5, 5))
+
+
+def test_forward_may_come_from_any_base():
+    class Doubles:
+        def forward(self, x):
+            return 2 * x
+
+    class Mixed(Doubles, pyconv.Module):
+        pass
+
+    class Own(pyconv.ReLU):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    class Inherits(Own):
+        pass
+
+    x = normal(1, 2, 3, 3)
+    for layer, wanted in ((Mixed(), 2 * x), (Own(), np.maximum(x, 0) + 1), (Inherits(), np.maximum(x, 0) + 1)):
+        np.testing.assert_array_equal(layer(x), wanted)
+        np.testing.assert_array_equal(Sequential(layer)(x), wanted)
+
+
+def test_attributes_of_a_class_derived_from_sequential_are_its_children():
+    class Net(Sequential):
+        def __init__(self):
+            super().__init__(pyconv.Conv2d(2, 2, 1, rng=0))
+            self.fc = pyconv.Linear(2, 3, rng=0)
+
+    net = Net()
+    assert list(net.state_dict()) == ["0.weight", "0.bias", "fc.weight", "fc.bias"]
+    assert [name for name, _ in net.named_modules()] == ["", "0", "fc"]
+    net.load_state_dict({name: array + 1 for name, array in net.state_dict().items()})
+    np.testing.assert_array_equal(net.fc.weight, pyconv.Linear(2, 3, rng=0).weight + 1)

@@ -171,9 +171,9 @@ def test_the_same_bits_for_any_number_of_threads(name, layout):
 def test_a_running_maximum_has_an_end_of_memory():
     """Windows so high that its lines would be too many are gone through by columns."""
     x = np.broadcast_to(np.float32(1), (1, 1, 5000, 100))
-    found = pyconv.report.explanation(F.max_pool2d, x, (4001, 3), 1, backend="cpu")
+    found = pyconv.report.explain(F.max_pool2d, x, (4001, 3), 1, backend="cpu")
     assert found.steps[0].implementation == f"registers_{isa.name()}"
-    found = pyconv.report.explanation(F.max_pool2d, x, (4001, 4), 1, backend="cpu")
+    found = pyconv.report.explain(F.max_pool2d, x, (4001, 4), 1, backend="cpu")
     assert found.steps[0].implementation == f"separable_{isa.name()}"
     assert "elements of scratch" in str(found)
 
@@ -182,7 +182,7 @@ def test_pooling_of_mostly_padding_takes_no_line():
     """A window a thousand times wider than the image is gone through tap by tap inside of the image."""
     x = normal(1, 1, 3, 10)
     kernel, padding = (1, 200_001), ((0, 0), (200_000, 200_000))
-    found = pyconv.report.explanation(F.max_pool2d, x, kernel, 100_000, padding, backend="cpu")
+    found = pyconv.report.explain(F.max_pool2d, x, kernel, 100_000, padding, backend="cpu")
     assert found.steps[0].implementation == f"windows_{isa.name()}"
     got = F.max_pool2d(x, kernel, 100_000, padding, backend="cpu")
     np.testing.assert_array_equal(got, F.max_pool2d(x, kernel, 100_000, padding, backend="reference"))
@@ -194,7 +194,7 @@ def test_pooling_of_windows_far_apart_takes_no_line(name):
     """Lines of scratch would hold every place of a row of 12 GB, for three windows."""
     x = np.broadcast_to(np.float32(1), (1, 1, 3, 3 * 10**9))
     function = getattr(F, name)
-    found = pyconv.report.explanation(function, x, 2, 2**30, backend="cpu")
+    found = pyconv.report.explain(function, x, 2, 2**30, backend="cpu")
     assert found.steps[0].implementation == f"windows_{isa.name()}"
     assert "hold 6 of its" in str(found)
     np.testing.assert_array_equal(function(x, 2, stride=2**30, backend="cpu"), np.ones((1, 1, 1, 3), np.float32))

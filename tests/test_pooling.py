@@ -46,7 +46,7 @@ def test_in_numbers(backend, dtype):
 def test_windows_of_one_size_are_plain_pooling():
     """Every backend that has the plain one has these too."""
     for function, plain in ((F.adaptive_avg_pool2d, "avg_pool2d"), (F.adaptive_max_pool2d, "max_pool2d")):
-        plans = [pyconv.report.explanation(function, X, size).steps[0].plan for size in (1, (2, 3), (3, 3))]
+        plans = [pyconv.report.explain(function, X, size).steps[0].plan for size in (1, (2, 3), (3, 3))]
         assert [plan.op for plan in plans] == [plain, plain, function.__name__]
         assert plans[1].kernel == plans[1].stride == (4, 3)
         assert (plans[2].out_size, plans[2].adaptive) == ((3, 3), True)
@@ -61,10 +61,10 @@ def test_what_is_told(backend):
         (F.adaptive_avg_pool2d, (5,), "1x4x8x9 -> 1x4x5x5"),
     ]
     for function, arguments, words in told:
-        found = pyconv.report.explanation(function, X, *arguments, backend=backend)
+        found = pyconv.report.explain(function, X, *arguments, backend=backend)
         assert f"{words} -> {backend}:" in str(found)
     values, indices = F.max_pool2d(X, 2, return_indices=True)
-    found = pyconv.report.explanation(F.max_unpool2d, values, indices, 2, output_size=(8, 9), backend=backend)
+    found = pyconv.report.explain(F.max_unpool2d, values, indices, 2, output_size=(8, 9), backend=backend)
     assert "1x4x4x4 -> 1x4x8x9" in str(found)
     assert f"weights {indices.nbytes / 1000:g} B" in str(found) or f"weights {indices.nbytes} B" in str(found)
 

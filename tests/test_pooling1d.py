@@ -114,7 +114,7 @@ def test_layers(layer, function):
         out = np.full_like(wanted, 7)
         assert layer(x, out=out) is out
         assert bits(out) == bits(wanted)
-    found = pyconv.report.explanation(pyconv.Sequential(layer, pyconv.ReLU()), channels_last(X))
+    found = pyconv.report.explain(pyconv.Sequential(layer, pyconv.ReLU()), channels_last(X))
     assert found.steps[0].plan.layout == "nhwc"
     assert len(found.steps) == 2
 

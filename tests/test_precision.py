@@ -11,18 +11,18 @@ from helpers import GENERAL, bits, known_by, normal, refused, warm
 import pyconv
 import pyconv.functional as F
 from pyconv.errors import ArgumentError, ConfigurationError
-from pyconv.report import explanation
+from pyconv.report import explain
 
 X, WEIGHT = normal(1, 4, 7, 8), normal(6, 4, 3, 3)
 
 
 def of_function(dtype="float32", **arguments):
-    [step] = explanation(F.conv2d, X.astype(dtype), WEIGHT.astype(dtype), **arguments).steps
+    [step] = explain(F.conv2d, X.astype(dtype), WEIGHT.astype(dtype), **arguments).steps
     return step.plan.precision
 
 
 def of_layer(**arguments):
-    [step] = explanation(pyconv.Conv2d(4, 6, 3, rng=0, **arguments), X).steps
+    [step] = explain(pyconv.Conv2d(4, 6, 3, rng=0, **arguments), X).steps
     return step.plan.precision
 
 
@@ -53,8 +53,8 @@ def test_it_is_for_float32():
 
 
 def test_it_is_shown():
-    assert "tf32" in str(explanation(F.conv2d, X, WEIGHT, precision="tf32"))
-    assert "tf32" not in str(explanation(F.conv2d, X, WEIGHT))
+    assert "tf32" in str(explain(F.conv2d, X, WEIGHT, precision="tf32"))
+    assert "tf32" not in str(explain(F.conv2d, X, WEIGHT))
 
 
 def test_one_thread_does_not_ask_for_another():

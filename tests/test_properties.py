@@ -161,7 +161,7 @@ def planned_or_refused(op, *call):
     """The operation is planned with sensible sizes, or refused in words that begin with its name."""
     message, sizes = None, ()
     try:
-        sizes = pyconv.report.explanation(*call).steps[0].plan.out_shape
+        sizes = pyconv.report.explain(*call).steps[0].plan.out_shape
     except pyconv.errors.PyconvError as error:
         message = str(error)
     if message is not None:

@@ -16,7 +16,7 @@ from test_sequential import trained
 import pyconv
 from pyconv import BatchNorm2d, Conv1d, Conv2d, MaxPool2d, PReLU, ReLU, Residual, Sequential, Sigmoid, Softmax, Tanh
 from pyconv.errors import ArgumentError, OutputError, ShapeError
-from pyconv.report import explanation
+from pyconv.report import explain
 
 SHAPE = (2, 8, 14, 15)
 
@@ -288,7 +288,7 @@ def test_a_backend_that_does_not_fuse_gets_the_layers(monkeypatch):
         with pyconv.use_backend(backend.name):
             for _ in range(3):
                 assert bits(block(x)) == bits(wanted(block, x))
-            step = next(step for step in explanation(block, x).steps if step.note == "it adds nothing")
+            step = next(step for step in explain(block, x).steps if step.note == "it adds nothing")
             assert step.plan.op == "conv2d"
 
 
@@ -313,6 +313,11 @@ def test_shapes_that_do_not_add_up_are_refused_before_anything_is_computed():
         refused(OutputError, ["out has shape"], block, x, out=np.empty((1, 2, 3, 4), np.float32))
     refused(pyconv.errors.DTypeError, ["float64"], basic(), x.astype(float))
     refused(ArgumentError, ["input"], basic(), x.tolist())
+
+
+def test_what_is_refused_is_not_explained():
+    with pytest.raises(ShapeError, match="their shapes must be equal"):
+        pyconv.explain(Residual(Conv2d(8, 8, 3)), normal(*SHAPE))
 
 
 def test_how_it_is_made():
@@ -357,7 +362,7 @@ def test_copies_and_pickles():
 def test_explain_tells_what_is_run_as_one():
     x = normal(*SHAPE)
     block = BLOCKS["halving"]()
-    found = explanation(Sequential(block), x)
+    found = explain(Sequential(block), x)
     assert [step.name for step in found.steps] == [
         "(0) Conv2d + (1) ReLU", "(downsample) (0) MaxPool2d", "(downsample) (1) Conv2d",
         "(2) Conv2d + residual + (activation) Sigmoid",
@@ -366,15 +371,15 @@ def test_explain_tells_what_is_run_as_one():
     assert found.steps[-1].implementation.endswith("+bands")
     assert "71.7 kB between the parts not moved" in str(found)
     block.fuse = False
-    found = explanation(block, x)
+    found = explain(block, x)
     assert [step.name for step in found.steps][-2:] == ["(downsample) (1) Conv2d", "(activation) Sigmoid"]
     assert found.steps[2].note == "the residual is added by itself: it was asked for"
     for name in BLOCKS:
-        steps = explanation(BLOCKS[name](), x).steps
+        steps = explain(BLOCKS[name](), x).steps
         notes = " ".join(step.note for step in steps)
         assert ("the body does not end in a convolution" in notes) == (name in ADDED_AFTERWARDS)
         assert any("residual" in step.plan.op for step in steps) == (name not in ADDED_AFTERWARDS)
-    measured = explanation(BLOCKS["one convolution"](), x, measure=True).steps
+    measured = explain(BLOCKS["one convolution"](), x, measure=True).steps
     assert all(time > 0 for time in measured[0].measured.values())
 
 
@@ -391,7 +396,7 @@ def test_a_shortcut_of_the_users_own_is_called():
     for _ in range(5):
         assert bits(block(x)) == bits(right)
     assert Counting.seen == 5
-    assert "may write over the input" in explanation(block, x).steps[0].note
+    assert "may write over the input" in explain(block, x).steps[0].note
 
 
 def test_a_layer_derived_from_it_is_no_part_of_what_is_kept():
@@ -413,4 +418,4 @@ def test_a_sequential_deep_in_the_body_may_be_told_not_to_fuse():
     inner.fuse = False
     assert known_by(block, x) is None
     assert bits(block(x)) == bits(right)
-    assert "does not end in a convolution" in explanation(block, x).steps[-1].note
+    assert "does not end in a convolution" in explain(block, x).steps[-1].note

@@ -364,7 +364,7 @@ def test_explanation_sees_the_layout_between_layers():
     net = pyconv.Sequential(
         pyconv.ReLU(), pyconv.MaxPool2d(2), pyconv.Conv2d(16, 4, 1), pyconv.MaxPool2d(2), fuse=False
     )
-    steps = pyconv.report.explanation(net, image).steps
+    steps = pyconv.report.explain(net, image).steps
     assert [step.plan.layout for step in steps[1:]] == ["nhwc", "nhwc", "nchw"]
     assert steps[1].implementation.startswith("channels_")
 
@@ -372,9 +372,9 @@ def test_explanation_sees_the_layout_between_layers():
 def test_explanation_names_the_layer_that_does_not_fit():
     net = pyconv.Sequential(pyconv.ReLU(), pyconv.Conv2d(3, 4, 3))
     with pytest.raises(pyconv.errors.ShapeError, match=r"\(1\) Conv2d: Conv2d\(3, 4"):
-        pyconv.report.explanation(net, normal(1, 2, 8, 8))
+        pyconv.report.explain(net, normal(1, 2, 8, 8))
     with pytest.raises(pyconv.errors.ArgumentError, match="op must be"):
-        pyconv.report.explanation(np.zeros(3), normal(1, 2, 8, 8))
+        pyconv.report.explain(np.zeros(3), normal(1, 2, 8, 8))
 
 
 LIMITS = """

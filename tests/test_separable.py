@@ -12,7 +12,7 @@ import pyconv
 import pyconv.functional as F
 from pyconv.backends.cpu import isa, separable
 from pyconv.plan import conv_parameters, layout_of, plan_conv2d
-from pyconv.report import explanation
+from pyconv.report import explain
 
 SOBEL = np.outer([1, 2, 1], [1, 0, -1])
 BINOMIAL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1])
@@ -42,7 +42,7 @@ def _run(x, weight, bias=None, padding=0, groups=1):
 
 
 def _implementation(*args, **parameters):
-    return explanation(F.conv2d, *args, backend="cpu", **parameters).steps[0].implementation
+    return explain(F.conv2d, *args, backend="cpu", **parameters).steps[0].implementation
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -168,13 +168,13 @@ def test_choice_goes_by_the_weights():
     layer.weight = weight
     for threads, batch in itertools.product((1, 3), (1, 4)):
         pyconv.set_num_threads(threads)
-        found = explanation(layer, np.repeat(x, batch, axis=0)).steps[0]
+        found = explain(layer, np.repeat(x, batch, axis=0)).steps[0]
         assert found.implementation == f"separable_{isa.name()}"
         assert found.costs[f"cpu:separable_{isa.name()}"].flops == 2 * batch * 64 * 80 * 18
     two_passes = layer(x)
     for dense in (normal(1, 1, 9, 9), weight * (1 + normal(1, 1, 9, 9) / 100)):
         layer.weight = dense
-        found = explanation(layer, x).steps[0]
+        found = explain(layer, x).steps[0]
         assert found.implementation.startswith("depthwise")
         assert "a column times a row" in dict(found.candidates)[f"cpu:separable_{isa.name()}"]
         np.testing.assert_array_equal(layer(x), F.conv2d(x, dense, padding=4, algorithm="direct", backend="cpu"))

@@ -237,7 +237,7 @@ def test_a_normalisation_that_cannot_be_folded_runs_by_itself():
     with np.errstate(all="ignore"):
         for _ in range(4):
             assert bits(net(x)) == bits(wanted(net, x))
-    assert "cannot be folded" in pyconv.report.explanation(net, x).steps[0].note
+    assert "cannot be folded" in pyconv.report.explain(net, x).steps[0].note
     refused(ShapeError, ["layer '1'"], Sequential(Conv2d(3, 4, 3), BatchNorm2d(5)), x)
 
 
@@ -256,7 +256,7 @@ def test_a_backend_that_does_not_fuse_gets_the_parts(monkeypatch):
     net, x = network(), normal(1, 3, 24, 26)
     with pyconv.use_backend(backend.name):
         assert bits(net(x)) == bits(wanted(net, x))
-        step, *others = pyconv.report.explanation(net, x).steps
+        step, *others = pyconv.report.explain(net, x).steps
     assert [other.plan.op for other in others[:3]] == ["relu", "max_pool2d", "conv2d"]
     assert step.note == "it runs the parts one after the other"
     assert step.plan.op == "conv2d"
@@ -264,7 +264,7 @@ def test_a_backend_that_does_not_fuse_gets_the_parts(monkeypatch):
 
 def test_explain_tells_what_is_run_as_one():
     net, x = network(), normal(1, 3, 24, 26)
-    found = pyconv.report.explanation(net, x)
+    found = pyconv.report.explain(net, x)
     assert [step.name for step in found.steps] == [
         "(0) Conv2d + (1) ReLU + (2) MaxPool2d", "(3) Conv2d + (4) Tanh + (5) MaxPool2d", "(6) Conv2d",
     ]  # fmt: skip
@@ -273,11 +273,11 @@ def test_explain_tells_what_is_run_as_one():
     assert "79.9 kB between the parts not moved" in str(found)
     assert found.steps[-1].plan.in_size == (6, 7)
     net.fuse = False
-    assert [step.plan.op for step in pyconv.report.explanation(net, x).steps] == [
+    assert [step.plan.op for step in pyconv.report.explain(net, x).steps] == [
         "conv2d", "relu", "max_pool2d", "conv2d", "tanh", "max_pool2d", "conv2d",
     ]  # fmt: skip
     named = Sequential(Conv2d(3, 4, 3, backend="cpu"), Sigmoid())
-    assert pyconv.report.explanation(named, x).steps[0].note == "the layers name different backends"
+    assert pyconv.report.explain(named, x).steps[0].note == "the layers name different backends"
 
 
 @pytest.mark.parametrize("norm", [False, True])
@@ -293,7 +293,7 @@ def test_explain_tells_what_is_run_as_one():
 def test_convolution_and_activation_are_one_where_the_pooling_cannot_be(pool, reason, norm):
     pool, norms = copy.copy(pool), [trained(4)] if norm else []
     net, x = Sequential(Conv2d(3, 4, 3, padding=1, rng=0), *norms, ReLU(), pool), normal(2, 3, 12, 14)
-    first, second = pyconv.report.explanation(net, x).steps
+    first, second = pyconv.report.explain(net, x).steps
     assert first.plan.op == "conv2d+relu"
     assert first.name.startswith("(0) Conv2d + ")
     assert reason in first.note
@@ -319,7 +319,7 @@ def test_convolution_and_activation_are_one_where_the_pooling_cannot_be(pool, re
 
 def test_a_pooling_with_places_is_no_part_of_a_known_call():
     net, x = Sequential(Conv2d(3, 4, 3, rng=0), ReLU(), MaxPool2d(2, return_indices=True)), normal(2, 3, 12, 14)
-    assert [step.plan.op for step in pyconv.report.explanation(net, x).steps] == ["conv2d+relu", "max_pool2d"]
+    assert [step.plan.op for step in pyconv.report.explain(net, x).steps] == ["conv2d+relu", "max_pool2d"]
     right = wanted(net, x)
     for _ in range(4):
         for one, other in zip(net(x), right, strict=True):

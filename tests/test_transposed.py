@@ -145,7 +145,7 @@ def test_phases_by_tiles_see_what_is_not_finite(sizes):
         ins, outs, kernel, stride, padding, more, groups, True, dilation, algorithm=algorithm, rng=0
     )
     x = normal(3, *shape[1:])
-    assert "winograd" in pyconv.report.explanation(layer, x, measure=False).steps[0].implementation
+    assert "winograd" in pyconv.report.explain(layer, x, measure=False).steps[0].implementation
     warm(layer, x)
     finite = known_by(layer, x)
     for value in (np.nan, np.inf, -np.inf, 3e38):
@@ -209,7 +209,7 @@ def test_taps_are_for_few_output_channels(level):
 
 def test_taps_are_known_and_see_what_is_not_finite():
     layer, x = ConvTranspose2d(64, 3, 4, stride=2, padding=1, rng=0), normal(2, 64, 12, 13)
-    assert pyconv.report.explanation(layer, x, measure=False).steps[0].implementation.startswith("taps(")
+    assert pyconv.report.explain(layer, x, measure=False).steps[0].implementation.startswith("taps(")
     warm(layer, x)
     x[0, 3, 5, 6], x[1, 2, 0, 0] = np.inf, np.nan
     result = known_by(layer, x)
@@ -279,7 +279,7 @@ def test_layers(layer):
         layer.weight[...] = 0
     layer.weight = layer.weight * np.float32(2)
     assert bits(layer(x)) != bits(wanted)
-    found = pyconv.report.explanation(pyconv.Sequential(layer, pyconv.ReLU()), x, measure=False)
+    found = pyconv.report.explain(pyconv.Sequential(layer, pyconv.ReLU()), x, measure=False)
     assert found.steps[1].plan.out_shape == wanted.shape
     assert found.steps[0].backend == "cpu"
 

@@ -12,7 +12,7 @@ import pyconv
 import pyconv.functional as F
 from pyconv._core import runtime
 from pyconv.backends.cpu import isa, winograd
-from pyconv.report import explanation
+from pyconv.report import explain
 
 
 def _error(got, x, weight, **parameters):
@@ -121,7 +121,7 @@ def test_choice_does_not_depend_on_threads_or_batch():
     chosen = set()
     for threads, batch in itertools.product((1, 2, 7), (1, 4)):
         pyconv.set_num_threads(threads)
-        found = explanation(F.conv2d, normal(batch, 32, 28, 28), weight, padding=1, backend="cpu")
+        found = explain(F.conv2d, normal(batch, 32, 28, 28), weight, padding=1, backend="cpu")
         chosen.add(found.steps[0].implementation)
     assert len(chosen) == 1
 
@@ -209,28 +209,28 @@ def test_refusals_say_why():
 def test_used_where_it_pays():
     """Many channels: yes. Three channels: another kernel's. algorithm='direct': no."""
     layer = pyconv.Conv2d(128, 128, 3, padding=1, backend="cpu")
-    many = explanation(layer, normal(1, 128, 28, 28))
+    many = explain(layer, normal(1, 128, 28, 28))
     assert many.steps[0].implementation.startswith("winograd")
-    few = explanation(F.conv2d, normal(1, 3, 64, 64), normal(64, 3, 3, 3), padding=1, backend="cpu")
+    few = explain(F.conv2d, normal(1, 3, 64, 64), normal(64, 3, 3, 3), padding=1, backend="cpu")
     assert not few.steps[0].implementation.startswith("winograd_f4x3")
     assert "cost more" in dict(few.steps[0].candidates)[f"cpu:winograd_f4x3_{isa.name()}"]
     arguments = (normal(1, 256, 8, 8), normal(256, 256, 3, 3))
-    grouped = explanation(pyconv.Conv2d(64, 64, 3, padding=1, groups=4, backend="cpu"), normal(1, 64, 56, 56))
+    grouped = explain(pyconv.Conv2d(64, 64, 3, padding=1, groups=4, backend="cpu"), normal(1, 64, 56, 56))
     assert grouped.steps[0].implementation.startswith("winograd")
-    once = explanation(F.conv2d, *arguments, padding=1, backend="cpu")
+    once = explain(F.conv2d, *arguments, padding=1, backend="cpu")
     assert not once.steps[0].implementation.startswith("winograd")  # it would transform them each time
     # small deep images read few weights rather than few pixels, unless narrow vectors are bound by their products
     for size, tile in ((14, 4), (7, 2 if runtime.lanes(isa.current(), False) >= 8 else 4)):
-        deep = explanation(pyconv.Conv2d(512, 512, 3, padding=1, backend="cpu"), normal(1, 512, size, size))
+        deep = explain(pyconv.Conv2d(512, 512, 3, padding=1, backend="cpu"), normal(1, 512, size, size))
         assert deep.steps[0].implementation.startswith(f"winograd_f{tile}x3")
-    named = explanation(F.conv2d, *arguments, padding=1, backend="cpu", algorithm="direct")
+    named = explain(F.conv2d, *arguments, padding=1, backend="cpu", algorithm="direct")
     assert not named.steps[0].implementation.startswith("winograd")
 
 
 @pytest.mark.parametrize("tile", [2, 4, 6])
 def test_name_gives_the_tile(tile):
     layer = pyconv.Conv2d(20, 24, 3, algorithm=f"winograd_{tile}", backend="cpu")
-    found = explanation(layer, normal(1, 20, 14, 14))
+    found = explain(layer, normal(1, 20, 14, 14))
     assert found.steps[0].implementation == f"winograd_f{tile}x3_{isa.name()}"
 
 
@@ -239,7 +239,7 @@ def test_tasks_are_enough_and_even(tile):
     """For any number of threads there are tasks for all, as many tiles for each, and scratch for the largest."""
     for channels, size, layer in ((512, 14, 512), (64, 56, 64), (16, 56, 16)):
         x, weight = normal(1, channels, size, size), normal(layer, channels, 3, 3)
-        plan = explanation(F.conv2d, x, weight, padding=1, algorithm=f"winograd_{tile}", backend="cpu").steps[0].plan
+        plan = explain(F.conv2d, x, weight, padding=1, algorithm=f"winograd_{tile}", backend="cpu").steps[0].plan
         for threads in (1, 2, 3, 8, 64):
             cut = winograd.grid(plan, len(ISAS) - 1, threads, tile)
             tiles = cut.tiles_h * cut.tiles_w

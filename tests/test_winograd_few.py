@@ -16,7 +16,7 @@ from pyconv._core import runtime
 from pyconv.backends.cpu import fused, isa, pooled, winograd_few
 from pyconv.functional.conv import plan_call_conv2d
 from pyconv.plan import conv_parameters, plan_elementwise, plan_fused, plan_max_pool2d, pool_parameters
-from pyconv.report import explanation
+from pyconv.report import explain
 
 SMALL = {"float32": 1e-5, "float64": 2e-14}
 """Largest error in rms of the output, for normal data and few channels: that of winograd_4 in test_winograd.py."""
@@ -188,11 +188,11 @@ def test_used_where_it_pays():
     wide = runtime.lanes(isa.current(), False) >= 16
     for arguments, shape in (((3, 64, 3, 1, 1), (1, 3, 224, 224)), ((3, 64, 7, 2, 3), (1, 3, 224, 224))):
         layer = pyconv.Conv2d(*arguments, backend="cpu", rng=0)
-        name = explanation(layer, normal(*shape)).steps[0].implementation
+        name = explain(layer, normal(*shape)).steps[0].implementation
         assert name == winograd_few.label(made(normal(*shape), layer.weight, stride=arguments[3])) or not wide
         layer.algorithm = "direct"
-        assert "winograd" not in explanation(layer, normal(*shape)).steps[0].implementation
-    one = explanation(F.conv2d, normal(1, 3, 64, 64), normal(1, 3, 3, 3), padding=1, backend="cpu")
+        assert "winograd" not in explain(layer, normal(*shape)).steps[0].implementation
+    one = explain(F.conv2d, normal(1, 3, 64, 64), normal(1, 3, 3, 3), padding=1, backend="cpu")
     assert "winograd" not in one.steps[0].implementation
 
 
@@ -219,6 +219,6 @@ def test_choice_does_not_depend_on_threads_or_batch():
     weight, chosen = normal(32, 3, 3, 3), set()
     for threads, batch in itertools.product((1, 2, 7), (1, 4)):
         pyconv.set_num_threads(threads)
-        found = explanation(F.conv2d, normal(batch, 3, 56, 56), weight, padding=1, backend="cpu")
+        found = explain(F.conv2d, normal(batch, 3, 56, 56), weight, padding=1, backend="cpu")
         chosen.add(found.steps[0].implementation)
     assert len(chosen) == 1

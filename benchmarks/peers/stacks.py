@@ -56,7 +56,7 @@ class Pyconv(Peer):
 
     def build(self, stack: Stack) -> list[Way]:
         net, batches = self._net(stack), images(stack)
-        steps = self._pyconv.report.explanation(net, batches[0]).steps
+        steps = self._pyconv.report.explain(net, batches[0]).steps
         self._implementation = " ".join(dict.fromkeys(str(step.implementation) for step in steps))
         out = np.empty(stack.out_shape, np.float32)
         return [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 from functools import partial
 from typing import Any
@@ -71,8 +69,7 @@ class Pyconv(Peer):
             module = _activation(layer)
         if layer.op == "conv1d":
             x = x[:, :, 0]
-        with contextlib.redirect_stdout(io.StringIO()):  # explain prints
-            step = pyconv.explain(module, x).steps[0]
+        step = pyconv.explain(module, x).steps[0]
         self._implementation = f"{step.backend}:{step.implementation}"
         out = np.empty(layer.out_shape, layer.dtype)
         function = partial(module, x)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import Conv2d, MaxPool2d, Module, ReLU, Sequential, Sigmoid, Tanh
-from ..report import explanation
+from ..report import explain
 
 __all__ = ["ACTIVATIONS", "Stage", "as_input", "build", "layer_table", "run_stages"]
 
@@ -65,7 +65,7 @@ def layer_table(stages: list[Stage]) -> str:
     rows: list[tuple[str, ...]] = [("layer", "input", "output", "parameters", "backend", "implementation", "ms")]
     count, total = 0, 0.0
     for stage in stages:
-        step = explanation(stage.layer, stage.input).steps[0]
+        step = explain(stage.layer, stage.input).steps[0]
         parameters = sum(array.size for array in stage.layer.parameters().values())
         time = _milliseconds(stage)
         count, total = count + parameters, total + time

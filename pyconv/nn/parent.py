@@ -40,8 +40,9 @@ class Parent(Module):
         raise NotImplementedError(f"plan the layers of a {type(self).__name__} one by one")
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """(name, layer) in order."""
-        return iter(self._layers.items())
+        """(name, layer) in order; those that a class derived from it has as attributes come last."""
+        yield from self._layers.items()
+        yield from super().named_children()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "_parts"}

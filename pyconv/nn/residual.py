@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,7 +117,7 @@ class Residual(Parent):
 
     @property
     def body(self) -> Sequential:
-        """The layers on the way of the sum: a Sequential that shares them."""
+        """The layers on the way of the sum: each time a new Sequential that shares them, and may be appended to."""
         return Sequential(self._body, fuse=self.fuse)
 
     @property
@@ -170,9 +170,10 @@ class Residual(Parent):
         return {name: part for name, part in zip(pieces.names, pieces[:4], strict=True) if part is not None}
 
     def _general_call(self, input: Any, out: Any, known: Known, half: Half | None = None) -> Any:
-        seen = watched(_all(self))  # before what they are is asked
+        _, *within = self.modules()
+        seen = watched(within)  # before what they are is asked
         pieces = self.pieces()
-        self._check(input)
+        self.check(input)
         block = take(known.free_blocks)
         try:
             return self._run(pieces, input, out, known, seen, block, half)
@@ -229,7 +230,7 @@ class Residual(Parent):
         parts = [part for part in pieces[:3] if part is not None]
         known.join_residual(ending.known_calls(), calls, seen + watched(parts), fit)
 
-    def _check(self, input: Any) -> None:
+    def check(self, input: Any) -> None:
         """Refuse shapes that do not add up, as far as planning tells."""
         body = _planned(self, input)
         added = input if self.downsample is None else _planned(self.downsample, input)
@@ -254,14 +255,6 @@ def _opened(layers: dict[str, Module]) -> dict[str, Module]:
         return layers
     inside = {f"{last}.{name}": layer for name, layer in tail.named_children()}
     return _opened({**{name: layers[name] for name in before}, **inside})
-
-
-def _all(layer: Parent) -> Iterator[Module]:
-    """The layers in a layer, and those in them."""
-    for child in layer._layers.values():
-        yield child
-        if isinstance(child, Parent):
-            yield from _all(child)
 
 
 def _planned(layer: Module, input: Any) -> Any:

@@ -23,7 +23,7 @@ class Tree:
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
-        if "forward" in cls.__dict__ and "__call__" not in cls.__dict__:
+        if _place(cls, "forward") < _place(cls, "__call__"):
             cls.__call__ = _call_forward  # type: ignore[method-assign]
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -68,6 +68,11 @@ class Tree:
                 "torch, and pass its state_dict() to load_state_dict()"
             )
         return self
+
+
+def _place(cls: type, name: str) -> int:
+    """How far up a class or a base of it defines a name."""
+    return next((place for place, base in enumerate(cls.__mro__) if name in base.__dict__), len(cls.__mro__))
 
 
 def _call_forward(self: Any, *inputs: Any, out: Any = None, **named: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Winograd's algorithm for few input channels, also with a stride: the first layers of networks.
+"""Winograd's algorithm for few input channels, also with a stride: the first layers of networks, and 5x5 ones.
 
 A kernel with a stride s is taken apart into s x s kernels of every s-th tap, each of which runs with stride 1 over
 every s-th row and column of the input: of channels and these phases, the *planes*, the products are summed. So 7x7 with
