@@ -40,7 +40,7 @@ cdef extern from * nogil:
 cdef int64_t NOTICED = 500_000  # nanoseconds: a shorter wait is not worth a thought
 cdef int64_t OUTWEIGHS = 4      # waits longer than so many times the work: no cut is so uneven
 cdef int64_t REST = 4           # so many times as long as they waited, helpers rest: trying anew costs a fifth at most
-cdef int64_t LONG_REST = 32     # and twice as long if that was in vain, up to this: then it costs a thirtieth
+cdef int64_t LONG_REST = 8      # and twice as long if that was in vain, but no longer: who had the core may be gone
 
 # What threads remember. Any of them may read and set these, but as a whole.
 cdef int64_t alone_until = 0    # by the monotonic clock
