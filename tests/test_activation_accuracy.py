@@ -38,8 +38,8 @@ def units(got, exact, dtype):
     """Errors in units of the exact result's last place; below the normal numbers in units of the smallest."""
     limits = np.finfo(dtype)
     size = np.abs(exact)
-    unit = np.spacing(np.clip(size, float(limits.tiny), float(limits.max)).astype(dtype)).astype(np.float64)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
+        unit = np.spacing(np.clip(size, float(limits.tiny), float(limits.max)).astype(dtype)).astype(np.float64)
         error = np.abs(got.astype(np.float64) - exact) / unit
     return np.where(size > float(limits.max), 0.0, error)  # beyond the largest number
 

@@ -77,10 +77,10 @@ def test_helpers_with_small_stacks(size):
 @pytest.mark.parametrize("order", ["sub sub main", "main sub main"])
 def test_subinterpreters(order):
     """The first interpreter that imports NumPy and the core can use them; others get an error, and none crashes."""
-    work = indent(WORK + "print(right())", "    ")
+    work = indent(WORK + "print(right(), flush=True)", "    ")  # each interpreter has a buffer of its own
     code = f"""
 import _xxsubinterpreters as interpreters
-code = {"try:" + work + chr(10) + "except ImportError:" + chr(10) + "    print('refused')"!r}
+code = {"try:" + work + chr(10) + "except ImportError:" + chr(10) + "    print('refused', flush=True)"!r}
 for place in {order.split()}:
     exec(code) if place == "main" else interpreters.run_string(interpreters.create(), code)
 """
