@@ -222,8 +222,8 @@ def conv2d(
         'winograd_2' and the like ask for one m. With m = 2 it takes 4/9 of the multiplications and errs half as much as
         direct sums, with m = 4 a quarter and errs about twice as much (of three channels five times), with m = 6, which
         is used only where it is named, a fifth and eight times as much. Where input channels times both strides are at
-        most 16, 'auto' may also run other kernels of more than two and up to four times their stride so, with m = 4 or
-        3: 4x4 with stride 1, 5x5 and 7x7 with stride 2.
+        most 256, 'auto' may also run other kernels of more than one and up to five times their stride so, with m = 5 to
+        2: 5x5 with stride 1, 5x5 and 7x7 with stride 2, 11x11 with stride 4.
         'fft' asks for the fast Fourier transform, which 'auto' takes for large kernels that are not separable, in
         float32 (see Notes). 'measure' runs each algorithm that can do it once for a shape, on numbers of its own, and
         stays with the quickest: so the last bits may differ from one machine, number of threads or run to another.

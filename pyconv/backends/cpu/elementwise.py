@@ -190,8 +190,9 @@ def work(
     if isinstance(plan, ElementwisePlan) and x.strides != result.strides:
         apart = _order_to_gather(plan, x, result)
         # an ``out`` in another order than a new result's is not known: later results would be in its order
-        is_new = apart is not None and apart == in_memory_order(empty_like(x, plan.dtype))
-        return _gathered(plan, x, apart) if is_new and apart is not None else None
+        if apart is None or apart != in_memory_order(empty_like(x, plan.dtype)):
+            return None
+        return _gathered(plan, x, apart)
     order = in_memory_order(x)
     if order is None or not x.flags.aligned or not x.size:
         return None

@@ -233,8 +233,9 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Factors, out: np.ndarray | None
 
 def work(plan: ConvPlan, prepared: Factors) -> conv.ConvWork:
     """What runs the plan, for calls that come again; those whose results are not all finite go the general way."""
-    tasks = _tasks(plan, prepared.isa, threads_for(plan, _slowness(plan)))
-    return conv.ConvWork(tasks, prepared.weights, prepared.bias, _slowness(plan) * plan.flops < BRIEF_FLOPS)
+    slowness = _slowness(plan)
+    tasks = _tasks(plan, prepared.isa, threads_for(plan, slowness))
+    return conv.ConvWork(tasks, prepared.weights, prepared.bias, slowness * plan.flops < BRIEF_FLOPS)
 
 
 def pieces(plan: ConvPlan, level: int) -> Pieces:
