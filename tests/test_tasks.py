@@ -28,6 +28,30 @@ def test_helpers_rest_where_waiting_for_them_took_far_longer_than_the_work(worke
     assert (tasks.resting() > 0) is rest
 
 
+def test_what_helpers_saved_may_be_spent_in_waiting():
+    for _ in range(8):
+        tasks.note_wait(1e-3, 1e-5, saved=1e-3)
+    tasks.note_wait(1e-5, 5e-3)
+    assert tasks.resting() == 0
+    tasks.note_wait(1e-5, 5e-3)
+    assert tasks.resting() > 0
+
+
+def test_no_more_than_ten_milliseconds_are_spent_in_waiting():
+    for _ in range(100):
+        tasks.note_wait(1e-3, 1e-5, saved=1e-3)
+    tasks.note_wait(1e-5, 11e-3)
+    assert tasks.resting() > 0
+
+
+def test_waits_too_short_to_be_noticed_are_spent_too():
+    tasks.note_wait(1e-3, 0.0, saved=3e-3)
+    for _ in range(10):
+        tasks.note_wait(1e-5, 4e-4)
+    tasks.note_wait(1e-5, 1e-3)
+    assert tasks.resting() > 0
+
+
 def test_helpers_work_again_after_a_while():
     tasks.note_wait(0.0, 1e-3)
     assert 0 < tasks.resting() <= 4e-3

@@ -4,8 +4,10 @@
 At the end of a parallel region OpenMP waits for every thread of it, even for one that has not begun because another
 process has its core, and whose tasks the others have done meanwhile: up to a scheduler's slice, some milliseconds. At
 the beginning it waits for those that have not left the last region yet. That cannot be told OpenMP otherwise. So waits
-that took far longer than the work are remembered, and for some time work is done by the calling thread alone: no result
-depends on it. Work is counted in processor time, as the calling thread may have lost its core meanwhile too.
+that took far longer than the work are remembered, and where they cost more than helpers have lately saved, work is done
+by the calling thread alone for some time: no result depends on it. A single late helper is no reason to do without:
+virtual processors that had nothing to do are slow to come back, and resting would only keep them away. Work is counted
+in processor time, as the calling thread may have lost its core meanwhile too.
 """
 
 from cython.parallel cimport prange
@@ -39,12 +41,14 @@ cdef extern from * nogil:
 
 cdef int64_t NOTICED = 500_000  # nanoseconds: a shorter wait is not worth a thought
 cdef int64_t OUTWEIGHS = 4      # waits longer than so many times the work: no cut is so uneven
+cdef int64_t CREDIT = 10_000_000  # nanoseconds that helpers saved and that may be spent in waiting, at most
 cdef int64_t REST = 4           # so many times as long as they waited, helpers rest: trying anew costs a fifth at most
 cdef int64_t LONG_REST = 8      # and twice as long if that was in vain, but no longer: who had the core may be gone
 
 # What threads remember. Any of them may read and set these, but as a whole.
 cdef int64_t alone_until = 0    # by the monotonic clock
 cdef int64_t next_rest = REST
+cdef int64_t credit = 0         # nanoseconds that helpers saved, less those for which they were waited for
 cdef int64_t lasted = 0         # nanoseconds, of the last region
 
 
@@ -59,6 +63,7 @@ cdef struct Region:             # as the calling thread sees it
     bint exact                  # whether processor time is looked at: asking the system for it takes a microsecond
     int64_t started, finished   # its own tasks, by the monotonic clock
     int64_t worked              # nanoseconds for them
+    int64_t own                 # how many they were
 
 
 cdef class Tasks:
@@ -88,13 +93,17 @@ cdef int64_t now() noexcept nogil:
     return clock(CLOCK_MONOTONIC)
 
 
-cdef void note(int64_t worked, int64_t waited) noexcept nogil:
+cdef void note(int64_t worked, int64_t waited, int64_t saved) noexcept nogil:
+    """``saved``: nanoseconds that what the helpers did would have taken the calling thread."""
     cdef int64_t times = load(&next_rest, RELAXED)
-    if waited > NOTICED and waited > OUTWEIGHS * worked:
+    cdef int64_t left = min(load(&credit, RELAXED) + saved - waited, CREDIT)
+    if waited <= NOTICED or waited <= OUTWEIGHS * worked:
+        if times > REST:
+            store(&next_rest, times // 2, RELAXED)
+    elif left < 0:
         store(&alone_until, now() + times * waited, RELAXED)
         store(&next_rest, min(2 * times, LONG_REST), RELAXED)
-    elif times > REST:
-        store(&next_rest, times // 2, RELAXED)
+    store(&credit, max(left, 0), RELAXED)
 
 
 cdef bint rest() noexcept nogil:
@@ -110,12 +119,12 @@ cdef int serial(Tasks tasks, const void *arrays) noexcept nogil:
     return failed
 
 
-cdef int shared_out(Tasks tasks, const void *arrays, const Region *region, int own) noexcept nogil:
+cdef int shared_out(Tasks tasks, const void *arrays, Region *region, int own) noexcept nogil:
     """A thread's own run of the tasks, and then what is left of the others' runs.
 
     A thread has the same tasks at every call, so that what it read and wrote then is still in its cache.
     """
-    cdef int64_t i, end, count = tasks.count
+    cdef int64_t i, end, count = tasks.count, done = 0
     cdef int k, of, failed = 0, threads = region.threads
     for k in range(threads):
         of = (own + k) % threads
@@ -125,6 +134,9 @@ cdef int shared_out(Tasks tasks, const void *arrays, const Region *region, int o
             if i >= end:
                 break
             failed += tasks.run_one(arrays, i)
+            done += 1
+    if own == 0:
+        region.own = done
     return failed
 
 
@@ -144,7 +156,7 @@ cdef int parallel(Tasks tasks, const void *arrays, int threads) noexcept:
     has it, which Python before 3.12 affirms wherever there have been subinterpreters, and would let it go once more."""
     cdef Region region
     cdef int own, failed = 0
-    cdef int64_t begun, ended
+    cdef int64_t begun, ended, saved
     region.shares = <Share *>calloc(threads, sizeof(Share))
     if region.shares == NULL:
         return serial(tasks, arrays)
@@ -159,7 +171,8 @@ cdef int parallel(Tasks tasks, const void *arrays, int threads) noexcept:
                 failed += shared_out(tasks, arrays, &region, own)
         ended = now()
         store(&lasted, ended - begun, RELAXED)
-        note(region.worked, region.started - begun + ended - region.finished)
+        saved = region.worked * (tasks.count - region.own) // max(region.own, 1)
+        note(region.worked, region.started - begun + ended - region.finished, saved)
     free(region.shares)
     return failed
 
@@ -231,9 +244,10 @@ def run_function(function, int64_t count, int threads):
         function(int(i))
 
 
-def note_wait(double worked, double waited):
-    """Note that the other threads were waited for, after so many seconds of work: as every parallel run does."""
-    note(<int64_t>(worked * 1e9), <int64_t>(waited * 1e9))
+def note_wait(double worked, double waited, double saved=0.0):
+    """Note that the other threads were waited for, after so many seconds of work, and what they saved, in seconds: as
+    every parallel run does."""
+    note(<int64_t>(worked * 1e9), <int64_t>(waited * 1e9), <int64_t>(saved * 1e9))
 
 
 def resting():
@@ -245,4 +259,5 @@ def forget_waits():
     """Let all threads work again, and the next wait be the first one."""
     store(&alone_until, 0, RELAXED)
     store(&next_rest, REST, RELAXED)
+    store(&credit, 0, RELAXED)
     store(&lasted, 0, RELAXED)
