@@ -5,9 +5,10 @@ At the end of a parallel region OpenMP waits for every thread of it, even for on
 process has its core, and whose tasks the others have done meanwhile: up to a scheduler's slice, some milliseconds. At
 the beginning it waits for those that have not left the last region yet. That cannot be told OpenMP otherwise. So waits
 that took far longer than the work are remembered, and where they cost more than helpers have lately saved, work is done
-by the calling thread alone for some time: no result depends on it. A single late helper is no reason to do without:
+by the calling thread alone for a while: no result depends on it. A single late helper is no reason to do without:
 virtual processors that had nothing to do are slow to come back, and resting would only keep them away. Work is counted
-in processor time, as the calling thread may have lost its core meanwhile too.
+in processor time, as the calling thread may have lost its core meanwhile too; and a while is one of work, as calls with
+pauses between them would else wait for a helper that fell asleep again and again.
 """
 
 from cython.parallel cimport prange
@@ -42,11 +43,12 @@ cdef extern from * nogil:
 cdef int64_t NOTICED = 500_000  # nanoseconds: a shorter wait is not worth a thought
 cdef int64_t OUTWEIGHS = 4      # waits longer than so many times the work: no cut is so uneven
 cdef int64_t CREDIT = 10_000_000  # nanoseconds that helpers saved and that may be spent in waiting, at most
-cdef int64_t REST = 4           # so many times as long as they waited, helpers rest: trying anew costs a fifth at most
+cdef int64_t REST = 4           # for so many times the wait helpers rest: trying anew costs a fifth at most
 cdef int64_t LONG_REST = 8      # and twice as long if that was in vain, but no longer: who had the core may be gone
+cdef int64_t LONGEST = 100_000_000  # nanoseconds of a wait that count: the process was stopped, not its core taken
 
 # What threads remember. Any of them may read and set these, but as a whole.
-cdef int64_t alone_until = 0    # by the monotonic clock
+cdef int64_t alone = 0          # nanoseconds of work that the calling thread does alone yet
 cdef int64_t next_rest = REST
 cdef int64_t credit = 0         # nanoseconds that helpers saved, less those for which they were waited for
 cdef int64_t lasted = 0         # nanoseconds, of the last region
@@ -101,14 +103,9 @@ cdef void note(int64_t worked, int64_t waited, int64_t saved) noexcept nogil:
         if times > REST:
             store(&next_rest, times // 2, RELAXED)
     elif left < 0:
-        store(&alone_until, now() + times * waited, RELAXED)
+        store(&alone, times * min(waited, LONGEST), RELAXED)
         store(&next_rest, min(2 * times, LONG_REST), RELAXED)
     store(&credit, max(left, 0), RELAXED)
-
-
-cdef bint rest() noexcept nogil:
-    cdef int64_t until = load(&alone_until, RELAXED)
-    return until != 0 and now() < until
 
 
 cdef int serial(Tasks tasks, const void *arrays) noexcept nogil:
@@ -116,6 +113,13 @@ cdef int serial(Tasks tasks, const void *arrays) noexcept nogil:
     cdef int failed = 0
     for i in range(tasks.count):
         failed += tasks.run_one(arrays, i)
+    return failed
+
+
+cdef int while_helpers_rest(Tasks tasks, const void *arrays) noexcept nogil:
+    cdef int64_t begun = now()
+    cdef int failed = serial(tasks, arrays)
+    store(&alone, max(load(&alone, RELAXED) + begun - now(), 0), RELAXED)
     return failed
 
 
@@ -180,9 +184,10 @@ cdef int parallel(Tasks tasks, const void *arrays, int threads) noexcept:
 cdef int run_tasks(Tasks tasks, bint brief, const void *arrays) except -1:
     """Run all tasks. ``brief``: one thread takes them so short a time that other Python threads are not let run."""
     cdef int threads = <int>min(tasks.threads, tasks.count), failed
-    if threads > 1 and rest():
-        threads, brief = 1, False
-    if threads > 1:
+    if threads > 1 and load(&alone, RELAXED) > 0:
+        with nogil:
+            failed = while_helpers_rest(tasks, arrays)
+    elif threads > 1:
         failed = parallel(tasks, arrays, threads)
     elif brief:
         failed = serial(tasks, arrays)
@@ -251,13 +256,13 @@ def note_wait(double worked, double waited, double saved=0.0):
 
 
 def resting():
-    """Seconds for which work is still done by the calling thread alone, as others were waited for far too long."""
-    return max(load(&alone_until, RELAXED) - now(), 0) / 1e9
+    """Seconds of work that the calling thread does alone yet, as others were waited for far too long."""
+    return load(&alone, RELAXED) / 1e9
 
 
 def forget_waits():
     """Let all threads work again, and the next wait be the first one."""
-    store(&alone_until, 0, RELAXED)
+    store(&alone, 0, RELAXED)
     store(&next_rest, REST, RELAXED)
     store(&credit, 0, RELAXED)
     store(&lasted, 0, RELAXED)

@@ -113,7 +113,7 @@ class CpuBackend:
             "threads": str(self._threads.count()),
         }
         if seconds := self._tasks.resting():
-            found["threads"] += f" (1 for {seconds:.3f} s: waiting for the others took far longer than the work)"
+            found["threads"] += f" (1 for {seconds:.3f} s of work: waiting for the others took far longer than theirs)"
         if path := environment.text("PYCONV_MEASURED"):
             found["measured"] = path
         return found
