@@ -262,7 +262,7 @@ def test_denormals_stay_as_they_are(level):
 
 @pytest.mark.parametrize("rare", [0.0, 5.0, 1e-42, -1e4])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("op", ["silu", "mish"])
+@pytest.mark.parametrize("op", ["silu", "mish", "gelu", "gelu_tanh"])
 def test_negative_zero_stays(level, op, dtype, rare):
     x = np.zeros(41, dtype)
     x[::2] = -0.0
@@ -271,6 +271,19 @@ def test_negative_zero_stays(level, op, dtype, rare):
     got = function(op)(x)
     assert (got[zero] == 0).all()
     np.testing.assert_array_equal(np.signbit(got), np.signbit(x))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("op", ["silu", "mish", "gelu", "gelu_tanh"])
+def test_zero_at_the_far_left_is_negative(level, op, dtype):
+    """On every instruction set, and as torch has it: it is x times a number above zero that is rounded to zero."""
+    x = np.repeat(np.array([-1e3, -1e4, -1e30, -3.0], dtype), 33)
+    if op.startswith("gelu"):
+        x = np.concatenate([x, np.linspace(-900, -40, 1001, dtype=dtype)])
+    for backend in ("cpu", "reference"):
+        got = function(op, backend)(x)
+        assert (got[x < -39] == 0).all()
+        assert np.signbit(got).all()
 
 
 def error_of_long_sums(op, dtype, backend):

@@ -38,7 +38,8 @@ def test_ranges():
     for value in (0.0, -1, np.inf):
         refused(ArgumentError, ["celu: alpha must be positive and finite", repr(value)], F.celu, X, value)
         refused(ArgumentError, ["CELU: alpha must be positive"], pyconv.CELU, value)
-        refused(ArgumentError, ["softplus: beta must be positive"], F.softplus, X, beta=value)
+    for value in (0.0, -0.0, -np.inf):
+        refused(ArgumentError, ["softplus: beta must be finite and not zero"], F.softplus, X, beta=value)
     refused(ArgumentError, ["ELU: alpha must be finite, got inf"], pyconv.ELU, np.inf)
     refused(ArgumentError, ["softshrink: lambd must not be negative", "-0.5"], F.softshrink, X, -0.5)
     refused(ArgumentError, ["hardtanh: min_val must be at most max_val", "2.0 and 1.0"], F.hardtanh, X, 2, 1)

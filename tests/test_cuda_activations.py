@@ -10,7 +10,8 @@ import pytest
 from helpers import normal
 
 import pyconv.functional as F
-from pyconv.backends.cuda import channels, elementwise, memory
+from pyconv.backends.cuda import CudaBackend, channels, elementwise, memory
+from pyconv.plan import plan_elementwise, plan_fused
 
 sys.path.insert(0, str(Path(__file__).parent / "cuda_host"))
 from places import stand_in_for_cuda
@@ -64,3 +65,16 @@ def test_one_vector_a_thread_or_two(two_vectors, dtype):
     assert results(dtype) == one
     wanted = F.tanh(normal(4000, dtype=dtype)[: SIZES[-1]], backend="reference")
     np.testing.assert_allclose(np.frombuffer(one[-5], dtype), wanted, rtol=1e-6)
+
+
+def test_what_the_kernels_do_not_take_is_refused_behind_a_convolution_too():
+    backend = CudaBackend(ROOM)
+    shape = (1, 4, 5, 6)
+    for beta, taken in ((0.5, True), (-0.5, False)):
+        plan = plan_elementwise("softplus", shape, "float32", (beta, 20.0))
+        conv = F.conv2d.plan_call(
+            input=normal(1, 3, 5, 6), weight=normal(4, 3, 1, 1), bias=None, stride=1, padding=0, dilation=1, groups=1,
+            residual=None, out=None, algorithm="auto", precision=None,
+        ).plan  # fmt: skip
+        for reason in (backend.supports(plan), backend.fuses(plan_fused(conv, None, plan, None))):
+            assert reason is None if taken else "softplus with beta=-0.5" in reason

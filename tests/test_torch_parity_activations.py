@@ -29,6 +29,8 @@ CALLS = [(op, {}) for op, entry in ACTIVATIONS.items() if entry.layer and op != 
     ("hardshrink", {"lambd": 1.5}),
     ("softshrink", {"lambd": 0.0}),
     ("softplus", {"beta": 0.3, "threshold": 1.0}),
+    ("softplus", {"beta": -0.7}),
+    ("softplus", {"beta": -3.0, "threshold": -1.0}),
     ("threshold", {"threshold": 0.1, "value": 20.0}),
 ]
 ids = [f"{op}{''.join(f'-{key}={value}' for key, value in parameters.items())}" for op, parameters in CALLS]

@@ -240,7 +240,7 @@ static inline vec careful_mish(vec x)
 static inline vec quick_mish(vec x, NO_PARAMETERS)
 {
     const vec e = exp_within(lesser_of(splat(MISH_IS_X), x)), w = e * e + (e + e);
-    return signed_quotient(x * w, w + splat(2));
+    return times_quotient(x, w, w + splat(2));
 }
 
 EXCEPT(mish, beyond(x, splat(EXP_IS_NORMAL)) | denormal(x), careful_or_linear(x, careful_mish(no_denormals(x)), (real)0.6))
@@ -275,14 +275,15 @@ static inline vec extreme_gelu(vec x)
     return pick(denormal(x), denormal_product(x, splat((real)0.5)), x * pick(below(x, splat(0)), splat(0), splat(1)));
 }
 
-/* max(x, 0) - |x| v, v the normal distribution function of -|x| */
+/* max(x, 0) - |x| v, v the normal distribution function of -|x|. AVX-512 takes max(x, -0), so that at the far left, where
+ * v is zero, the result is -0, as x times zero is. */
 #if defined(__AVX512F__)
 static inline vec quick_gelu(vec x, NO_PARAMETERS)
 {
     const vec t = lesser_of(splat(FARTHEST), absolute(x));
     vec n;
     const vec v = times_exp_of_half_square(t * normal_tail(t), t, &n);
-    return greater_of(splat(0), x) - scaled(v, n);
+    return greater_of(splat((real)-0.0), x) - scaled(v, n);
 }
 
 EXCEPT(gelu, extreme(x), extreme_gelu(x))
@@ -322,7 +323,7 @@ static inline vec quick_gelu_tanh(vec x, NO_PARAMETERS)
     const vec n = splat(ROUNDER) - t * slope, whole = n - splat(ROUNDER);
     const vec v = exp2_near_zero(fused_minus(t, coarse, -whole) - t * fine);
 #if defined(__AVX512F__)
-    return greater_of(splat(0), x) - scaled(quotient(magnitude * v, splat(1) + scaled(v, n)), n);
+    return greater_of(splat((real)-0.0), x) - scaled(quotient(magnitude * v, splat(1) + scaled(v, n)), n);
 #else
     vec exponent;
     const vec part = logistic(below(x, splat(0)), power_from(v, n), &exponent);
@@ -356,8 +357,8 @@ static inline vec quick_softplus(vec x, const vec *p)
     const two z = exact_product(x, p[0]);
     const vec low = pick(below(z.high, splat(0)), z.low, -z.low);
     const power e = exp_of_sum(lesser_of(splat(-TINY), negative_of(z.high)), low);
-    const vec rest = scaled(e.v * log1p_within(e.value) * (splat(1) / p[0]), e.n);
-    return pick(below(p[1], z.high), x, pick(below(x, splat(0)), splat(0), x) + rest);
+    const vec inverse = splat(1) / p[0], rest = scaled(e.v * log1p_within(e.value) * absolute(inverse), e.n);
+    return pick(below(p[1], z.high), x, with_sign_of(splat(1), inverse) * rest + pick(below(z.high, splat(0)), splat(0), x));
 }
 
 EXCEPT(softplus, denormal(x), pick(below(p[1], splat(0)), x, quick_softplus(splat(0), p)))

@@ -130,6 +130,16 @@ static inline vec signed_quotient(vec a, vec b)
 #endif
 }
 
+/* x * a / b for a, b > 0; -0 stays, as a product keeps it */
+static inline vec times_quotient(vec x, vec a, vec b)
+{
+#if defined(__AVX512F__) && !PC_F64
+    return x * quotient(a, b);
+#else
+    return x * a / b; /* the product does not wait for the quotient */
+#endif
+}
+
 /* m / (m + 1) for m >= 0. The remainder m - rough * (m + 1) is taken apart so that the rounding of m + 1 is not in it. */
 static inline vec by_one_more(vec m)
 {

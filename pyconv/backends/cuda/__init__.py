@@ -98,6 +98,8 @@ class CudaBackend:
             return "its convolutions pool without a residual"
         if plan.activation is not None and _MODULES.get(plan.activation.op) is not elementwise:
             return f"its convolutions cannot apply {plan.activation.op}"
+        if plan.activation is not None and (reason := elementwise.refusal(plan.activation)):
+            return reason
         if reason := self.supports(plan.conv):
             return reason
         if plan.pool is None:

@@ -15,7 +15,7 @@ from .activation import ACTIVATIONS, PARAMETERS, Epilogue, parameters
 from .kernel import DTYPES, Kernel, Launch, struct
 from .memory import launch_over, over_memory
 
-__all__ = ["implementations", "kernels", "launch", "run"]
+__all__ = ["implementations", "kernels", "launch", "refusal", "run"]
 
 _ARGUMENTS = struct(x="u8", out="u8", size="i8", each="i8", parameters=PARAMETERS)
 
@@ -24,7 +24,14 @@ def implementations(plan: ElementwisePlan) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing) of every implementation, in the order in which they are tried."""
     if plan.op not in ACTIVATIONS:
         return [("vector", f"there is no CUDA kernel for {plan.op}")]
-    return [("vector", launch(plan).refusal)]
+    return [("vector", refusal(plan) or launch(plan).refusal)]
+
+
+def refusal(plan: ElementwisePlan) -> str | None:
+    """None if there is a function for the plan's parameters, else the reason why not; launches are another matter."""
+    if plan.op == "softplus" and plan.parameters[0] < 0:
+        return f"softplus with beta={plan.parameters[0]:g}: it takes positive ones"
+    return None
 
 
 @lru_cache(maxsize=1024)
