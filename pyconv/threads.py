@@ -15,7 +15,7 @@ def set_num_threads(count: int) -> None:
 
     Raises
     ------
-    ShapeError, ArgumentError
+    ArgumentError
         If ``count`` is no number of threads.
 
     Notes

@@ -13,7 +13,7 @@ from helpers import USABLE, assert_close, normal
 import pyconv
 import pyconv.functional as F
 from pyconv import Conv2d, MaxPool2d, ReLU, Sequential, Sigmoid, Tanh
-from pyconv.errors import ArgumentError, DTypeError, PyconvError, ShapeError, StateDictError, TooLargeError
+from pyconv.errors import ArgumentError, DTypeError, OutputError, ShapeError, StateDictError, TooLargeError
 
 REPRS = [
     (Conv2d(3, 8, 3), "Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))"),
@@ -269,8 +269,27 @@ def test_sequential_slices_share_layers():
 def test_sequential_of_nothing():
     x = normal(2, 3)
     assert Sequential()(x) is x
-    with pytest.raises(PyconvError, match="no layer to write to out="):
-        Sequential()(x, out=x)
+    out = np.empty_like(x)
+    assert Sequential()(x, out=out) is out
+    np.testing.assert_array_equal(out, x)
+    assert Sequential()(x, out=x) is x
+    with pytest.raises(OutputError, match="out has shape"):
+        Sequential()(x, out=x[0])
+
+
+@pytest.mark.parametrize("places", [(0,), (1,), (2,), (0, 1, 2, 3)])
+def test_sequential_of_nothing_in_another(places):
+    """With out= it is as without: wherever there is one that holds no layers, also the last."""
+    layers = [ReLU(), Conv2d(3, 4, 3, rng=0), ReLU()]
+    wanted = Sequential(*layers)(normal(1, 3, 6, 7))
+    for place in places:
+        layers.insert(place, Sequential())
+    model = Sequential(*layers, Sequential())
+    for seed in (0, 0, 0, 0):
+        x, out = normal(1, 3, 6, 7, seed=seed), np.empty_like(wanted)
+        np.testing.assert_array_equal(model(x), wanted)
+        assert model(x, out=out) is out
+        np.testing.assert_array_equal(out, wanted)
 
 
 def test_sequential_of_names():

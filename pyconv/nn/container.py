@@ -8,11 +8,12 @@ from typing import Any, Self
 
 from ..errors import ArgumentError
 from ..functional.known import Known
-from ..plan import check_flag
+from ..plan import as_array, check_flag
 from .between import Half
 from .group import groups, run_chain, watched
 from .module import Module
 from .parent import Parent, named
+from .tree import copied
 
 __all__ = ["Sequential"]
 
@@ -65,9 +66,7 @@ class Sequential(Parent):
 
     def _general_call(self, input: Any, out: Any, known: Known, half: Half | None = None) -> Any:
         if not self._layers:
-            if out is not None:
-                raise ArgumentError("Sequential: there is no layer to write to out=")
-            return input
+            return input if out is None else copied("Sequential", as_array("Sequential", "input", input), out)
         seen = watched(self._layers.values())  # before what they are is asked
         return run_chain(self.parts(), input, out, known, seen, half)
 

@@ -12,7 +12,7 @@ from ..plan import array_kind, as_array, check_flag, check_out
 if TYPE_CHECKING:
     from .module import Module
 
-__all__ = ["Tree"]
+__all__ = ["Tree", "copied"]
 
 
 class Tree:
@@ -83,7 +83,11 @@ def _call_forward(self: Any, *inputs: Any, out: Any = None, **named: Any) -> Any
     if any(each.name == "out" or each.kind is each.VAR_KEYWORD for each in parameters):
         return self.forward(*inputs, out=out, **named)
     who = type(self).__name__
-    result = as_array(who, "what forward returns", self.forward(*inputs, **named))
+    return copied(who, as_array(who, "what forward returns", self.forward(*inputs, **named)), out)
+
+
+def copied(who: str, result: Any, out: Any) -> Any:
+    """``out`` with the numbers of ``result``; ``who`` is named in errors."""
     check_out(who, out, array_kind(result), tuple(result.shape), result.dtype.name, (), in_place=True)
     out[...] = result
     return out

@@ -7,7 +7,7 @@ import os
 from functools import lru_cache
 from typing import Any
 
-from ..errors import ArgumentError, ShapeError, TooLargeError
+from ..errors import ArgumentError, PyconvError, ShapeError, TooLargeError
 
 __all__ = [
     "LIMIT",
@@ -37,8 +37,11 @@ _LARGEST = 2**63 - 1
 PADDING_FORMS = "an int, a pair (height, width), ((top, bottom), (left, right)), 'valid' or 'same'"
 
 
-def index(op: str, name: str, value: Any, low: int, high: int = LIMIT) -> int:
-    """``value`` as an int between ``low`` and ``high``; bool, float and str are refused."""
+def index(op: str, name: str, value: Any, low: int, high: int = LIMIT, beyond: type[PyconvError] = ShapeError) -> int:
+    """``value`` as an int between ``low`` and ``high``; bool, float and str are refused.
+
+    ``beyond``: the error outside of them, where it is no number that a shape follows from.
+    """
     if isinstance(value, bool) or type(value).__name__ == "bool_":
         raise ArgumentError(f"{op}: {name} must be an integer, got the bool {value!r}")
     try:
@@ -46,9 +49,9 @@ def index(op: str, name: str, value: Any, low: int, high: int = LIMIT) -> int:
     except TypeError:
         raise ArgumentError(f"{op}: {name} must be an integer, got {type(value).__name__} {value!r}") from None
     if number < low:
-        raise ShapeError(f"{op}: {name} must be at least {low}, got {number}")
+        raise beyond(f"{op}: {name} must be at least {low}, got {number}")
     if number > high:
-        raise ShapeError(f"{op}: {name} must be at most {high}, got {number}")
+        raise beyond(f"{op}: {name} must be at most {high}, got {number}")
     return number
 
 

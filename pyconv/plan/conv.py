@@ -94,7 +94,7 @@ def conv_parameters(
             f"{op}: padding='same' needs stride 1 (the output is as large as the input), got stride {steps}; "
             "give the padding as numbers"
         )
-    return steps, padding, pair(op, "dilation", dilation, 1), index(op, "groups", groups, 1)
+    return steps, padding, pair(op, "dilation", dilation, 1), index(op, "groups", groups, 1, beyond=ArgumentError)
 
 
 def check_algorithm(op: str, algorithm: Any) -> str:

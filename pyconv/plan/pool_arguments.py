@@ -96,9 +96,11 @@ def avg_pool_parameters(
 ) -> tuple[Pair, Pair, Pads, bool, bool, int]:
     """The parameters of an average pooling: kernel, stride, padding, and the rest as it is in the plan."""
     kernel, steps = pool_steps(op, kernel_size, stride)
-    divisor = 0 if divisor_override is None else index(op, "divisor_override", divisor_override, -LIMIT)
-    if divisor_override is not None and divisor == 0:
-        raise ArgumentError(f"{op}: divisor_override must not be 0, nothing can be divided by it")
+    divisor = 0
+    if divisor_override is not None:
+        divisor = index(op, "divisor_override", divisor_override, -LIMIT, beyond=ArgumentError)
+        if divisor == 0:
+            raise ArgumentError(f"{op}: divisor_override must not be 0, nothing can be divided by it")
     return (
         kernel,
         steps,

@@ -266,7 +266,7 @@ def transposed_parameters(
                 f"{op}: output_padding must be smaller than the stride or the dilation: got {amount} along the {axis}, "
                 f"with stride {step} and dilation {gap}"
             )
-    return steps, amounts, more, index(op, "groups", groups, 1), gaps
+    return steps, amounts, more, index(op, "groups", groups, 1, beyond=ArgumentError), gaps
 
 
 def _extent(size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:

@@ -6,6 +6,7 @@ import os
 
 from ... import environment
 from ..._core import runtime
+from ...errors import ArgumentError
 from ...plan import index
 
 __all__ = ["MOST", "count", "limits", "set_count", "wanted"]
@@ -58,7 +59,7 @@ def limits() -> tuple[int, int, int]:
 def set_count(threads: int) -> None:
     """Use this many from now on."""
     global _wanted
-    number = index("set_num_threads", "count", threads, 1, MOST)
+    number = index("set_num_threads", "count", threads, 1, MOST, beyond=ArgumentError)
     if _wanted is None:
         _from_environment()  # for what a limit set elsewhere is measured against
     _wanted = number
