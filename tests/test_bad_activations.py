@@ -95,6 +95,16 @@ def test_dim(op):
     refused(ArgumentError, [f"{op}: dim must be an integer"], function, X, True)
 
 
+@pytest.mark.parametrize("op", ["softmax", "softmin", "log_softmax"])
+def test_dtype(op):
+    function = getattr(F, op)
+    refused(DTypeError, [f"{op}: dtype must be one of float32, float64, got float16"], function, X, 1, dtype="float16")
+    refused(DTypeError, [f"{op}: dtype must be one of", "'single precision'"], function, X, 1, dtype="single precision")
+    refused(DTypeError, ["complex128", "real and the imaginary part"], function, X.astype(complex), 1, dtype="float32")
+    refused(DTypeError, [f"{op}: input has dtype <U"], function, X.astype(str), 1, dtype="float32")
+    refused(OutputError, ["out has dtype float32, the result is float64"], function, X, 1, dtype="float64", out=X)
+
+
 def test_glu():
     refused(ShapeError, ["glu: dimension 1 is halved", "(2, 3, 4)", "3 % 2 = 1"], F.glu, X, 1)
     refused(ShapeError, ["no dimension to halve"], F.glu, np.float32(1))

@@ -17,6 +17,7 @@ from ..plan import (
     array_kind,
     as_array,
     axis_of,
+    cast,
     check_out,
     dtype_name,
     plan_axis,
@@ -114,14 +115,19 @@ def plan_call_prelu(input: Any, weight: Any, out: Any) -> Call:
     return Call(plan, x, kind, weight.reshape(-1), out=out, given=out)
 
 
-def plan_call_axis(op: str, input: Any, dim: Any, out: Any) -> Call:
-    """Check and plan one of AXIS_OPS along dimension ``dim``."""
-    x = as_array(op, "input", input)
+def plan_call_axis(op: str, input: Any, dim: Any, out: Any, dtype: Any = None) -> Call:
+    """Check and plan one of AXIS_OPS along dimension ``dim``, of the input as ``dtype`` if it is given."""
+    x = _cast(op, input, dtype)
     kind, dtype = array_kind(x), dtype_name(op, "input", x)
     plan = plan_axis(op, tuple(x.shape), dtype, axis_of(op, dim, x.ndim))
     if out is not None:
         check_out(op, out, kind, plan.out_shape, dtype, (x,), in_place=op != "glu")
     return Call(plan, x, kind, out=out, given=out)
+
+
+def _cast(op: str, input: Any, dtype: Any) -> Any:
+    x = as_array(op, "input", input)
+    return x if dtype is None else cast(op, "input", x, dtype)
 
 
 def gelu_op(who: str, approximate: Any) -> str:
@@ -222,8 +228,10 @@ def prelu(input: Any, weight: Any, *, out: Any = None, backend: str | None = Non
     return run(plan_call_prelu(input, weight, out), input, backend, _known["prelu"], key)
 
 
-def _along_axis(op: str, input: Any, dim: Any, out: Any, backend: str | None) -> Any:
+def _along_axis(op: str, input: Any, dim: Any, out: Any, backend: str | None, dtype: Any = None) -> Any:
     """Run one of AXIS_OPS."""
+    if dtype is not None:
+        input = _cast(op, input, dtype)
     key = (dim, backend)
     result = _known[op].run(input, None, None, out, key)
     if result is not None:
@@ -248,34 +256,42 @@ def glu(input: Any, dim: int = -1, *, out: Any = None, backend: str | None = Non
 _DIM = """
     dim : int, optional
         The dimension along which it sums; without it 0 for inputs of 0, 1 and 3 dimensions, else 1 (torch's rule,
-        which it advises against: name the dimension)."""
+        which it advises against: name the dimension).
+    dtype : {'float32', 'float64'} or numpy dtype, optional
+        The input is converted to it first; then whole numbers and half precision are taken too."""
 
 
-@planned_by(lambda *, input, dim, out: plan_call_axis("softmax", input, dim, out))
+@planned_by(lambda *, input, dim, dtype, out: plan_call_axis("softmax", input, dim, out, dtype))
 @_documented(
     _DIM,
     notes="Within 4 ulp, however long the dimension is; results below the smallest normal number may be zero.",
 )
-def softmax(input: Any, dim: int | None = None, *, out: Any = None, backend: str | None = None) -> Any:
+def softmax(
+    input: Any, dim: int | None = None, *, dtype: Any = None, out: Any = None, backend: str | None = None
+) -> Any:
     """``exp(x) / sum of exp(x)`` along a dimension, without overflow."""
-    return _along_axis("softmax", input, dim, out, backend)
+    return _along_axis("softmax", input, dim, out, backend, dtype)
 
 
-@planned_by(lambda *, input, dim, out: plan_call_axis("softmin", input, dim, out))
+@planned_by(lambda *, input, dim, dtype, out: plan_call_axis("softmin", input, dim, out, dtype))
 @_documented(_DIM, notes="As :func:`softmax` of ``-x``.")
-def softmin(input: Any, dim: int | None = None, *, out: Any = None, backend: str | None = None) -> Any:
+def softmin(
+    input: Any, dim: int | None = None, *, dtype: Any = None, out: Any = None, backend: str | None = None
+) -> Any:
     """``exp(-x) / sum of exp(-x)`` along a dimension, without overflow."""
-    return _along_axis("softmin", input, dim, out, backend)
+    return _along_axis("softmin", input, dim, out, backend, dtype)
 
 
-@planned_by(lambda *, input, dim, out: plan_call_axis("log_softmax", input, dim, out))
+@planned_by(lambda *, input, dim, dtype, out: plan_call_axis("log_softmax", input, dim, out, dtype))
 @_documented(
     _DIM,
     notes="Within 4 ulp, however long the dimension is; what :func:`softmax` gives as zero adds nothing to the sum.",
 )
-def log_softmax(input: Any, dim: int | None = None, *, out: Any = None, backend: str | None = None) -> Any:
+def log_softmax(
+    input: Any, dim: int | None = None, *, dtype: Any = None, out: Any = None, backend: str | None = None
+) -> Any:
     """``x - log(sum of exp(x))`` along a dimension, without overflow."""
-    return _along_axis("log_softmax", input, dim, out, backend)
+    return _along_axis("log_softmax", input, dim, out, backend, dtype)
 
 
 for _op, _entry in ACTIVATIONS.items():

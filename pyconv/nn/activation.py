@@ -15,8 +15,7 @@ from ..functional.activation import (
     plan_call_prelu,
 )
 from ..functional.call import Call
-from ..plan import ACTIVATIONS, LIMIT, Activation, activation_parameters, index, number
-from .initial import dtype_of
+from ..plan import ACTIVATIONS, LIMIT, Activation, activation_parameters, dtype_of, index, number
 from .module import Module, frozen, locked
 
 __all__ = ["GELU", "GLU", "LogSoftmax", "PReLU", "Softmax", "Softmin"]

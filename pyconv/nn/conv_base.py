@@ -9,9 +9,9 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..functional.call import Call
-from ..plan import Pads, Pair, check_algorithm, check_bytes, check_flag, check_precision, index, shown
+from ..plan import Pads, Pair, check_algorithm, check_bytes, check_flag, check_precision, dtype_of, index, shown
 from ..registry import Backend
-from .initial import dtype_of, generator
+from .initial import generator
 from .module import Module, frozen, locked
 
 __all__ = ["NO_PADDING", "ConvBase", "shown_padding"]

@@ -1,4 +1,4 @@
-"""What layers with parameters begin with: a dtype and a source of random numbers."""
+"""What layers with parameters begin with: a source of random numbers."""
 
 from __future__ import annotations
 
@@ -6,21 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, DTypeError
-from ..plan import DTYPES
+from ..errors import ArgumentError
 
-__all__ = ["dtype_of", "generator"]
-
-
-def dtype_of(who: str, dtype: Any) -> np.dtype:
-    """``dtype`` in native byte order, float32 for None; ``who`` is named in errors."""
-    try:
-        found = np.dtype(np.float32 if dtype is None else dtype)
-    except TypeError:
-        raise DTypeError(f"{who}: dtype must be one of {', '.join(DTYPES)}, got {dtype!r}") from None
-    if found.name not in DTYPES:
-        raise DTypeError(f"{who}: dtype must be one of {', '.join(DTYPES)}, got {found}")
-    return found.newbyteorder("=")
+__all__ = ["generator"]
 
 
 def generator(who: str, rng: Any) -> np.random.Generator:

@@ -9,9 +9,8 @@ import numpy as np
 from ..errors import ArgumentError, ShapeError
 from ..functional.call import Call
 from ..functional.norm import plan_call_batch_norm, scale_and_shift
-from ..plan import check_flag, index, number
+from ..plan import check_flag, dtype_of, index, number
 from .conv import Conv2d
-from .initial import dtype_of
 from .module import Module, frozen, locked
 
 __all__ = ["BatchNorm2d", "folded"]

@@ -15,8 +15,10 @@ __all__ = [
     "array_kind",
     "as_array",
     "as_batch",
+    "cast",
     "check_out",
     "dtype_name",
+    "dtype_of",
     "empty_in_order",
     "from_tensor",
     "layout_of",
@@ -89,6 +91,28 @@ def dtype_name(op: str, name: str, array: Any, half: bool = False) -> str:
             hint += f"; {array.dtype} is for conv2d and conv1d alone, on the cuda backend"
         raise DTypeError(f"{op}: {name} has dtype {array.dtype}, pyconv computes in {' and '.join(DTYPES)}; {hint}")
     return found
+
+
+def dtype_of(who: str, dtype: Any) -> np.dtype:
+    """``dtype`` in native byte order, float32 for None; ``who`` is named in errors."""
+    try:
+        found = np.dtype(np.float32 if dtype is None else dtype)
+    except TypeError:
+        raise DTypeError(f"{who}: dtype must be one of {', '.join(DTYPES)}, got {dtype!r}") from None
+    if found.name not in DTYPES:
+        raise DTypeError(f"{who}: dtype must be one of {', '.join(DTYPES)}, got {found}")
+    return found.newbyteorder("=")
+
+
+def cast(op: str, name: str, array: Any, dtype: Any) -> Any:
+    """``array`` as ``dtype``, itself if it has it; whole numbers and half precision are taken too, as in torch."""
+    wanted = dtype_of(op, dtype)
+    if array.dtype == wanted:
+        return array
+    if array.dtype.kind not in "biuf" and array.dtype.name not in HALF_DTYPES:
+        dtype_name(op, name, array)  # which refuses it
+    with np.errstate(over="ignore"):  # what is too large is infinite, as everywhere
+        return array.astype(wanted)
 
 
 def same_dtype(op: str, expected: str, name: str, array: Any, half: bool = False) -> None:
