@@ -12,7 +12,14 @@ from pyconv._core import elementwise
 from pyconv.backends.cpu import isa
 from pyconv.errors import PyconvError
 
-OPS = ("relu", "leaky_relu", "gelu", "tanh")
+OPS = {
+    **{op: getattr(F, op) for op in ("relu", "leaky_relu", "gelu", "tanh")},
+    "prelu of one": lambda x, **more: F.prelu(x, np.full(1, 0.3, x.dtype), **more),
+    "prelu": lambda x, **more: F.prelu(x, np.linspace(-1, 1, x.shape[1], dtype=x.dtype), **more),
+    "softmax": lambda x, **more: F.softmax(x, -1, **more),
+    "log_softmax": lambda x, **more: F.log_softmax(x, -1, **more),
+    "softmin of channels": lambda x, **more: F.softmin(x, 1, **more),
+}
 
 VIEWS = {
     "every second": lambda x: x[..., ::2],
@@ -52,12 +59,12 @@ def test_the_bits_of_packed_elements(level, view, threads, dtype):
     for shape in ((1, 3, 1, 5), (2, 5, 7, 33), (1, 4, 3, 129), (2, 3, 61, 97)):
         for at_end in (False, True):
             x = guarded(VIEWS[view](numbers(shape, dtype)), at_end)
-            for op in OPS:
-                wanted = getattr(F, op)(np.ascontiguousarray(x), backend="cpu")
+            for op in OPS.values():
+                wanted = op(np.ascontiguousarray(x), backend="cpu")
                 for _ in range(3):
-                    np.testing.assert_array_equal(getattr(F, op)(x, backend="cpu"), wanted)
+                    np.testing.assert_array_equal(op(x, backend="cpu"), wanted)
                     out = np.empty_like(wanted)
-                    assert getattr(F, op)(x, out=out, backend="cpu") is out
+                    assert op(x, out=out, backend="cpu") is out
                     np.testing.assert_array_equal(out, wanted)
 
 
@@ -107,12 +114,14 @@ def test_a_new_result_lies_as_the_input_whatever_out_was():
 
 def test_the_core_checks_how_they_lie():
     x, out = numbers((4, 20), np.float32), np.empty((4, 10), np.float32)
-    tasks = elementwise.GatheredTasks(0, False, elementwise.KERNELS["relu"], x[:, ::2], 1, 64)
-    work = elementwise.DenseWork(tasks, True)
+    relu = elementwise.ElementwiseTasks(0, False, elementwise.KERNELS["relu"], 40, 1, 64)
+    work = elementwise.DenseWork(elementwise.GatheredTasks(0, relu, x[:, ::2], 64), True)
     elementwise.run(work, x[:, ::2], out)
     np.testing.assert_array_equal(out, np.maximum(x[:, ::2], 0))
     for other in (x[:, :10], x[:2], x[:, ::2].astype(np.float64)):
         with pytest.raises((TypeError, ValueError)):
             elementwise.run(work, other, out)
     with pytest.raises(ValueError, match="axes"):
-        elementwise.GatheredTasks(0, False, 0, np.zeros((1,) * 7, np.float32), 1, 64)
+        elementwise.GatheredTasks(0, relu, np.zeros((40, *(1,) * 6), np.float32), 64)
+    with pytest.raises(ValueError, match="as many elements"):
+        elementwise.GatheredTasks(0, relu, x, 64)

@@ -16,7 +16,9 @@ class DenseWork(Work):
 
 def run(work: DenseWork, x: np.ndarray, out: np.ndarray) -> None: ...
 
-class ElementwiseTasks(DenseTasks):
+class RunTasks(DenseTasks): ...
+
+class ElementwiseTasks(RunTasks):
     def __init__(
         self,
         isa: int,
@@ -28,25 +30,16 @@ class ElementwiseTasks(DenseTasks):
         parameters: Sequence[float] = (),
     ) -> None: ...
 
-class GatheredTasks(ElementwiseTasks):
-    def __init__(
-        self,
-        isa: int,
-        is_double: bool,
-        activation: int,
-        x: np.ndarray,
-        threads: int,
-        chunk: int,
-        parameters: Sequence[float] = (),
-    ) -> None: ...
+class GatheredTasks(DenseTasks):
+    def __init__(self, isa: int, tasks: RunTasks, x: np.ndarray, chunk: int) -> None: ...
 
-class PreluTasks(DenseTasks):
+class PreluTasks(RunTasks):
     def __init__(self, isa: int, slopes: np.ndarray, inner: int, size: int, threads: int, chunk: int) -> None: ...
 
 class GluTasks(DenseTasks):
     def __init__(self, isa: int, is_double: bool, rows: int, columns: int, threads: int, chunk: int) -> None: ...
 
-class SoftmaxTasks(DenseTasks):
+class SoftmaxTasks(RunTasks):
     def __init__(
         self,
         isa: int,
@@ -60,7 +53,7 @@ class SoftmaxTasks(DenseTasks):
         chunk: int,
     ) -> None: ...
 
-class AffineTasks(DenseTasks):
+class AffineTasks(RunTasks):
     def __init__(
         self,
         isa: int,

@@ -27,6 +27,7 @@ KERNELS = _names()
 """Places of the activations in the kernel table."""
 
 cdef int64_t AT_ONCE = 2048  # elements that are gathered and then computed with: half of the first level, of float64
+cdef int64_t LINES = 16  # as many as the softmax family computes with at once, or a multiple
 
 
 cdef struct Arrays:
@@ -91,27 +92,47 @@ cdef int64_t pieces(int64_t size, int64_t chunk) except -1:
     return (size + chunk - 1) // chunk
 
 
-cdef class ElementwiseTasks(DenseTasks):
+cdef class RunTasks(DenseTasks):
+    """What can compute any run of its numbers by itself, and over them; ``chunk`` of them a task.
+
+    A run begins and ends at multiples of ``unit``, or at the end.
+    """
+
+    cdef int64_t chunk, unit
+
+    cdef int cut_runs(self, int64_t size, int64_t chunk) except -1:
+        self.cut(pieces(size, chunk), size, size)
+        self.chunk, self.unit = chunk, 1
+        return 0
+
+    cdef void part(self, int64_t begin, int64_t end, const char *x, char *out) noexcept nogil:
+        """Numbers ``begin`` to ``end`` of the arrays."""
+        pass
+
+    cdef void task(self, int64_t i, const char *x, char *out) noexcept nogil:
+        cdef int64_t begin = i * self.chunk
+        self.part(begin, min(begin + self.chunk, self.x_size), x, out)
+
+
+cdef class ElementwiseTasks(RunTasks):
     """An activation over so many numbers, ``chunk`` at a time."""
 
     cdef void (*kernel)(const void *, void *, int64_t, const double *) noexcept nogil
     cdef double[2] parameters
-    cdef int64_t chunk
 
     def __init__(self, int isa, bint is_double, int activation, int64_t size, int threads, int64_t chunk,
                  parameters=()):
         if not 0 <= activation < len(KERNELS):
             raise ValueError(f"there is no activation {activation}")
         super().__init__(isa, is_double, threads)
-        self.cut(pieces(size, chunk), size, size)
-        self.kernel, self.chunk = self.table.activations[activation].run, chunk
+        self.cut_runs(size, chunk)
+        self.kernel = self.table.activations[activation].run
         self.parameters[0] = self.parameters[1] = 0
         for place, value in enumerate(parameters):
             self.parameters[place] = value
 
-    cdef void task(self, int64_t i, const char *x, char *out) noexcept nogil:
-        cdef int64_t start = i * self.chunk, offset = start * self.itemsize
-        self.kernel(x + offset, out + offset, min(self.chunk, self.x_size - start), self.parameters)
+    cdef void part(self, int64_t begin, int64_t end, const char *x, char *out) noexcept nogil:
+        self.kernel(x + begin * self.itemsize, out + begin * self.itemsize, end - begin, self.parameters)
 
 
 cdef struct Places:
@@ -148,26 +169,32 @@ cdef bint same_places(const Places *a, const Places *b) noexcept:
     return a.axes == b.axes and memcmp(a.lengths, b.lengths, size) == 0 and memcmp(a.steps, b.steps, size) == 0
 
 
-cdef class GatheredTasks(ElementwiseTasks):
-    """The same for an ``x`` whose elements lie apart, seen with its axes in the order of the result's memory.
+cdef class GatheredTasks(DenseTasks):
+    """``tasks`` for an ``x`` whose elements lie apart, seen with its axes in the order of the result's memory.
 
     Some of them at a time are put side by side where their results will lie, and are computed with there while they are
-    in the cache.
+    in the cache; ``chunk`` of them a task, and as many more as a run of ``tasks`` needs to be whole.
     """
 
+    cdef RunTasks tasks
     cdef Places places
+    cdef int64_t chunk, at_once
 
-    def __init__(self, int isa, bint is_double, int activation, cnp.ndarray x, int threads, int64_t chunk,
-                 parameters=()):
-        super().__init__(isa, is_double, activation, cnp.PyArray_SIZE(x), threads, chunk, parameters)
+    def __init__(self, int isa, RunTasks tasks, cnp.ndarray x, int64_t chunk):
+        super().__init__(isa, tasks.type_number == cnp.NPY_DOUBLE, tasks.threads)
+        if cnp.PyArray_SIZE(x) != tasks.x_size:
+            raise ValueError("the array must have as many elements as the tasks")
+        self.tasks, self.chunk = tasks, pieces(chunk, tasks.unit) * tasks.unit
+        self.cut(pieces(tasks.x_size, self.chunk), tasks.x_size, tasks.out_size)
+        self.at_once = max(AT_ONCE // tasks.unit, 1) * tasks.unit
         read_places(&self.places, x, self.type_number)
 
     cdef void task(self, int64_t i, const char *x, char *out) noexcept nogil:
         cdef int64_t begin = i * self.chunk, end = min(begin + self.chunk, self.x_size), count
         while begin < end:
-            count = min(end - begin, AT_ONCE)
+            count = min(end - begin, self.at_once)
             self.gather(begin, count, x, out + begin * self.itemsize)
-            self.kernel(out + begin * self.itemsize, out + begin * self.itemsize, count, self.parameters)
+            self.tasks.part(begin, begin + count, out, out)
             begin += count
 
     cdef int check_input(self, cnp.ndarray x) except -1:
@@ -205,11 +232,11 @@ cdef class GatheredTasks(ElementwiseTasks):
                 axis -= 1
 
 
-cdef class PreluTasks(DenseTasks):
+cdef class PreluTasks(RunTasks):
     """prelu over so many numbers that lie as (..., slopes, inner), ``chunk`` at a time."""
 
     cdef cnp.ndarray slopes
-    cdef int64_t chunk, several, inner
+    cdef int64_t several, inner
     cdef int activation
 
     def __init__(self, int isa, cnp.ndarray slopes, int64_t inner, int64_t size, int threads, int64_t chunk):
@@ -218,12 +245,11 @@ cdef class PreluTasks(DenseTasks):
         if cnp.PyArray_SIZE(slopes) < 1 or inner < 1:
             raise ValueError("there must be at least one slope")
         super().__init__(isa, is_double, threads)
-        self.cut(pieces(size, chunk), size, size)
-        self.slopes, self.several, self.inner, self.chunk = slopes, cnp.PyArray_SIZE(slopes), inner, chunk
+        self.cut_runs(size, chunk)
+        self.slopes, self.several, self.inner = slopes, cnp.PyArray_SIZE(slopes), inner
         self.activation = KERNELS["leaky_relu"]
 
-    cdef void task(self, int64_t i, const char *x, char *out) noexcept nogil:
-        cdef int64_t begin = i * self.chunk, end = min(begin + self.chunk, self.x_size)
+    cdef void part(self, int64_t begin, int64_t end, const char *x, char *out) noexcept nogil:
         if self.inner == 1:
             self.rows(begin, end, x, out)
         else:
@@ -279,30 +305,37 @@ cdef class GluTasks(DenseTasks):
             out += columns * itemsize
 
 
-cdef class SoftmaxTasks(DenseTasks):
-    """The softmax family along the length of (outer, length, inner), ``chunk`` lines at a time."""
+cdef class SoftmaxTasks(RunTasks):
+    """The softmax family along the length of (outer, length, inner), ``chunk`` lines at a time.
+
+    A run by itself is of whole lines where they are neighbours, else of all ``inner`` of them.
+    """
 
     cdef pc_axis axis
-    cdef int64_t lines, chunk
+    cdef int64_t lines, chunk_lines
 
     def __init__(self, int isa, bint is_double, int64_t outer, int64_t length, int64_t inner, bint negative,
                  bint logarithm, int threads, int64_t chunk):
         cdef int64_t size = outer * length * inner
         self.axis.length, self.axis.inner, self.axis.negative, self.axis.logarithm = length, inner, negative, logarithm
-        self.lines, self.chunk = outer * inner if size else 0, chunk
+        self.lines, self.chunk_lines = outer * inner if size else 0, chunk
         super().__init__(isa, is_double, threads)
         self.cut(pieces(self.lines, chunk), size, size)
+        self.unit = max(length * (LINES if inner == 1 else inner), 1)
 
     cdef void task(self, int64_t i, const char *x, char *out) noexcept nogil:
-        self.table.softmax(&self.axis, i * self.chunk, min((i + 1) * self.chunk, self.lines), x, out)
+        cdef int64_t begin = i * self.chunk_lines
+        self.table.softmax(&self.axis, begin, min(begin + self.chunk_lines, self.lines), x, out)
+
+    cdef void part(self, int64_t begin, int64_t end, const char *x, char *out) noexcept nogil:
+        self.table.softmax(&self.axis, begin // self.axis.length, end // self.axis.length, x, out)
 
 
-cdef class AffineTasks(DenseTasks):
+cdef class AffineTasks(RunTasks):
     """``x * scale + shift``, over so many numbers that lie as (..., channels, inner), ``chunk`` at a time."""
 
     cdef pc_affine affine
     cdef object arrays  # what affine points into
-    cdef int64_t chunk
 
     def __init__(self, int isa, bint is_double, cnp.ndarray scale, cnp.ndarray shift, int64_t inner, int64_t size,
                  int threads, int64_t chunk):
@@ -312,10 +345,10 @@ cdef class AffineTasks(DenseTasks):
         if cnp.PyArray_SIZE(scale) < 1 or cnp.PyArray_SIZE(scale) != cnp.PyArray_SIZE(shift) or inner < 1:
             raise ValueError("there must be as many scales as shifts, and at least one")
         super().__init__(isa, is_double, threads)
-        self.cut(pieces(size, chunk), size, size)
-        self.arrays, self.chunk = (scale, shift), chunk
+        self.cut_runs(size, chunk)
+        self.arrays = (scale, shift)
         self.affine.channels, self.affine.inner = cnp.PyArray_SIZE(scale), inner
         self.affine.scale, self.affine.shift = cnp.PyArray_DATA(scale), cnp.PyArray_DATA(shift)
 
-    cdef void task(self, int64_t i, const char *x, char *out) noexcept nogil:
-        self.table.affine(&self.affine, i * self.chunk, min((i + 1) * self.chunk, self.x_size), x, out)
+    cdef void part(self, int64_t begin, int64_t end, const char *x, char *out) noexcept nogil:
+        self.table.affine(&self.affine, begin, end, x, out)

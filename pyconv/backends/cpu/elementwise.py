@@ -75,39 +75,49 @@ def _threads(op: str, dtype: str, size: int) -> int:
     return wake.threads_for(size * _seconds_per_element(op, dtype, isa.current()))
 
 
+def _threads_for(plan: ElementwisePlan | AxisPlan) -> int:
+    return _threads("leaky_relu" if plan.op == "prelu" else plan.op, plan.dtype, prod(plan.out_shape))
+
+
 def _chunk(size: int, threads: int) -> int:
     """Elements of a thread's share, in one piece: whole lines of the cache."""
     return max(-(-size // (threads * LINE)) * LINE, 1)
 
 
-def _order_to_gather(plan: ElementwisePlan, x: np.ndarray, result: np.ndarray) -> tuple[int, ...] | None:
+def _order_to_gather(plan: ElementwisePlan | AxisPlan, x: np.ndarray, result: np.ndarray) -> tuple[int, ...] | None:
     """The result's axes from the slowest to the fastest, if elements of ``x`` can be gathered for it; else None."""
-    if plan.op not in elementwise.KERNELS or not 0 < x.ndim <= MOST_AXES or not x.size:
+    if plan.op == "glu" or not 0 < x.ndim <= MOST_AXES or not x.size:
         return None
     order = in_memory_order(result)
     near = order is not None and abs(x.strides[order[-1]]) <= NEAR * x.itemsize
-    return order if near and x.flags.aligned and x.dtype.isnative else None
+    if order is None or not (near and x.flags.aligned and x.dtype.isnative):
+        return None
+    # what lines have of a piece of the cache's size lies side by side only if they do so one after the other
+    return None if isinstance(plan, AxisPlan) and plan.axis != order[-1] else order
 
 
 def run(plan: ElementwisePlan | AxisPlan, x: np.ndarray, prepared: Any, out: np.ndarray | None) -> np.ndarray:
     """Run the plan. The kernels work on dense memory: other inputs are gathered piece by piece, or copied first."""
     usable = out is not None and in_memory_order(out) is not None and out.flags.aligned
     if isinstance(plan, AxisPlan):  # the result has the input's order of axes where that is dense
-        order = in_memory_order(x)
-        if order is None or not (x.flags.aligned and x.dtype.isnative):
-            x = np.array(x, dtype=plan.dtype, order="C")
-            order = tuple(range(x.ndim))
+        found = in_memory_order(x) if x.flags.aligned and x.dtype.isnative else None
+        order = tuple(range(x.ndim)) if found is None else found
         if usable and out is not None and out.transpose(order).flags.c_contiguous:
             result = out
         else:
             result = memory.empty(plan.out_shape, plan.dtype, order)
+        apart = found is None
     else:
         result = out if usable and out is not None else empty_like(x, plan.dtype)
-        order = None if x.strides == result.strides else _order_to_gather(plan, x, result)
-        if order is not None:
-            elementwise.run(_gathered(plan, x, order), x.transpose(order), result.transpose(order))
-            return _handed(result, out)
-        if not (x.dtype.isnative and x.flags.aligned and x.strides == result.strides):
+        apart = x.strides != result.strides
+    to_gather = _order_to_gather(plan, x, result) if apart else None
+    if to_gather is not None:
+        elementwise.run(_gathered(plan, prepared, x, to_gather), x.transpose(to_gather), result.transpose(to_gather))
+        return _handed(result, out)
+    if isinstance(plan, AxisPlan):
+        x = np.array(x, dtype=plan.dtype, order="C") if apart else x
+    else:
+        if apart or not (x.dtype.isnative and x.flags.aligned):
             np.copyto(result, x)
             x = result
         found = in_memory_order(x)
@@ -129,11 +139,16 @@ def _handed(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:
 def _work(plan: ElementwisePlan | AxisPlan, prepared: Any, order: tuple[int, ...]) -> elementwise.DenseWork:
     """What runs the plan on arrays whose axes lie in memory in this order."""
     size = prod(plan.out_shape)
-    threads = _threads("leaky_relu" if plan.op == "prelu" else plan.op, plan.dtype, size)
+    threads = _threads_for(plan)
+    return elementwise.DenseWork(_tasks(plan, prepared, order, threads), size < BRIEF_ELEMENTS)
+
+
+def _tasks(
+    plan: ElementwisePlan | AxisPlan, prepared: Any, order: tuple[int, ...], threads: int
+) -> elementwise.DenseTasks:
     if isinstance(plan, AxisPlan):
-        return elementwise.DenseWork(_along_axis(plan, order, threads), size < BRIEF_ELEMENTS)
-    tasks = _prelu(plan, prepared, order, threads) if plan.op == "prelu" else _elementwise(plan, threads)
-    return elementwise.DenseWork(tasks, size < BRIEF_ELEMENTS)
+        return _along_axis(plan, order, threads)
+    return _prelu(plan, prepared, order, threads) if plan.op == "prelu" else _elementwise(plan, threads)
 
 
 def _elementwise(plan: ElementwisePlan, threads: int) -> elementwise.DenseTasks:
@@ -143,19 +158,15 @@ def _elementwise(plan: ElementwisePlan, threads: int) -> elementwise.DenseTasks:
     )
 
 
-def _gathered(plan: ElementwisePlan, x: np.ndarray, order: tuple[int, ...]) -> elementwise.DenseWork:
+def _gathered(
+    plan: ElementwisePlan | AxisPlan, prepared: Any, x: np.ndarray, order: tuple[int, ...]
+) -> elementwise.DenseWork:
     """The same for elements that lie apart, where ``order`` is that of the result's axes in memory."""
-    threads, place = _threads(plan.op, plan.dtype, x.size), elementwise.KERNELS[plan.op]
-    tasks = elementwise.GatheredTasks(
-        isa.current(),
-        plan.dtype == "float64",
-        place,
-        x.transpose(order),
-        threads,
-        _chunk(x.size, threads),
-        plan.parameters,
-    )
-    return elementwise.DenseWork(tasks, x.size < BRIEF_ELEMENTS)
+    threads = _threads_for(plan)
+    tasks = _tasks(plan, prepared, order, threads)
+    assert isinstance(tasks, elementwise.RunTasks)
+    gathered = elementwise.GatheredTasks(isa.current(), tasks, x.transpose(order), _chunk(x.size, threads))
+    return elementwise.DenseWork(gathered, x.size < BRIEF_ELEMENTS)
 
 
 def _prelu(plan: ElementwisePlan, slopes: np.ndarray, order: tuple[int, ...], threads: int) -> elementwise.DenseTasks:
@@ -187,16 +198,14 @@ def work(
     plan: ElementwisePlan | AxisPlan, prepared: Any, x: np.ndarray, result: np.ndarray
 ) -> elementwise.DenseWork | None:
     """What runs the plan, for calls that come again; only on memory that the kernels can take as it lies."""
-    if isinstance(plan, ElementwisePlan) and x.strides != result.strides:
+    order, along_axis = in_memory_order(x), isinstance(plan, AxisPlan)
+    if (order is None) if along_axis else (x.strides != result.strides):
         apart = _order_to_gather(plan, x, result)
         # an ``out`` in another order than a new result's is not known: later results would be in its order
-        if apart is None or apart != in_memory_order(empty_like(x, plan.dtype)):
-            return None
-        return _gathered(plan, x, apart)
-    order = in_memory_order(x)
+        usual = tuple(range(x.ndim)) if along_axis else in_memory_order(empty_like(x, plan.dtype))
+        return _gathered(plan, prepared, x, apart) if apart is not None and apart == usual else None
     if order is None or not x.flags.aligned or not x.size:
         return None
-    along_axis = isinstance(plan, AxisPlan)
     alike = result.transpose(order).flags.c_contiguous if along_axis else x.strides == result.strides
     return _work(plan, prepared, order) if alike else None
 
