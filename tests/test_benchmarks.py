@@ -391,6 +391,16 @@ def test_results_are_written_whole_or_not_at_all(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["results.json"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="a process's threads are counted as Linux shows them")
+def test_numpy_leaves_the_cores_to_the_libraries():
+    """Its threads stay awake after they have computed what is right, on the cores of the library that goes first."""
+    code = "import benchmarks.data, os, numpy as np; np.ones((400, 400)) @ np.ones((400, 400));"
+    code += "print(len(os.listdir('/proc/self/task')))"
+    environment = {name: value for name, value in os.environ.items() if "_NUM_THREADS" not in name}
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.stdout == "1\n", run.stderr
+
+
 def test_command_runs_pyconv_alone_on_one_layer(tmp_path):
     out = tmp_path / "run.json"
     words = ["--peers", "pyconv", "--list", "tiny", "--layer", "2x2 s2 1, 4x4", "--threads", 1, "--quick", "--out", out]
