@@ -212,6 +212,35 @@ def test_channels_in_blocks(level, out_channels):
     assert_close(results[0], wanted, terms=60)
 
 
+@pytest.mark.parametrize("stays", [False, True])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 2)])
+def test_channels_of_several_blocks_and_bands(level, kernel, stride, stays, monkeypatch):
+    """One block's weights pass all bands, or all weights one band, on any number of threads: always the same bits."""
+    monkeypatch.setattr(channels, "WORKING_SET", 2**30 if stays else 0)
+    x, weight, bias = normal(2, 20, 37, 43), normal(150, 20, kernel, kernel, seed=1), normal(150, seed=2)
+    parameters, results = {"stride": stride, "padding": kernel // 2}, []
+    for count in (1, 2, 3, 8):
+        pyconv.set_num_threads(count)
+        channels._tasks.cache_clear()
+        cut = channels.cut(_plan(x, weight, bias=bias, **parameters), level, count)
+        assert cut.band_stays == stays
+        assert cut.bands > 1
+        results.append(_run(channels, x, weight, bias, **parameters))
+        np.testing.assert_array_equal(results[-1], results[0])
+    channels._tasks.cache_clear()
+    pyconv.set_num_threads(2)
+    assert_close(results[0], F.conv2d(x, weight, bias, **parameters, backend="reference"), terms=20 * kernel**2)
+
+
+def test_channels_are_shared_out_by_what_is_read_again():
+    """Threads share the pixels of a large image, and the weights of many channels; each then reads all of the other."""
+    level = isa.current()
+    large = channels.cut(_plan(normal(1, 64, 56, 56), normal(128, 64, 1, 1)), level, 2)
+    small = channels.cut(_plan(normal(1, 640, 7, 7), normal(128, 640, 1, 1)), level, 2)
+    assert (large.shares, small.shares, small.parts) == (1, 2, 1)
+    assert large.parts > 2  # so that one thread may take what another leaves
+
+
 @pytest.mark.parametrize(
     ("out_channels", "size"), [(64, 14), (96, 14), (112, 14), (160, 7), (192, 7), (192, 17), (48, 35)]
 )

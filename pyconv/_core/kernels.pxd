@@ -53,6 +53,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t chunk
         int64_t blocks, shares
         int64_t bands, parts
+        int64_t band_stays
         int64_t pixels
         int64_t most_tiles
         int64_t squares

@@ -16,11 +16,17 @@ enum { LINE = CACHE_LINE / sizeof(int64_t) };
  * the image, where nothing is read. */
 static void find_offsets(const pc_channels *conv, const int64_t *x_strides, int64_t band, int64_t *offsets)
 {
-    const int64_t first = band * conv->pixels;
+    int64_t pixel = -1, y = 0, column = -1; /* most pixels follow the one before: divisions take longer than the rest */
     for (int64_t t = conv->band_tiles[band]; t < conv->band_tiles[band + 1]; t++, offsets += MOST_PIXELS) {
         const pc_channels_tile *tile = conv->tiles + t;
         for (int64_t p = 0; p < tile->count; p++) {
-            const int64_t pixel = first + tile->pixels[p], y = pixel / conv->out_w, column = pixel % conv->out_w;
+            const int64_t last = pixel;
+            pixel = band * conv->pixels + tile->pixels[p];
+            if (pixel == last + 1 && column + 1 < conv->out_w) {
+                column++;
+            } else {
+                y = pixel / conv->out_w, column = pixel % conv->out_w;
+            }
             offsets[p] = (y * conv->stride_h - conv->pad_top) * x_strides[2] +
                          (column * conv->stride_w - conv->pad_left) * x_strides[3];
         }
@@ -73,9 +79,15 @@ static void run_band(const pc_channels *conv, const real *x, int64_t channel_str
                     if (past > end) past = end;
                     if (place >= past) break;
                     const int is_first = c == 0 && i == tile->row && j == tile->column;
+                    const char *fetched = next;
+                    int64_t step = next < next_end ? FETCHED : 0;
+                    if (!step && taps == 1 && t + 1 < count) { /* then the pixels of the next tile */
+                        fetched = (const char *)(x + (offsets[(t + 1) * MOST_PIXELS] + c * channel_stride));
+                        step = channel_stride * (int64_t)sizeof(real);
+                    }
                     runs[tile->count - 1](inputs, places + place, past - place, channel_stride, channels,
-                                          weights + (place - first) * channels * width, is_first ? bias : NULL, to, next,
-                                          next < next_end ? FETCHED : 0);
+                                          weights + (place - first) * channels * width, is_first ? bias : NULL, to, fetched,
+                                          step);
                     if (next < next_end) next += (past - place) * channels * FETCHED;
                     if (whole) break;
                 }
@@ -102,6 +114,18 @@ static int run_squares(const pc_channels *conv, const real *x, const int64_t *x_
     return 1;
 }
 
+/* A block of output channels: its vectors, BLOCK_VECTORS at most, its first channel and how many it has. */
+typedef struct {
+    int64_t vectors, first, channels;
+} channel_block;
+
+static channel_block find_block(const pc_channels *conv, int64_t block)
+{
+    const int64_t all_vectors = (conv->out_channels + LANES - 1) / LANES, vector = all_vectors * block / conv->blocks;
+    const int64_t vectors = all_vectors * (block + 1) / conv->blocks - vector, first = vector * LANES;
+    return (channel_block){vectors, first, least(conv->out_channels - first, vectors * LANES)};
+}
+
 void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays, int64_t task, void *scratch)
 {
     /* task = ((image * groups + group) * parts + part of the bands) * shares + share of the blocks */
@@ -110,11 +134,13 @@ void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays
     const int64_t share = task % conv->shares, part = task / conv->shares % conv->parts;
     const int64_t group = task / (conv->shares * conv->parts) % conv->groups;
     const int64_t image = task / (conv->shares * conv->parts * conv->groups);
-    const int64_t first_block = conv->blocks * share / conv->shares, end_block = conv->blocks * (share + 1) / conv->shares;
-    const int64_t first_band = conv->bands * part / conv->parts, end_band = conv->bands * (part + 1) / conv->parts;
+    const int64_t first_block = conv->blocks * share / conv->shares;
+    const int64_t blocks = conv->blocks * (share + 1) / conv->shares - first_block;
+    const int64_t first_band = conv->bands * part / conv->parts;
+    const int64_t bands = conv->bands * (part + 1) / conv->parts - first_band;
     const int64_t all_vectors = (conv->out_channels + LANES - 1) / LANES;
     const int64_t taps = conv->in_channels * conv->kernel_h * conv->kernel_w;
-    const int64_t pixels = conv->out_h * conv->out_w;
+    const int64_t pixels = conv->out_h * conv->out_w, past = least((first_band + bands) * conv->pixels, pixels);
     const real *x = (const real *)arrays->x + image * x_strides[0] + group * conv->in_channels * x_strides[1];
     const real *weights = (const real *)arrays->weights + group * all_vectors * LANES * taps;
     const real *bias = (const real *)arrays->bias + group * all_vectors * LANES;
@@ -127,24 +153,24 @@ void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays
             places[i * conv->kernel_w + j] = i * conv->dilation_h * x_strides[2] + j * conv->dilation_w * x_strides[3];
         }
     }
-    for (int64_t block = first_block; block < end_block; block++) {
-        const int64_t vector = all_vectors * block / conv->blocks, channel = vector * LANES;
-        const int64_t vectors = all_vectors * (block + 1) / conv->blocks - vector; /* BLOCK_VECTORS at most */
-        const int64_t channels = conv->out_channels - channel < vectors * LANES ? conv->out_channels - channel
-                                                                                : vectors * LANES;
-        const int64_t end = least(end_band * conv->pixels, pixels);
-        if (conv->squares && run_squares(conv, x, x_strides, first_band * conv->pixels, end, vectors, weights + channel * taps,
-                                         bias + channel, channels, out + channel * out_strides[1], out_strides)) {
-            continue;
+    int64_t in_squares = 0; /* blocks that are done so: all or none */
+    for (; conv->squares && in_squares < blocks; in_squares++) {
+        const channel_block block = find_block(conv, first_block + in_squares);
+        if (!run_squares(conv, x, x_strides, first_band * conv->pixels, past, block.vectors, weights + block.first * taps,
+                         bias + block.first, block.channels, out + block.first * out_strides[1], out_strides)) {
+            break;
         }
-        for (int64_t band = first_band; band < end_band; band++) {
-            const int64_t first = band * conv->pixels;
-            const int64_t count = pixels - first < conv->pixels ? pixels - first : conv->pixels;
-            find_offsets(conv, x_strides, band, offsets);
-            run_band(conv, x, x_strides[1], band, offsets, places, vectors, weights + channel * taps, bias + channel, sums);
-            write_rows(sums, vectors * LANES, first, count, channels, conv->out_w, out + channel * out_strides[1],
-                       out_strides);
-        }
+    }
+    /* the weights of one block pass all bands before the next, or all weights one band */
+    for (int64_t i = 0; i < blocks * bands && !in_squares; i++) {
+        const channel_block block = find_block(conv, first_block + (conv->band_stays ? i % blocks : i / bands));
+        const int64_t band = first_band + (conv->band_stays ? i / blocks : i % bands);
+        const int64_t first = band * conv->pixels, count = least(pixels - first, conv->pixels);
+        find_offsets(conv, x_strides, band, offsets);
+        run_band(conv, x, x_strides[1], band, offsets, places, block.vectors, weights + block.first * taps,
+                 bias + block.first, sums);
+        write_rows(sums, block.vectors * LANES, first, count, block.channels, conv->out_w,
+                   out + block.first * out_strides[1], out_strides);
     }
     restore_denormals(mode);
 }

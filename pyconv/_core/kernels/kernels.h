@@ -75,6 +75,7 @@ typedef struct {
     int64_t chunk;                 /* input channels whose weights pass a band at a time: of one tap, or of several */
     int64_t blocks, shares;        /* of output channels, as even as they can be; tasks that divide them */
     int64_t bands, parts;          /* of an image; tasks that divide them */
+    int64_t band_stays;            /* while the weights of all blocks pass it; else those of one block pass all bands */
     int64_t pixels;                /* of a band; the last may have fewer */
     int64_t most_tiles;            /* of a band */
     int64_t squares;               /* whether it is 1x1 over rows without gaps, to be run by squares if the arrays allow */

@@ -72,6 +72,8 @@ class Cut(NamedTuple):
     shares: int
     bands: int
     parts: int
+    band_stays: bool
+    """While the weights of all blocks pass it; else those of one block pass all bands."""
     pixels: int
     most_tiles: int
     squares: bool
@@ -254,17 +256,30 @@ def _most_pixels(plan: ConvPlan, level: int) -> int:
     width = plan.in_size[1] * (8 if is_double_plan(plan) else 4)
     if estimate.pace(level) == 1 or width < PAGE:
         return _BAND
-    rows = min(plan.in_size[0], plan.out_size[0] * plan.kernel[0])
-    each = plan.in_channels // plan.groups * rows * width / (plan.out_size[0] * plan.out_size[1])
+    each = _input_bytes(plan) / (plan.out_size[0] * plan.out_size[1])
     return _BAND if _BAND * each <= 1.5 * WORKING_SET else max(int(WORKING_SET / 2 / each), _BAND // 5)
 
 
-def _sharing(images: int, firsts: list[int], size: int, most: int, count: int) -> tuple[int, int, int]:
+def _input_bytes(plan: ConvPlan) -> int:
+    """Of the channels of a group, as far as they are read."""
+    rows = min(plan.in_size[0], plan.out_size[0] * plan.kernel[0])
+    return plan.in_channels // plan.groups * rows * plan.in_size[1] * (8 if is_double_plan(plan) else 4)
+
+
+def _weight_bytes(plan: ConvPlan) -> int:
+    """Of the weights of a group."""
+    return prod(plan.weight_shape) // plan.groups * (8 if is_double_plan(plan) else 4)
+
+
+def _sharing(
+    images: int, firsts: list[int], size: int, most: int, count: int, blocks_first: bool
+) -> tuple[int, int, int]:
     """Tasks that divide the blocks, those that divide the bands of pixels, and bands, for ``count`` threads.
 
     Bands are of ``most`` pixels at most.
 
-    The quickest way, by the task with the most to do. Blocks rather than bands: each thread reads its own weights then.
+    The quickest way, by the task with the most to do. Of ways that are as quick, ``blocks_first``: each thread reads its
+    own weights then, and all pixels; else bands first, and each reads its own pixels, and all weights.
     """
     blocks, most_bands = len(firsts) - 1, ceil_div(size, 6)
     best, best_time = (1, 1, ceil_div(size, most)), 0.0
@@ -274,7 +289,8 @@ def _sharing(images: int, firsts: list[int], size: int, most: int, count: int) -
         for parts in range(1, min(count, most_bands) + 1):
             bands = ceil_div(ceil_div(size, most), parts) * parts
             pixels = ceil_div(bands, parts) * ceil_div(size, bands)
-            time = ceil_div(images * shares * parts, count) * vectors * pixels * (1 + 0.02 * (parts - 1))
+            again = parts - 1 if blocks_first else shares - 1
+            time = ceil_div(images * shares * parts, count) * vectors * pixels * (1 + 0.02 * again)
             if best_time == 0 or time < best_time * 0.999:
                 best, best_time = (shares, parts, bands), time
     return best
@@ -290,7 +306,11 @@ def cut(plan: ConvPlan, level: int, count: int) -> Cut:
         pixels = _MOST_PIXELS  # tiles of fewer vectors have room for them
     size = plan.out_size[0] * plan.out_size[1]
     images, most = max(plan.batch, 1) * plan.groups, _most_pixels(plan, level)
-    share, parts, bands = _sharing(images, firsts, size, most, count)
+    weights, pixels_read = _weight_bytes(plan), _input_bytes(plan)
+    share, parts, bands = _sharing(images, firsts, size, most, count, weights >= pixels_read)
+    squares = _in_squares(plan, level)
+    if parts > 1 and not squares:  # what one thread leaves of its bands, another may still take
+        parts *= max(times for times in (1, 2, 3, 4) if bands % (times * parts) == 0)
     band = ceil_div(size, bands)
     bands = ceil_div(size, band)
     tiles, band_tiles = _tiles(plan, pixels, band)
@@ -303,9 +323,10 @@ def cut(plan: ConvPlan, level: int, count: int) -> Cut:
         shares=share,
         bands=bands,
         parts=min(parts, bands),
+        band_stays=weights + pixels_read * band / size <= WORKING_SET,
         pixels=band,
         most_tiles=most_tiles,
-        squares=_in_squares(plan, level),
+        squares=squares,
         tiles=tiles,
         band_tiles=band_tiles,
         scratch=most_tiles * _MOST_PIXELS * 8 + places + sums,
