@@ -278,8 +278,8 @@ def _sharing(
 
     Bands are of ``most`` pixels at most.
 
-    The quickest way, by the task with the most to do. Of ways that are as quick, ``blocks_first``: each thread reads its
-    own weights then, and all pixels; else bands first, and each reads its own pixels, and all weights.
+    The quickest way, by the task with the most to do. Of ways that are as quick, ``blocks_first``: each thread reads
+    its own weights then, and all pixels; else bands first, and each reads its own pixels, and all weights.
     """
     blocks, most_bands = len(firsts) - 1, ceil_div(size, 6)
     best, best_time = (1, 1, ceil_div(size, most)), 0.0
