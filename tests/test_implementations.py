@@ -126,7 +126,7 @@ def test_few_in_tasks(level, monkeypatch, threads):
 def test_channels_in_parts(level, channels_in, chunk, monkeypatch):
     """Weights that pass in several parts, groups, several bands; the bits do not depend on the threads."""
     if chunk:
-        monkeypatch.setattr(channels, "_chunk", lambda plan, level, band: chunk)
+        monkeypatch.setattr(channels, "_chunk", lambda plan, level: chunk)
     channels._tasks.cache_clear()
     x, weight = normal(1, 2 * channels_in, 15, 16), normal(40, channels_in, 3, 3, seed=1)
     wanted = F.conv2d(x, weight, padding=1, groups=2, backend="reference")
@@ -143,18 +143,23 @@ def test_channels_in_parts(level, channels_in, chunk, monkeypatch):
 @pytest.mark.parametrize("kernel", [(3, 3), (5, 4), (1, 7), (7, 1)])
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_channels_taps_in_parts(level, kernel, dilation, monkeypatch):
-    """Parts that end within a row of the kernel, and tiles whose pixels see few of its places: always the same bits."""
+    """Parts that end within a row of the kernel, and tiles whose pixels see few of its places: the same bits, whatever
+    places pass together; chunks of channels of any size.
+    """
     x, weight, bias = normal(1, 20, 9, 11), normal(36, 20, *kernel, seed=1), normal(36, seed=2)
     padding = tuple((size - 1) * dilation for size in kernel)  # so that a corner sees one place
     parameters = {"padding": padding, "dilation": dilation}
-    results = []
-    for chunk in (7, 20, 41, 99, 1000):
-        monkeypatch.setattr(channels, "_chunk", lambda plan, level, band, chunk=chunk: chunk)
-        channels._tasks.cache_clear()
-        results.append(_run(channels, x, weight, bias, **parameters))
-        np.testing.assert_array_equal(results[-1], results[0])
+    wanted = F.conv2d(x, weight, bias, **parameters, backend="reference")
+    for chunk in (1, 7, 20):
+        monkeypatch.setattr(channels, "_chunk", lambda plan, level, chunk=chunk: chunk)
+        results = []
+        for places in (1, 2, 4, prod(kernel)):
+            monkeypatch.setattr(channels, "_places", lambda plan, level, chunk, places=places: places)
+            channels._tasks.cache_clear()
+            results.append(_run(channels, x, weight, bias, **parameters))
+            np.testing.assert_array_equal(results[-1], results[0])
+        assert_close(results[0], wanted, terms=20 * prod(kernel))
     channels._tasks.cache_clear()
-    assert_close(results[0], F.conv2d(x, weight, bias, **parameters, backend="reference"), terms=20 * prod(kernel))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -33,6 +33,10 @@ def test_panels(level, dtype, kernel, stride, size, monkeypatch):
         for tiling in tilings:
             own = tiling._replace(panels=True)
             cut = bands(plan, own, x.itemsize, 1, level)
+            if cut.in_place and len(cut.panel_offsets) and not cut.band_stays:  # each tap of the next panel is fetched
+                fetched = cut.panel_offsets[cut.chunk :]
+                assert len(fetched) == 8 * cut.chunk
+                assert {*fetched} == {*cut.offsets[: cut.chunk]}
             forms.add((cut.chunk < len(cut.offsets), cut.band_stays, len(cut.panel_offsets) > 0))
             for threads in (1, 3):
                 np.testing.assert_array_equal(on_tiling(plan, own, level, x, weight, threads), wanted)

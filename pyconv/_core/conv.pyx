@@ -113,7 +113,7 @@ cdef class ChannelsTasks(ConvTasks):
         c.stride_h, c.stride_w = plan.stride
         c.pad_top, c.pad_left = plan.padding[0][0], plan.padding[1][0]
         c.dilation_h, c.dilation_w = plan.dilation
-        c.chunk, c.blocks, c.shares = cut.chunk, cut.blocks, cut.shares
+        c.chunk, c.places, c.blocks, c.shares = cut.chunk, cut.places, cut.blocks, cut.shares
         c.bands, c.parts, c.pixels, c.most_tiles = cut.bands, cut.parts, cut.pixels, cut.most_tiles
         c.band_stays, c.squares = cut.band_stays, cut.squares
         c.tiles = <const pc_channels_tile *>cnp.PyArray_DATA(tiles)

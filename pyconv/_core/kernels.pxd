@@ -50,7 +50,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t in_channels, out_channels
         int64_t out_h, out_w
         int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
-        int64_t chunk
+        int64_t chunk, places
         int64_t blocks, shares
         int64_t bands, parts
         int64_t band_stays

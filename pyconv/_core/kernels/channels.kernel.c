@@ -10,7 +10,7 @@
 #include "channels.h"
 #include "squares.h"
 
-enum { LINE = CACHE_LINE / sizeof(int64_t) };
+enum { LINE = CACHE_LINE / sizeof(int64_t), PAGE = 4096 / sizeof(real) };
 
 /* Where the first tap of every pixel of a band's tiles lies, in elements from the first of the image; it may lie before
  * the image, where nothing is read. */
@@ -50,16 +50,14 @@ static void run_band(const pc_channels *conv, const real *x, int64_t channel_str
     const int64_t width = vectors * LANES, taps = conv->kernel_h * conv->kernel_w;
     const pc_channels_tile *tiles = conv->tiles + conv->band_tiles[band];
     const int64_t count = conv->band_tiles[band + 1] - conv->band_tiles[band];
+    /* pixels of one tap, each of a page of its own: no stream that the processor would find */
+    const int far = taps == 1 && (channel_stride <= -PAGE || channel_stride >= PAGE);
     channel_tile *const *runs = PC_NAME(channel_tiles)[vectors - 1];
-    /* some channels of one tap, or all channels of some taps */
-    int64_t together = conv->chunk < conv->in_channels ? 1 : conv->chunk / conv->in_channels;
-    const int64_t passes = (taps + together - 1) / together;
-    together = (taps + passes - 1) / passes;
-    for (int64_t first = 0; first < taps; first += together) {
-        const int64_t end = taps - first < together ? taps : first + together;
-        const int64_t first_row = first / conv->kernel_w, first_column = first % conv->kernel_w;
-        for (int64_t c = 0; c < conv->in_channels; c += conv->chunk) {
-            const int64_t channels = conv->in_channels - c < conv->chunk ? conv->in_channels - c : conv->chunk;
+    for (int64_t c = 0; c < conv->in_channels; c += conv->chunk) {
+        const int64_t channels = least(conv->in_channels - c, conv->chunk);
+        for (int64_t first = 0; first < taps; first += conv->places) {
+            const int64_t end = least(taps, first + conv->places);
+            const int64_t first_row = first / conv->kernel_w, first_column = first % conv->kernel_w;
             const int64_t part = (end - first) * channels * width;
             /* the tiles that pass first fetch the part of the weights that comes next */
             const char *next = (const char *)(weights + part);
@@ -81,7 +79,7 @@ static void run_band(const pc_channels *conv, const real *x, int64_t channel_str
                     const int is_first = c == 0 && i == tile->row && j == tile->column;
                     const char *fetched = next;
                     int64_t step = next < next_end ? FETCHED : 0;
-                    if (!step && taps == 1 && t + 1 < count) { /* then the pixels of the next tile */
+                    if (!step && far && t + 1 < count) { /* then the pixels of the next tile */
                         fetched = (const char *)(x + (offsets[(t + 1) * MOST_PIXELS] + c * channel_stride));
                         step = channel_stride * (int64_t)sizeof(real);
                     }

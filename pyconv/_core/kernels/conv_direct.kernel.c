@@ -8,7 +8,8 @@
 
 enum {
     LINE = 64 / sizeof(real), /* elements of a cache line */
-    FEW_TAPS = 16             /* of which a tile takes about as long to store its sums as to compute them */
+    FEW_TAPS = 16,            /* of which a tile takes about as long to store its sums as to compute them */
+    FETCHERS = 8              /* tiles that fetch the next panel's pixels between them, as in bands.py */
 };
 
 typedef struct {
@@ -130,11 +131,19 @@ INLINE void run_tile(const job *at, const pc_tile *run, int64_t tile, const real
                      int64_t taps, const real *weights, const real *bias, const real *sums, real *to, int64_t to_stride,
                      const real *next, const int32_t *next_offsets)
 {
-    const int32_t *offsets = at->conv->offsets + t, *copied = at->conv->panel_offsets;
+    const pc_direct *conv = at->conv;
+    const int32_t *offsets = conv->offsets + t, *copied = conv->panel_offsets;
+    const int64_t turn = tile - at->first_tile; /* 0: it copies */
+    const int spread = conv->in_place && !conv->band_stays; /* the next panel's pixels over the tiles that read this one */
     if (!panel) {
         run->run(pixels, offsets, taps, weights, bias, sums, to, to_stride, next, next_offsets);
-    } else if (tile == at->first_tile && !at->turned) {
-        run->run_copying(pixels, offsets, taps, weights, bias, sums, to, to_stride, next, next_offsets, panel, at->width);
+    } else if (turn == 0 && !at->turned) {
+        run->run_copying(pixels, offsets, taps, weights, bias, sums, to, to_stride, spread ? panel : next,
+                         spread ? copied : next_offsets, panel, at->width);
+    } else if (spread && turn <= FETCHERS) {
+        /* the line that the panel's last pixel is in: the one before was read for this panel */
+        run->run(panel, copied, taps, weights, bias, sums, to, to_stride, next + next_offsets[0] + at->width - 1,
+                 copied + turn * conv->chunk);
     } else {
         run->run(panel, copied, taps, weights, bias, sums, to, to_stride, panel, copied);
     }
@@ -176,7 +185,7 @@ static void run_tiles(const job *at, const stretch *tiles, int64_t q, int64_t fi
             run_tile(at, run, tile, at->band + place, panel, t, taps, weights, bias, t ? sums : NULL,
                      in_place ? to + segments[0].to : sums, in_place ? channel_stride : width, next + line, next_offsets);
             if (ends && !in_place) write_segments(segments, count, sums + skipped, width, channels, to, channel_stride);
-            line = line < width ? line + LINE : 0;
+            if (!panel) line = line < width ? line + LINE : 0;
         }
     }
 }

@@ -72,7 +72,7 @@ typedef struct {
     int64_t in_channels, out_channels; /* of one group */
     int64_t out_h, out_w;
     int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
-    int64_t chunk;                 /* input channels whose weights pass a band at a time: of one tap, or of several */
+    int64_t chunk, places;         /* input channels, and the kernel's places, whose weights pass a band at a time */
     int64_t blocks, shares;        /* of output channels, as even as they can be; tasks that divide them */
     int64_t bands, parts;          /* of an image; tasks that divide them */
     int64_t band_stays;            /* while the weights of all blocks pass it; else those of one block pass all bands */

@@ -31,6 +31,7 @@ __all__ = [
     "may_spread",
     "packed_line",
     "packing_cycles",
+    "panel_places",
     "reads_in_place",
 ]
 
@@ -39,6 +40,9 @@ LARGEST_BAND = 2**28
 
 _FEW_TAPS, _MANY_PLANES = 128, 32
 """Of an output's sum and of an image's output: there writing is the larger part beside the sums (measured)."""
+
+_FETCHERS = 8
+"""Tiles that fetch the pixels of the next panel between them, as in kernels/conv_direct.kernel.c."""
 
 _FEW_READERS = 32
 """Output channels: for so few that read it no panel is copied (measured)."""
@@ -255,6 +259,16 @@ def _chunk(plan: ConvPlan, tiling: Tiling, itemsize: int, near: int) -> int:
     return channels * plan.kernel[0] * plan.kernel[1]
 
 
+def panel_places(offsets: np.ndarray, chunk: int, pixels: int, spread: bool) -> np.ndarray:
+    """Where a chunk's taps lie in a panel of ``pixels``; ``spread``: and what each tile fetches of the next one's.
+
+    Those are places in the image, a chunk of them for each tile: the first one's some taps over and over, the next
+    one's some more.
+    """
+    places = np.arange(chunk, dtype=np.int32) * np.int32(pixels)
+    return np.concatenate([places, np.repeat(offsets[:chunk] - offsets[0], _FETCHERS)]) if spread else places
+
+
 def bands(
     plan: ConvPlan, tiling: Tiling, itemsize: int, threads: int, level: int, step: int = 1, packs: bool = False
 ) -> Bands:
@@ -350,7 +364,8 @@ def bands(
         w = np.array(slot_w) * packed_rows * pitch + np.array(step_w)
         c = np.arange(per_in) * channel_pitch
         offsets = np.ascontiguousarray((c[:, None, None] + h[:, None] + w).ravel(), np.int32)
-        panel_offsets = np.arange(chunk if panels else 0, dtype=np.int32) * np.int32(tiling.pixels)
+        spread = in_place and not band_stays
+        panel_offsets = panel_places(offsets, chunk, tiling.pixels, spread) if panels else np.zeros(0, np.int32)
     return Bands(
         batch=plan.batch,
         groups=plan.groups,

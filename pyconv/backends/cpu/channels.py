@@ -44,8 +44,8 @@ _BAND = 200
 """Output pixels whose sums wait together: more would leave the first level of the cache, fewer read weights again."""
 
 _CHUNK = 128
-"""Input channels, of all taps together, whose weights pass a band at a time: 32 KiB; half as many where a band is small
-(measured)."""
+"""Products of a pixel, input channels times places of the kernel, whose weights pass a band at a time; half as many
+where a band is small, twice as many in smaller vectors of kernels of several places (measured)."""
 
 _LONG_CHUNK = 1024
 """The same, 256 KiB, where they may as well come from the second level (measured)."""
@@ -56,7 +56,10 @@ _SQUARE_VECTORS, _SQUARE_CHANNELS = 4, 256
 
 
 class Packed(NamedTuple):
-    """Weights, [group][block of output channels][kernel row][kernel column][input channel][channel of the block]."""
+    """Weights: [group][block of output channels][chunk of input channels].
+
+    And of each chunk [kernel row][kernel column][input channel][output channel].
+    """
 
     isa: int
     weights: np.ndarray
@@ -67,6 +70,7 @@ class Cut(NamedTuple):
     """How the pixels and channels are cut into tasks; names as in the C struct pc_channels."""
 
     chunk: int
+    places: int
     blocks: int
     """Of output channels; they differ by a vector at most, see _first_vectors."""
     shares: int
@@ -133,12 +137,12 @@ def _in_squares(plan: ConvPlan, level: int) -> bool:
 def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated, in the cost models' (see estimate.py).
 
-    Of two multiply-adds a cycle 85 in a hundred are reached, of one 97, and fewer in tiles of one or two vectors of
-    four, which load more. In the core's own cycles: about 50 each time that a tile takes up its sums and puts them
-    down; 120 to turn a vector of channels of as many pixels into rows, 240 with one multiply-add a cycle; up to 8 for
-    each cache line of input, where the channels of a part lie in more pages than the processor keeps at hand and two
-    multiply-adds a cycle wait for them; and 4 for each channel of a tile's tap where channels lie whole pages apart,
-    and so meet in few sets of the first level of the cache (measured).
+    Of two multiply-adds a cycle 85 in a hundred are reached, 88 where all of a kernel's places pass at a time, of one
+    97, and fewer in tiles of one or two vectors of four, which load more. In the core's own cycles: about 50 each time
+    that a tile takes up its sums and puts them down; 120 to turn a vector of channels of as many pixels into rows, 240
+    with one multiply-add a cycle; up to 8 for each cache line of input, where the channels of a part lie in more pages
+    than the processor keeps at hand and two multiply-adds a cycle wait for them; and 4 for each channel of a tile's tap
+    where channels lie whole pages apart, and so meet in few sets of the first level of the cache (measured).
     """
     if _in_squares(plan, level):
         return _square_cycles(plan, level)
@@ -151,18 +155,20 @@ def cycles(plan: ConvPlan, level: int) -> float:
     rows, columns = (float(np.diff(inside(plan, axis)).sum()) for axis in (0, 1))
     one = estimate.pace(level) < 1  # multiply-add a cycle
     few = {1: 0.7, 2: 0.9}.get(vectors, 1.0) if vectors < runtime.block_vectors(level, is_double) else 1.0
-    reached = 0.97 * few if one else 0.85
+    near = _has_few_sums(level) and plan.kernel != (1, 1)
+    reached = 0.97 * few if one else 0.88 if near else 0.85
     products = rows * columns * per_in * vectors / 2 / reached
-    chunk = _LONG_CHUNK if one else _CHUNK
-    if per_in > chunk:
-        parts = rows * columns * ceil_div(per_in, chunk)
+    chunk = _chunk(plan, level)
+    parts = ceil_div(per_in, chunk)
+    if chunk < per_in and not near:
+        parts *= rows * columns
     else:
-        parts = pixels * ceil_div(plan.kernel[0] * plan.kernel[1], chunk // per_in)
+        parts *= pixels * ceil_div(prod(plan.kernel), _places(plan, level, chunk))
     taking_up = 50 * blocks * parts / runtime.block_pixels(level, is_double)
     turning = (240 if one else 120) * ceil_div(pixels, lanes) * vectors
     width = plan.in_size[1] * (8 if is_double else 4)
     lines = blocks * per_in * plan.out_size[0] * plan.kernel[0] * ceil_div(width, 64)
-    pages = min(plan.in_size[0] * width / PAGE, 1.0) * min(per_in, _CHUNK)
+    pages = min(plan.in_size[0] * width / PAGE, 1.0) * (chunk if near else min(per_in, _CHUNK))
     fetching = lines * 8 * max(pages - 64, 0) / 64
     tiles = blocks * rows * columns / runtime.block_pixels(level, is_double)  # of each tap
     meeting = 4 * tiles * per_in if plan.in_size[0] * width % PAGE == 0 and plan.layout == "nchw" else 0
@@ -193,18 +199,43 @@ def cost(plan: ConvPlan) -> Cost:
     return estimate.cost(plan, _tasks(plan, level, threads_for(plan)), cycles(plan, level))
 
 
-def _chunk(plan: ConvPlan, level: int, band: int) -> int:
-    """Input channels whose weights pass a band of so many pixels at a time: of one tap, or of several that are as many.
+def _has_few_sums(level: int) -> bool:
+    """Whether tiles have 16 registers, and so ask for weights and pixels after few multiply-adds."""
+    return runtime.block_vectors(level, False) < 4
+
+
+def _most_products(plan: ConvPlan, level: int) -> int:
+    """Products of a pixel, input channels times the kernel's places, whose weights pass a band at a time.
 
     Each part of them takes up the sums of the band and puts them down again: few parts are best, but where weights have
-    to come from the first level of the cache, which holds parts of 32 KiB beside pixels and sums.
+    to come from the first level of the cache, beside pixels and sums. Parts of several places read fewer pixels.
     """
+    if _has_few_sums(level):
+        return _CHUNK if plan.kernel == (1, 1) else 2 * _CHUNK
     if estimate.asks_much(level):
-        most = _CHUNK // 2 if band <= 64 else _CHUNK
-    else:
-        most = _LONG_CHUNK if runtime.block_vectors(level, False) == 4 else _CHUNK
-    per_in = plan.in_channels // plan.groups
-    return even(per_in, most) if per_in > most else most
+        return _CHUNK // 2 if plan.out_size[0] * plan.out_size[1] <= 64 else _CHUNK
+    return _LONG_CHUNK
+
+
+def _chunk(plan: ConvPlan, level: int) -> int:
+    """Input channels whose weights are packed together, of all places, and pass a band before those of the next.
+
+    Where tiles have few sums, they are so few that all places pass at a time: a pixel that several of them see is then
+    still in the first level of the cache. The last bits depend on it, so it follows from the plan alone.
+    """
+    per_in, most = plan.in_channels // plan.groups, _most_products(plan, level)
+    return even(per_in, max(most // prod(plan.kernel), 1) if _has_few_sums(level) else most)
+
+
+def _places(plan: ConvPlan, level: int, chunk: int) -> int:
+    """The kernel's places whose weights pass at a time, of a chunk of input channels."""
+    return even(prod(plan.kernel), max(_most_products(plan, level) // chunk, 1))
+
+
+def _even_edges(begin: int, end: int, most: int) -> np.ndarray:
+    """Where tiles of ``most`` pixels at most begin: as even as can be, as sums of a small one wait for each other."""
+    count = ceil_div(end - begin, most)
+    return begin + np.arange(count) * (end - begin) // count
 
 
 def _tiles(plan: ConvPlan, pixels: int, band: int) -> tuple[np.ndarray, np.ndarray]:
@@ -218,7 +249,7 @@ def _tiles(plan: ConvPlan, pixels: int, band: int) -> tuple[np.ndarray, np.ndarr
     run = np.stack([order // band, kind[order]], axis=1)
     starts = np.flatnonzero(np.any(run[1:] != run[:-1], axis=1)) + 1  # where a band or a kind begins
     edges = np.concatenate([[0], starts, [len(order)]])
-    firsts = np.concatenate([np.arange(a, b, pixels) for a, b in pairwise(edges)])
+    firsts = np.concatenate([_even_edges(a, b, pixels) for a, b in pairwise(edges)])
     counts = np.diff(np.append(firsts, len(order)))
     tiles = np.zeros((len(firsts), 5 + _MOST_PIXELS), np.int32)
     tiles[:, 0] = counts
@@ -251,8 +282,11 @@ def _most_pixels(plan: ConvPlan, level: int) -> int:
 
     It is read once for each of the kernel's taps and for each block of output channels. That matters where rows are
     longer than a page, so that every channel's pixels lie apart from the others' (measured: smaller images lose by it),
-    and a core begins one multiply-add in a cycle, so that weights may as well be read more often.
+    and a core begins one multiply-add in a cycle, so that weights may as well be read more often. Half as many where
+    weights, sums and the pixels of several places share the first level.
     """
+    if _has_few_sums(level) and plan.kernel != (1, 1):
+        return _BAND // 2
     width = plan.in_size[1] * (8 if is_double_plan(plan) else 4)
     if estimate.pace(level) == 1 or width < PAGE:
         return _BAND
@@ -298,7 +332,7 @@ def _sharing(
 
 def cut(plan: ConvPlan, level: int, count: int) -> Cut:
     """Cut the plan into tasks for ``count`` threads; the result does not depend on how."""
-    is_double = is_double_plan(plan)
+    is_double, chunk = is_double_plan(plan), _chunk(plan, level)
     itemsize = 8 if is_double else 4
     firsts = _first_vectors(plan, level)
     widest, pixels = max(end - first for first, end in pairwise(firsts)), runtime.block_pixels(level, is_double)
@@ -318,7 +352,8 @@ def cut(plan: ConvPlan, level: int, count: int) -> Cut:
     places = 64 * ceil_div(plan.kernel[0] * plan.kernel[1], 8)  # bytes, in whole cache lines
     sums = band * widest * runtime.lanes(level, is_double) * itemsize
     return Cut(
-        chunk=_chunk(plan, level, band),
+        chunk=chunk,
+        places=_places(plan, level, chunk),
         blocks=len(firsts) - 1,
         shares=share,
         bands=bands,
@@ -339,8 +374,8 @@ def _tasks(plan: ConvPlan, level: int, count: int) -> conv.ChannelsTasks:
 
 
 def prepare_key(plan: ConvPlan) -> Hashable:
-    """Plans with equal keys share packed weights."""
-    return isa.current()
+    """Plans with equal keys share packed weights: those depend on the chunks of input channels only."""
+    return isa.current(), _chunk(plan, isa.current())
 
 
 def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Packed | None:
@@ -351,6 +386,7 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Pack
     level = isa.current()
     edges = [vector * runtime.lanes(level, is_double_plan(plan)) for vector in _first_vectors(plan, level)]
     groups, per_out, per_in = plan.groups, plan.out_channels // plan.groups, plan.in_channels // plan.groups
+    chunk = _chunk(plan, level)
     each = per_in * plan.kernel[0] * plan.kernel[1]
     packed = np.zeros((groups, edges[-1] * each), plan.dtype)
     given = np.asarray(weight, plan.dtype).reshape(groups, per_out, per_in, *plan.kernel)
@@ -358,8 +394,11 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Pack
         return None
     for first, end in pairwise(edges):
         part = given[:, first:end]
-        target = packed[:, first * each : end * each].reshape(groups, *plan.kernel, per_in, end - first)
-        target[..., : part.shape[1]] = part.transpose(0, 3, 4, 2, 1)
+        block = packed[:, first * each : end * each].reshape(groups, per_in, -1)
+        for c in range(0, per_in, chunk):
+            some = part[:, :, c : c + chunk].transpose(0, 3, 4, 2, 1)
+            target = block[:, c : c + chunk].reshape(groups, *plan.kernel, -1, end - first)
+            target[..., : part.shape[1]] = some
     biases = np.zeros((groups, edges[-1]), plan.dtype)
     if bias is not None:
         biases[:, :per_out] = np.asarray(bias, plan.dtype).reshape(groups, per_out)
@@ -381,9 +420,10 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
     """How to compute the plan band by band."""
     is_double = is_double_plan(plan)
     whole = cut(plan, level, 1)
+    own = {"chunk": whole.chunk, "places": whole.places}  # as the weights are packed, whatever would suit the part
 
     def tasks(part: ConvPlan, shares: int) -> conv.ChannelsTasks:
-        return conv.ChannelsTasks(level, is_double, 1, part, cut(part, level, 1)._replace(shares=shares))
+        return conv.ChannelsTasks(level, is_double, 1, part, cut(part, level, 1)._replace(shares=shares, **own))
 
     edges = [vector * runtime.lanes(level, is_double) for vector in _first_vectors(plan, level)]
     return Pieces(

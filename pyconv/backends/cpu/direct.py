@@ -21,6 +21,7 @@ from .bands import (
     may_spread,
     packed_line,
     packing_cycles,
+    panel_places,
     reads_in_place,
 )
 from .cache import WORKING_SET
@@ -170,6 +171,9 @@ def pieces(plan: ConvPlan, level: int, tiling: Tiling) -> Pieces:
         cut = bands(part, tiling, itemsize, 1, level, packs=not whole.in_place)._replace(shares=shares)
         if cut.in_place:
             cut = cut._replace(channel_pitch=whole.channel_pitch, offsets=whole.offsets)
+            if cut.panel_offsets.size:
+                places = panel_places(cut.offsets, cut.chunk, tiling.pixels, not cut.band_stays)
+                cut = cut._replace(panel_offsets=places)
         return conv.DirectTasks(level, is_double_plan(plan), 1, cut)
 
     return Pieces(
