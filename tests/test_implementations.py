@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from math import prod
 
 import numpy as np
 import pytest
@@ -12,29 +11,19 @@ from helpers import assert_close, normal
 
 import pyconv
 import pyconv.functional as F
-from pyconv._core import runtime
 from pyconv.backends.cpu import bands, channels, depthwise, depthwise_channels, direct, few, isa
-from pyconv.backends.cpu.cut import ceil_div
 from pyconv.errors import ShapeError
 from pyconv.plan import conv_parameters, layout_of, plan_conv2d
 
 
-@pytest.fixture(params=isa.names())
-def level(request):
-    """The number of an instruction set, in use during the test."""
-    isa.use(request.param)
-    yield isa.current()
-    isa.use(None)
-
-
-def _plan(x, weight, stride=1, padding=0, dilation=1, groups=1, bias=None):
+def plan_of(x, weight, stride=1, padding=0, dilation=1, groups=1, bias=None):
     shapes = (x.shape, weight.shape, None if bias is None else bias.shape)
     parameters = conv_parameters("conv2d", stride, padding, dilation, groups)
     return plan_conv2d(*shapes, x.dtype.name, x.itemsize, layout_of(x), *parameters, "direct", True)
 
 
-def _run(implementation, x, weight, bias=None, **parameters):
-    plan = _plan(x, weight, bias=bias, **parameters)
+def run_by(implementation, x, weight, bias=None, **parameters):
+    plan = plan_of(x, weight, bias=bias, **parameters)
     out = np.full(plan.out_shape, np.nan, plan.dtype)
     return implementation.run(plan, x, implementation.prepare(plan, weight, bias), out)
 
@@ -45,14 +34,14 @@ def _parameters(**values):
         yield dict(zip(names, combination, strict=True))
 
 
-def _checked(implementation, x, weight, bias, parameters):
+def checked(implementation, x, weight, bias, parameters):
     try:
         wanted = F.conv2d(x, weight, bias, **parameters, backend="reference")
     except ShapeError:
         return 0
-    if implementation is channels and "padding" in str(channels.refusal(_plan(x, weight, **parameters))):
+    if implementation is channels and "padding" in str(channels.refusal(plan_of(x, weight, **parameters))):
         return 0
-    got = _run(implementation, x, weight, bias, **parameters)
+    got = run_by(implementation, x, weight, bias, **parameters)
     assert_close(got, wanted, terms=max(int(np.prod(weight.shape[1:])), 16))
     return 1
 
@@ -73,7 +62,7 @@ def test_channels(level, dtype, layout):
             x = np.ascontiguousarray(x[..., ::-1])[..., ::-1]
         weight, bias = normal(out_channels, 5, kernel, kernel, dtype=dtype, seed=1), normal(out_channels, dtype=dtype)
         for parameters in _parameters(stride=(1, 2), padding=(0, 1, ((0, 1), (2, 0))), dilation=(1, 2)):
-            tried += _checked(channels, x, weight, bias, parameters)
+            tried += checked(channels, x, weight, bias, parameters)
     assert tried > 200
 
 
@@ -92,14 +81,14 @@ def test_few(level, dtype, layout):
             x = np.ascontiguousarray(x[..., ::-1])[..., ::-1]
         weight, bias = normal(out_channels, 3, *kernel, dtype=dtype, seed=1), normal(out_channels, dtype=dtype)
         for parameters in ({"padding": 2}, {"padding": ((3, 2), (2, 4)), "stride": 2, "dilation": 2}):
-            both = [_run(each, x, weight, bias, **parameters) for each in (few, direct)]
+            both = [run_by(each, x, weight, bias, **parameters) for each in (few, direct)]
             np.testing.assert_array_equal(*both)
 
 
 def test_few_on_every_width(level):
     x, weight = normal(1, 2, 3, 45), normal(5, 2, 2, 2)
     for width in range(2, 46):
-        both = [_run(each, x[..., :width], weight) for each in (few, direct)]
+        both = [run_by(each, x[..., :width], weight) for each in (few, direct)]
         np.testing.assert_array_equal(*both)
 
 
@@ -112,169 +101,13 @@ def test_few_in_tasks(level, monkeypatch, threads):
     try:
         for groups, (height, width) in itertools.product((1, 2), ((23, 41), (3, 3000))):
             x, weight = normal(2, 4, height, width), normal(38, 4 // groups, 3, 3, seed=1)
-            plan = _plan(x, weight, padding=1, groups=groups)
+            plan = plan_of(x, weight, padding=1, groups=groups)
             wide = np.full((2, 38, height, width + 5), np.nan, np.float32)
             few.run(plan, x, few.prepare(plan, weight, None), wide[..., :width])
-            np.testing.assert_array_equal(wide[..., :width], _run(direct, x, weight, padding=1, groups=groups))
+            np.testing.assert_array_equal(wide[..., :width], run_by(direct, x, weight, padding=1, groups=groups))
             assert np.isnan(wide[..., width:]).all()
     finally:
         few.tasks.cache_clear()
-
-
-@pytest.mark.parametrize("channels_in", [127, 128, 129, 300])
-@pytest.mark.parametrize("chunk", [128, None])
-def test_channels_in_parts(level, channels_in, chunk, monkeypatch):
-    """Weights that pass in several parts, groups, several bands; the bits do not depend on the threads."""
-    if chunk:
-        monkeypatch.setattr(channels, "_chunk", lambda plan, level: chunk)
-    channels._tasks.cache_clear()
-    x, weight = normal(1, 2 * channels_in, 15, 16), normal(40, channels_in, 3, 3, seed=1)
-    wanted = F.conv2d(x, weight, padding=1, groups=2, backend="reference")
-    results = []
-    for count in (1, 2, 3, 8):
-        pyconv.set_num_threads(count)
-        results.append(_run(channels, x, weight, padding=1, groups=2))
-        assert_close(results[-1], wanted, terms=9 * channels_in)
-        np.testing.assert_array_equal(results[-1], results[0])
-    channels._tasks.cache_clear()
-    pyconv.set_num_threads(2)
-
-
-@pytest.mark.parametrize("kernel", [(3, 3), (5, 4), (1, 7), (7, 1)])
-@pytest.mark.parametrize("dilation", [1, 2])
-def test_channels_taps_in_parts(level, kernel, dilation, monkeypatch):
-    """Parts that end within a row of the kernel, and tiles whose pixels see few of its places: the same bits, whatever
-    places pass together; chunks of channels of any size.
-    """
-    x, weight, bias = normal(1, 20, 9, 11), normal(36, 20, *kernel, seed=1), normal(36, seed=2)
-    padding = tuple((size - 1) * dilation for size in kernel)  # so that a corner sees one place
-    parameters = {"padding": padding, "dilation": dilation}
-    wanted = F.conv2d(x, weight, bias, **parameters, backend="reference")
-    for chunk in (1, 7, 20):
-        monkeypatch.setattr(channels, "_chunk", lambda plan, level, chunk=chunk: chunk)
-        results = []
-        for places in (1, 2, 4, prod(kernel)):
-            monkeypatch.setattr(channels, "_places", lambda plan, level, chunk, places=places: places)
-            channels._tasks.cache_clear()
-            results.append(_run(channels, x, weight, bias, **parameters))
-            np.testing.assert_array_equal(results[-1], results[0])
-        assert_close(results[0], wanted, terms=20 * prod(kernel))
-    channels._tasks.cache_clear()
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("groups", [1, 2])
-def test_channels_in_squares(level, dtype, groups):
-    """Channels-last images at the edges of squares: the bits of the other tiles, on any number of threads."""
-    lanes, tried = runtime.lanes(level, dtype == "float64"), 0
-    counts = (1, 3, lanes // 2, lanes // 2 + 1, lanes - 1, lanes, lanes + 1, 3 * lanes // 2, 2 * lanes, 4 * lanes)
-    for channels_out, width, channels_in in itertools.product(counts, (lanes // 2, lanes, lanes + 3), (1, 6, 33)):
-        x = np.moveaxis(normal(2, 3, width, channels_in * groups, dtype=dtype), -1, 1)
-        weight = normal(channels_out * groups, channels_in, 1, 1, dtype=dtype, seed=1)
-        bias = normal(channels_out * groups, dtype=dtype, seed=2)
-        plan = _plan(x, weight, groups=groups, bias=bias)
-        assert channels.cut(plan, level, 1).squares == (lanes >= 8 and channels_in * groups > 1)
-        other = channels.run(plan, np.ascontiguousarray(x), channels.prepare(plan, weight, bias), None)
-        for count in (1, 3):
-            pyconv.set_num_threads(count)
-            np.testing.assert_array_equal(_run(channels, x, weight, bias, groups=groups), other)
-        tried += _checked(channels, x, weight, bias, {"groups": groups})
-    pyconv.set_num_threads(2)
-    assert tried == len(counts) * 9
-
-
-@pytest.mark.parametrize(("channels_in", "channels_out", "size"), [(32, 16, 112), (96, 24, 56)])
-def test_squares_are_chosen_for_few_output_channels(level, channels_in, channels_out, size):
-    """Of a channels-last image alone, and where vectors are of 8 channels at least."""
-    x, weight = normal(1, channels_in, size, size), normal(channels_out, channels_in, 1, 1)
-    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
-    assert "along channels" in channels.refusal(replace(_plan(x, weight), algorithm="auto"))
-    if runtime.lanes(level, False) >= 8:
-        assert channels.refusal(replace(_plan(last, weight), algorithm="auto")) is None
-
-
-def test_squares_leave_rows_with_gaps_to_others(level):
-    """An ``out`` that is a part of wider rows: nothing is written between them."""
-    x, weight = np.moveaxis(normal(1, 9, 16, 24), -1, 1), normal(20, 24, 1, 1, seed=1)
-    plan = _plan(x, weight)
-    out = np.full((1, 20, 9, 19), np.nan, np.float32)
-    channels.run(plan, x, channels.prepare(plan, weight, None), out[..., :16])
-    assert_close(out[..., :16], F.conv2d(x, weight, backend="reference"), terms=24)
-    assert np.isnan(out[..., 16:]).all()
-
-
-@pytest.mark.parametrize("out_channels", [64, 65, 96, 130, 192, 330])
-def test_channels_in_blocks(level, out_channels):
-    """Blocks of any number of vectors, even and odd; the bits do not depend on the threads that share them."""
-    x, weight, bias = normal(1, 20, 7, 9), normal(out_channels, 20, 1, 3, seed=1), normal(out_channels, seed=2)
-    wanted = F.conv2d(x, weight, bias, padding=(0, 1), backend="reference")
-    results = []
-    for count in (1, 2, 3, 5):
-        pyconv.set_num_threads(count)
-        results.append(_run(channels, x, weight, bias, padding=(0, 1)))
-        np.testing.assert_array_equal(results[-1], results[0])
-    pyconv.set_num_threads(2)
-    assert_close(results[0], wanted, terms=60)
-
-
-@pytest.mark.parametrize("stays", [False, True])
-@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 2)])
-def test_channels_of_several_blocks_and_bands(level, kernel, stride, stays, monkeypatch):
-    """One block's weights pass all bands, or all weights one band, on any number of threads: always the same bits."""
-    monkeypatch.setattr(channels, "WORKING_SET", 2**30 if stays else 0)
-    x, weight, bias = normal(2, 20, 37, 43), normal(150, 20, kernel, kernel, seed=1), normal(150, seed=2)
-    parameters, results = {"stride": stride, "padding": kernel // 2}, []
-    for count in (1, 2, 3, 8):
-        pyconv.set_num_threads(count)
-        channels._tasks.cache_clear()
-        cut = channels.cut(_plan(x, weight, bias=bias, **parameters), level, count)
-        assert cut.band_stays == stays
-        assert cut.bands > 1
-        results.append(_run(channels, x, weight, bias, **parameters))
-        np.testing.assert_array_equal(results[-1], results[0])
-    channels._tasks.cache_clear()
-    pyconv.set_num_threads(2)
-    assert_close(results[0], F.conv2d(x, weight, bias, **parameters, backend="reference"), terms=20 * kernel**2)
-
-
-def test_channels_are_shared_out_by_what_is_read_again():
-    """Threads share the pixels of a large image, and the weights of many channels; each then reads all of the other."""
-    level = isa.current()
-    large = channels.cut(_plan(normal(1, 64, 56, 56), normal(128, 64, 1, 1)), level, 2)
-    small = channels.cut(_plan(normal(1, 640, 7, 7), normal(128, 640, 1, 1)), level, 2)
-    assert (large.shares, small.shares, small.parts) == (1, 2, 1)
-    assert large.parts > 2  # so that one thread may take what another leaves
-
-
-@pytest.mark.parametrize(
-    ("out_channels", "size"), [(64, 14), (96, 14), (112, 14), (160, 7), (192, 7), (192, 17), (48, 35)]
-)
-def test_channels_are_shared_out_evenly(level, out_channels, size):
-    """Of two threads none has more than 54 in a hundred of the work: pixels times vectors of output channels."""
-    plan = _plan(normal(1, 3, size, size), normal(out_channels, 3, 1, 1))
-    firsts, cut = channels._first_vectors(plan, level), channels.cut(plan, level, 2)
-    loads = []
-    for part in range(cut.parts):
-        first, end = (min(cut.bands * p // cut.parts * cut.pixels, size**2) for p in (part, part + 1))
-        for share in range(cut.shares):
-            begin, stop = (firsts[cut.blocks * s // cut.shares] for s in (share, share + 1))
-            loads.append((end - first) * (stop - begin))
-    assert sum(loads) == size**2 * firsts[-1]
-    half = ceil_div(len(loads), 2)
-    assert max(sum(loads[:half]), sum(loads[half:])) <= 0.54 * sum(loads)
-
-
-def test_channels_leave_weights_that_are_not_finite_to_others():
-    """0 * inf from the padding is NaN, and taps in the padding are what they leave out."""
-    x, weight = normal(1, 64, 7, 7), normal(64, 64, 3, 3)
-    weight[3, 2, 0, 0] = np.inf
-    assert channels.refusal(_plan(x, weight, padding=1)) is None
-    assert channels.prepare(_plan(x, weight, padding=1), weight, None) is None
-    got = F.conv2d(x, weight, padding=1, backend="cpu")
-    assert np.isnan(got[0, 3, 0]).all()
-    with np.errstate(invalid="ignore"):
-        wanted = F.conv2d(x, weight, padding=1, backend="reference")
-    np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2)])
@@ -282,13 +115,13 @@ def test_direct_in_chunks(level, kernel, stride, monkeypatch):
     """Taps that pass in chunks of any size give the same bits; so do threads, and narrow tiles at the end of a line."""
     x, weight, bias = normal(1, 130, 9, 15), normal(21, 130, kernel, kernel, seed=1), normal(21, seed=2)
     wanted = F.conv2d(x, weight, bias, stride, kernel // 2, backend="reference")
-    plan, results, chunks = _plan(x, weight, stride, kernel // 2, bias=bias), [], set()
+    plan, results, chunks = plan_of(x, weight, stride, kernel // 2, bias=bias), [], set()
     for near, count in ((1, 1), (5_000, 3), (24_576, 2), (10**7, 1)):
         monkeypatch.setattr(bands, "_near", lambda level, near=near: near)
         direct._cut.cache_clear()
         direct._tasks.cache_clear()
         pyconv.set_num_threads(count)
-        results.append(_run(direct, x, weight, bias, stride=stride, padding=kernel // 2))
+        results.append(run_by(direct, x, weight, bias, stride=stride, padding=kernel // 2))
         chunks.add(direct._cut(plan, direct._tiling(plan, level), count, level).chunk)
     direct._cut.cache_clear()
     direct._tasks.cache_clear()
@@ -303,9 +136,9 @@ def test_planes_of_whole_pages_are_packed():
     """Their channels would meet in few sets of the cache; all others are read in place."""
     for size, in_place in (((32, 32), False), ((64, 48), False), ((33, 32), True), ((56, 56), True)):
         x, weight = normal(1, 40, *size), normal(9, 40, 1, 1, seed=1)
-        plan = _plan(x, weight)
+        plan = plan_of(x, weight)
         assert bands.reads_in_place(plan, isa.current()) == in_place
-        assert_close(_run(direct, x, weight), F.conv2d(x, weight, backend="reference"), terms=40)
+        assert_close(run_by(direct, x, weight), F.conv2d(x, weight, backend="reference"), terms=40)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -318,7 +151,7 @@ def test_depthwise(level, dtype, kernel):
         weight, bias = normal(3 * multiplier, 1, *kernel, dtype=dtype, seed=1), normal(3 * multiplier, dtype=dtype)
         every = _parameters(stride=(1, 2, (3, 1)), padding=(0, 1, ((3, 0), (1, 8))), dilation=(1, (2, 1), (1, 3)))
         for parameters in every:
-            tried += _checked(depthwise, x, weight, bias, {**parameters, "groups": 3})
+            tried += checked(depthwise, x, weight, bias, {**parameters, "groups": 3})
     assert tried > 60
 
 
@@ -340,7 +173,7 @@ def test_depthwise_channels(level, dtype, layout):
         out_channels = channels_in * multiplier
         weight, bias = normal(out_channels, 1, *kernel, dtype=dtype, seed=1), normal(out_channels, dtype=dtype)
         for parameters in _parameters(stride=(1, 2, (1, 3)), padding=(0, ((3, 0), (1, 8))), dilation=(1, (2, 3))):
-            tried += _checked(depthwise_channels, data, weight, bias, {**parameters, "groups": channels_in})
+            tried += checked(depthwise_channels, data, weight, bias, {**parameters, "groups": channels_in})
     assert tried > 200
 
 
@@ -353,12 +186,12 @@ def test_depthwise_channels_along_channels(level, dtype, layout):
         if layout == "nhwc":
             x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
         weight = normal(channels_in * multiplier, 1, 3, 3, dtype=dtype, seed=1)
-        wanted = _run(depthwise_channels, x, weight, padding=1, groups=channels_in)
+        wanted = run_by(depthwise_channels, x, weight, padding=1, groups=channels_in)
         memory = np.full((2, *size, channels_in * multiplier + 5), np.nan, dtype)
         out = np.moveaxis(memory[..., 2:-3], -1, 1)
         assert F.conv2d(x, weight, padding=1, groups=channels_in, out=out, backend="cpu") is out
         out.fill(np.nan)
-        plan = _plan(x, weight, padding=1, groups=channels_in)
+        plan = plan_of(x, weight, padding=1, groups=channels_in)
         depthwise_channels.run(plan, x, depthwise_channels.prepare(plan, weight, None), out)
         np.testing.assert_array_equal(out, wanted)
         assert np.isnan(memory[..., :2]).all()
@@ -370,7 +203,7 @@ def test_depthwise_channels_of_a_large_kernel(level, width):
     """Most of what the kernel covers is padding, which is left out by rows and, for a tile of outputs, by columns."""
     x, weight = normal(1, 5, width, 2 * width), normal(5, 1, 31, 29, seed=1)
     parameters = {"padding": ((15, 16), (40, 41)), "dilation": (1, 3), "groups": 5}
-    assert _checked(depthwise_channels, x, weight, None, parameters)
+    assert checked(depthwise_channels, x, weight, None, parameters)
 
 
 @pytest.mark.parametrize(
@@ -387,7 +220,7 @@ def test_depthwise_in_bands(implementation, shape, layout):
     results = []
     for count in (1, 2, 7):
         pyconv.set_num_threads(count)
-        results.append(_run(implementation, x, weight, padding=2, groups=channels_in))
+        results.append(run_by(implementation, x, weight, padding=2, groups=channels_in))
     pyconv.set_num_threads(2)
     wanted = F.conv2d(x, weight, padding=2, groups=channels_in, backend="reference")
     assert_close(results[0], wanted, terms=25)
@@ -400,7 +233,7 @@ def test_depthwise_keeps_to_its_neighbours(implementation):
     """An inf outside of a window is no business of its result, though masked loads and blocks of rows come near."""
     x, weight = normal(1, 2, 9, 40), normal(2, 1, 3, 3)
     x[0, 0, 4, 20] = np.inf
-    got = _run(implementation, x, weight, padding=1, groups=2)
+    got = run_by(implementation, x, weight, padding=1, groups=2)
     away = np.ones((9, 40), bool)
     away[3:6, 19:22] = False
     assert np.isfinite(got[0, 0][away]).all()
@@ -412,7 +245,7 @@ def test_depthwise_weights_that_are_not_finite():
     """0 * inf from the padding is NaN: those that leave it out leave such weights to others."""
     x, weight = normal(1, 20, 7, 7), normal(20, 1, 5, 5)
     weight[3, 0, 0, 0] = np.inf
-    plan = _plan(x, weight, padding=2, groups=20)
+    plan = plan_of(x, weight, padding=2, groups=20)
     assert depthwise_channels.refusal(plan) is None
     assert depthwise_channels.prepare(plan, weight, None) is None
     got = F.conv2d(x, weight, padding=2, groups=20, backend="cpu")
@@ -425,9 +258,9 @@ def test_depthwise_weights_that_are_not_finite():
 def test_depthwise_rows_or_sides_that_would_not_fit_are_refused():
     """Before a number is listed for each row or column."""
     x, weight = np.broadcast_to(np.float32(1), (1, 20, 4000, 4000)), normal(20, 1, 3, 3)
-    assert "bytes" in depthwise_channels.refusal(_plan(x, weight, dilation=1900, groups=20))
+    assert "bytes" in depthwise_channels.refusal(plan_of(x, weight, dilation=1900, groups=20))
     for shape, stride in (((0, 20, 2**40, 3), 1), ((0, 20, 3, 2**31), (1, 2**30))):
-        plan = _plan(np.empty(shape, np.float32), weight, stride, groups=20)
+        plan = plan_of(np.empty(shape, np.float32), weight, stride, groups=20)
         assert "longer than 65,536" in depthwise_channels.refusal(plan)
 
 
@@ -440,9 +273,9 @@ def test_flat_images(level, dtype):
             normal(10, channels_in, 1, 1, dtype=dtype, seed=1),
         )
         wanted = F.conv2d(x, weight, backend="reference")
-        assert_close(_run(direct, x, weight), wanted, terms=channels_in)
+        assert_close(run_by(direct, x, weight), wanted, terms=channels_in)
         last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
-        assert_close(_run(direct, np.moveaxis(last, -1, 1), weight), wanted, terms=channels_in)
+        assert_close(run_by(direct, np.moveaxis(last, -1, 1), weight), wanted, terms=channels_in)
 
 
 def test_flat_images_into_rows_with_gaps():
@@ -472,7 +305,7 @@ def test_large_kernels_with_strides_or_several_results_are_packed_first():
     x = np.zeros((1, 1, 480, 640), np.float32)
     for cases, refused in ((packed, True), (in_place, False)):
         for kernel, outs, given in cases:
-            plan = _plan(x, normal(outs, 1, *kernel), **given)
+            plan = plan_of(x, normal(outs, 1, *kernel), **given)
             reason = depthwise.refusal(plan)
             assert (reason is not None) == refused, (kernel, outs, given)
             assert not refused or "packed rows" in reason

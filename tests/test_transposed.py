@@ -14,7 +14,7 @@ from transposed_sizes import BANDED, BY_TILES, FEW_CHANNELS
 import pyconv
 import pyconv.functional as F
 from pyconv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
-from pyconv.backends.cpu import channels, conv, isa, transposed
+from pyconv.backends.cpu import blocks, channels, conv, isa, transposed
 from pyconv.errors import ArgumentError, DTypeError, OutputError, ShapeError
 from pyconv.plan import phase_parts, plan_conv_transpose2d, taps_part, transposed_parameters
 
@@ -327,9 +327,9 @@ def test_bands_of_long_lines_are_shorter_with_the_same_bits(monkeypatch):
     results, most = set(), set()
     for pace, near in ((1.0, 1), (0.5, 2**20), (0.5, 2**14)):
         monkeypatch.setattr(channels.estimate, "pace", lambda level, pace=pace: pace)
-        monkeypatch.setattr(channels, "WORKING_SET", near)
+        monkeypatch.setattr(blocks, "WORKING_SET", near)
         channels._tasks.cache_clear()
-        most.add(channels._most_pixels(plan, isa.current()))
+        most.add(blocks._most_pixels(plan, isa.current()))
         result = channels.run(plan, x, channels.prepare(plan, weight, None), None)
         assert_close(result, F.conv2d(x, weight, **parameters, backend="reference"))
         results.add(bits(result))

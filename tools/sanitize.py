@@ -40,7 +40,7 @@ LEFT_OUT = {
 """Tests that the sanitizers have nothing to say of, and why."""
 
 EVERY_SET = (
-    ("test_implementations.py", "test_batch_norm.py"),
+    ("test_implementations.py", "test_channels.py", "test_batch_norm.py"),
     ("test_separable.py", "test_pooling1d.py"),
     ("test_fused.py", "test_transposed.py"),
     ("test_kernels.py", "test_winograd*.py", "test_random_sweep.py"),

@@ -1,5 +1,6 @@
-/* Direct convolution with vectors along output channels: nothing is packed, and taps that lie in the padding are left
- * out. For images so small that vectors along their rows would be half empty, and for channels-last images.
+/* Direct convolution with vectors along output channels: nothing is packed, unless the pixels of a small image are turned
+ * first, and taps that lie in the padding are left out. For images so small that vectors along their rows would be half
+ * empty, and for channels-last images.
  *
  * Pixels whose valid taps are the same form tiles. Part after part of the weights, so small that it stays in the first
  * level of the cache, passes all tiles of a band of pixels; their sums wait in scratch, [pixel][channel], and are turned
@@ -8,6 +9,7 @@
 #include <stddef.h>
 
 #include "channels.h"
+#include "conv.h"
 #include "squares.h"
 
 enum { LINE = CACHE_LINE / sizeof(int64_t), PAGE = 4096 / sizeof(real) };
@@ -95,6 +97,12 @@ static void run_band(const pc_channels *conv, const real *x, int64_t channel_str
     }
 }
 
+/* Whether an image of which the convolution sees no more than a line is one line in memory, too. */
+static int is_line(const pc_channels *conv, const int64_t *strides)
+{
+    return strides[2] == conv->out_w * strides[3];
+}
+
 /* Pixels first .. end - 1 of an image that is one line, for one block, in squares; 0: there are too few, or the arrays do
  * not lie so. The last square begins earlier, and does again what the one before has done. */
 static int run_squares(const pc_channels *conv, const real *x, const int64_t *x_strides, int64_t first, int64_t end,
@@ -102,8 +110,8 @@ static int run_squares(const pc_channels *conv, const real *x, const int64_t *x_
                        const int64_t *out_strides)
 {
     const int64_t step = x_strides[3];
-    const int is_line = x_strides[2] == conv->out_w * step && out_strides[2] == conv->out_w && out_strides[3] == 1;
-    if (end - first < LANES || x_strides[1] != 1 || !is_line) return 0;
+    const int lines = is_line(conv, x_strides) && is_line(conv, out_strides) && out_strides[3] == 1;
+    if (end - first < LANES || x_strides[1] != 1 || !lines) return 0;
     for (int64_t q = first; q < end; q += LANES) {
         const int64_t at = least(q, end - LANES);
         PC_NAME(channel_square)(x + at * step, step, conv->in_channels, weights, vectors * LANES, bias, channels, out + at,
@@ -137,6 +145,7 @@ void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays
     const int64_t first_band = conv->bands * part / conv->parts;
     const int64_t bands = conv->bands * (part + 1) / conv->parts - first_band;
     const int64_t all_vectors = (conv->out_channels + LANES - 1) / LANES;
+    const int64_t most_vectors = (all_vectors + conv->blocks - 1) / conv->blocks; /* of a block */
     const int64_t taps = conv->in_channels * conv->kernel_h * conv->kernel_w;
     const int64_t pixels = conv->out_h * conv->out_w, past = least((first_band + bands) * conv->pixels, pixels);
     const real *x = (const real *)arrays->x + image * x_strides[0] + group * conv->in_channels * x_strides[1];
@@ -151,8 +160,17 @@ void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays
             places[i * conv->kernel_w + j] = i * conv->dilation_h * x_strides[2] + j * conv->dilation_w * x_strides[3];
         }
     }
+    /* an odd number of cache lines, so that the pixels of a tile spread over the sets */
+    const int64_t line = CACHE_LINE / sizeof(real), pitch = ((conv->in_channels + line - 1) / line | 1) * line;
+    const int64_t turned_strides[4] = {0, 1, conv->out_w * pitch, pitch};
+    if (conv->squares == 2 && x_strides[3] == 1 && is_line(conv, x_strides)) {
+        real *turned = sums + conv->pixels * most_vectors * LANES;
+        const int64_t start = first_band * conv->pixels;
+        PC_NAME(conv_pack_panel)(x + start, x_strides[1], conv->in_channels, past - start, conv->in_channels, turned, pitch);
+        x = turned - start * pitch, x_strides = turned_strides;
+    }
     int64_t in_squares = 0; /* blocks that are done so: all or none */
-    for (; conv->squares && in_squares < blocks; in_squares++) {
+    for (; conv->squares == 1 && in_squares < blocks; in_squares++) {
         const channel_block block = find_block(conv, first_block + in_squares);
         if (!run_squares(conv, x, x_strides, first_band * conv->pixels, past, block.vectors, weights + block.first * taps,
                          bias + block.first, block.channels, out + block.first * out_strides[1], out_strides)) {

@@ -78,7 +78,7 @@ typedef struct {
     int64_t band_stays;            /* while the weights of all blocks pass it; else those of one block pass all bands */
     int64_t pixels;                /* of a band; the last may have fewer */
     int64_t most_tiles;            /* of a band */
-    int64_t squares;               /* whether it is 1x1 over rows without gaps, to be run by squares if the arrays allow */
+    int64_t squares;               /* of a flat 1x1 that are turned, if the arrays allow; 1: of sums; 2: of pixels, before */
     const pc_channels_tile *tiles;
     const int64_t *band_tiles;     /* the first tile of each band, and the end */
 } pc_channels;

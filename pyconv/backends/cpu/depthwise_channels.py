@@ -15,7 +15,7 @@ import numpy as np
 from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost, span
 from . import depthwise, direct, estimate, isa
-from .channels import inside
+from .blocks import inside
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, run_tasks, threads_for
 from .depthwise import SLOWNESS, Cut, Given
 

@@ -1,0 +1,206 @@
+"""Direct sums with vectors along output channels: blocks, bands and squares, on every instruction set."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+import pytest
+from helpers import assert_close, normal
+from test_implementations import checked, plan_of, run_by
+
+import pyconv
+import pyconv.functional as F
+from pyconv._core import runtime
+from pyconv.backends.cpu import blocks, channels, isa
+from pyconv.backends.cpu.cut import ceil_div
+
+
+@pytest.mark.parametrize("channels_in", [127, 128, 129, 300])
+@pytest.mark.parametrize("chunk", [128, None])
+def test_channels_in_parts(level, channels_in, chunk, monkeypatch):
+    """Weights that pass in several parts, groups, several bands; the bits do not depend on the threads."""
+    if chunk:
+        monkeypatch.setattr(blocks, "chunk_of", lambda plan, level: chunk)
+    channels._tasks.cache_clear()
+    x, weight = normal(1, 2 * channels_in, 15, 16), normal(40, channels_in, 3, 3, seed=1)
+    wanted = F.conv2d(x, weight, padding=1, groups=2, backend="reference")
+    results = []
+    for count in (1, 2, 3, 8):
+        pyconv.set_num_threads(count)
+        results.append(run_by(channels, x, weight, padding=1, groups=2))
+        assert_close(results[-1], wanted, terms=9 * channels_in)
+        np.testing.assert_array_equal(results[-1], results[0])
+    channels._tasks.cache_clear()
+    pyconv.set_num_threads(2)
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 4), (1, 7), (7, 1)])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_channels_taps_in_parts(level, kernel, dilation, monkeypatch):
+    """Parts that end within a row of the kernel, and tiles whose pixels see few of its places: the same bits, whatever
+    places pass together; chunks of channels of any size.
+    """
+    x, weight, bias = normal(1, 20, 9, 11), normal(36, 20, *kernel, seed=1), normal(36, seed=2)
+    padding = tuple((size - 1) * dilation for size in kernel)  # so that a corner sees one place
+    parameters = {"padding": padding, "dilation": dilation}
+    wanted = F.conv2d(x, weight, bias, **parameters, backend="reference")
+    for chunk in (1, 7, 20):
+        monkeypatch.setattr(blocks, "chunk_of", lambda plan, level, chunk=chunk: chunk)
+        results = []
+        for places in (1, 2, 4, prod(kernel)):
+            monkeypatch.setattr(blocks, "places_of", lambda plan, level, chunk, places=places: places)
+            channels._tasks.cache_clear()
+            results.append(run_by(channels, x, weight, bias, **parameters))
+            np.testing.assert_array_equal(results[-1], results[0])
+        assert_close(results[0], wanted, terms=20 * prod(kernel))
+    channels._tasks.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_channels_in_squares(level, dtype, groups):
+    """Channels-last images at the edges of squares: the bits of the other tiles, on any number of threads."""
+    lanes, tried = runtime.lanes(level, dtype == "float64"), 0
+    counts = (1, 3, lanes // 2, lanes // 2 + 1, lanes - 1, lanes, lanes + 1, 3 * lanes // 2, 2 * lanes, 4 * lanes)
+    for channels_out, width, channels_in in itertools.product(counts, (lanes // 2, lanes, lanes + 3), (1, 6, 33)):
+        x = np.moveaxis(normal(2, 3, width, channels_in * groups, dtype=dtype), -1, 1)
+        weight = normal(channels_out * groups, channels_in, 1, 1, dtype=dtype, seed=1)
+        bias = normal(channels_out * groups, dtype=dtype, seed=2)
+        plan = plan_of(x, weight, groups=groups, bias=bias)
+        assert blocks.cut(plan, level, 1).squares == (lanes >= 8 and channels_in * groups > 1)
+        other = channels.run(plan, np.ascontiguousarray(x), channels.prepare(plan, weight, bias), None)
+        for count in (1, 3):
+            pyconv.set_num_threads(count)
+            np.testing.assert_array_equal(run_by(channels, x, weight, bias, groups=groups), other)
+        tried += checked(channels, x, weight, bias, {"groups": groups})
+    pyconv.set_num_threads(2)
+    assert tried == len(counts) * 9
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_channels_of_turned_pixels(level, dtype, groups, monkeypatch):
+    """Small images whose pixels are turned before, at the edges of squares: the bits of those read where they lie."""
+    lanes = runtime.lanes(level, dtype == "float64")
+    for per_in, size in itertools.product(
+        (1, lanes - 1, lanes, 2 * lanes + 1, 130), ((1, 1), (1, lanes + 1), (17, 15))
+    ):
+        x = normal(2, per_in * groups, *size, dtype=dtype)
+        weight, bias = normal(33 * groups, per_in, 1, 1, dtype=dtype, seed=1), normal(33 * groups, dtype=dtype, seed=2)
+        plan, results = plan_of(x, weight, bias=bias, groups=groups), []
+        for turned, count in itertools.product((False, True), (1, 3)):
+            monkeypatch.setattr(blocks, "turns_pixels", lambda plan, level, turned=turned: turned)
+            channels._tasks.cache_clear()
+            pyconv.set_num_threads(count)
+            assert (blocks.cut(plan, level, count).squares == 2) == turned
+            results.append(run_by(channels, x, weight, bias, groups=groups))
+            np.testing.assert_array_equal(results[-1], results[0])
+        assert_close(results[0], F.conv2d(x, weight, bias, groups=groups, backend="reference"), terms=max(per_in, 16))
+    channels._tasks.cache_clear()
+    pyconv.set_num_threads(2)
+
+
+def test_pixels_are_turned_for_many_output_channels(level):
+    """Of images that stay in the cache, where tiles have few sums."""
+    few = runtime.block_vectors(level, False) < 4
+    assert blocks.turns_pixels(plan_of(normal(1, 512, 7, 7), normal(512, 512, 1, 1)), level) == few
+    assert not blocks.turns_pixels(plan_of(normal(1, 512, 7, 7), normal(32, 512, 1, 1)), level)
+    assert not blocks.turns_pixels(plan_of(normal(1, 512, 64, 64), normal(512, 512, 1, 1)), level)
+    assert not blocks.turns_pixels(plan_of(normal(1, 512, 7, 7), normal(512, 512, 3, 3)), level)
+
+
+@pytest.mark.parametrize(("channels_in", "channels_out", "size"), [(32, 16, 112), (96, 24, 56)])
+def test_squares_are_chosen_for_few_output_channels(level, channels_in, channels_out, size):
+    """Of a channels-last image alone, and where vectors are of 8 channels at least."""
+    x, weight = normal(1, channels_in, size, size), normal(channels_out, channels_in, 1, 1)
+    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    assert "along channels" in channels.refusal(replace(plan_of(x, weight), algorithm="auto"))
+    if runtime.lanes(level, False) >= 8:
+        assert channels.refusal(replace(plan_of(last, weight), algorithm="auto")) is None
+
+
+def test_squares_leave_rows_with_gaps_to_others(level):
+    """An ``out`` that is a part of wider rows: nothing is written between them."""
+    x, weight = np.moveaxis(normal(1, 9, 16, 24), -1, 1), normal(20, 24, 1, 1, seed=1)
+    plan = plan_of(x, weight)
+    out = np.full((1, 20, 9, 19), np.nan, np.float32)
+    channels.run(plan, x, channels.prepare(plan, weight, None), out[..., :16])
+    assert_close(out[..., :16], F.conv2d(x, weight, backend="reference"), terms=24)
+    assert np.isnan(out[..., 16:]).all()
+
+
+@pytest.mark.parametrize("out_channels", [64, 65, 96, 130, 192, 330])
+def test_channels_in_blocks(level, out_channels):
+    """Blocks of any number of vectors, even and odd; the bits do not depend on the threads that share them."""
+    x, weight, bias = normal(1, 20, 7, 9), normal(out_channels, 20, 1, 3, seed=1), normal(out_channels, seed=2)
+    wanted = F.conv2d(x, weight, bias, padding=(0, 1), backend="reference")
+    results = []
+    for count in (1, 2, 3, 5):
+        pyconv.set_num_threads(count)
+        results.append(run_by(channels, x, weight, bias, padding=(0, 1)))
+        np.testing.assert_array_equal(results[-1], results[0])
+    pyconv.set_num_threads(2)
+    assert_close(results[0], wanted, terms=60)
+
+
+@pytest.mark.parametrize("stays", [False, True])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 2)])
+def test_channels_of_several_blocks_and_bands(level, kernel, stride, stays, monkeypatch):
+    """One block's weights pass all bands, or all weights one band, on any number of threads: always the same bits."""
+    monkeypatch.setattr(blocks, "WORKING_SET", 2**30 if stays else 0)
+    x, weight, bias = normal(2, 20, 37, 43), normal(150, 20, kernel, kernel, seed=1), normal(150, seed=2)
+    parameters, results = {"stride": stride, "padding": kernel // 2}, []
+    for count in (1, 2, 3, 8):
+        pyconv.set_num_threads(count)
+        channels._tasks.cache_clear()
+        cut = blocks.cut(plan_of(x, weight, bias=bias, **parameters), level, count)
+        assert cut.band_stays == stays
+        assert cut.bands > 1
+        results.append(run_by(channels, x, weight, bias, **parameters))
+        np.testing.assert_array_equal(results[-1], results[0])
+    channels._tasks.cache_clear()
+    pyconv.set_num_threads(2)
+    assert_close(results[0], F.conv2d(x, weight, bias, **parameters, backend="reference"), terms=20 * kernel**2)
+
+
+def test_channels_are_shared_out_by_what_is_read_again():
+    """Threads share the pixels of a large image, and the weights of many channels; each then reads all of the other."""
+    level = isa.current()
+    large = blocks.cut(plan_of(normal(1, 64, 56, 56), normal(128, 64, 1, 1)), level, 2)
+    small = blocks.cut(plan_of(normal(1, 640, 7, 7), normal(128, 640, 1, 1)), level, 2)
+    assert (large.shares, small.shares, small.parts) == (1, 2, 1)
+    assert large.parts > 2  # so that one thread may take what another leaves
+
+
+@pytest.mark.parametrize(
+    ("out_channels", "size"), [(64, 14), (96, 14), (112, 14), (160, 7), (192, 7), (192, 17), (48, 35)]
+)
+def test_channels_are_shared_out_evenly(level, out_channels, size):
+    """Of two threads none has more than 54 in a hundred of the work: pixels times vectors of output channels."""
+    plan = plan_of(normal(1, 3, size, size), normal(out_channels, 3, 1, 1))
+    firsts, cut = blocks.first_vectors(plan, level), blocks.cut(plan, level, 2)
+    loads = []
+    for part in range(cut.parts):
+        first, end = (min(cut.bands * p // cut.parts * cut.pixels, size**2) for p in (part, part + 1))
+        for share in range(cut.shares):
+            begin, stop = (firsts[cut.blocks * s // cut.shares] for s in (share, share + 1))
+            loads.append((end - first) * (stop - begin))
+    assert sum(loads) == size**2 * firsts[-1]
+    half = ceil_div(len(loads), 2)
+    assert max(sum(loads[:half]), sum(loads[half:])) <= 0.54 * sum(loads)
+
+
+def test_channels_leave_weights_that_are_not_finite_to_others():
+    """0 * inf from the padding is NaN, and taps in the padding are what they leave out."""
+    x, weight = normal(1, 64, 7, 7), normal(64, 64, 3, 3)
+    weight[3, 2, 0, 0] = np.inf
+    assert channels.refusal(plan_of(x, weight, padding=1)) is None
+    assert channels.prepare(plan_of(x, weight, padding=1), weight, None) is None
+    got = F.conv2d(x, weight, padding=1, backend="cpu")
+    assert np.isnan(got[0, 3, 0]).all()
+    with np.errstate(invalid="ignore"):
+        wanted = F.conv2d(x, weight, padding=1, backend="reference")
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
