@@ -100,7 +100,7 @@ def cycles(plan: ConvPlan, level: int) -> float:
     reached = 0.97 * few if one else 0.88 if near else 0.93 if turns else 0.85
     products = rows * columns * per_in * vectors / 2 / reached
     chunk = blocks.chunk_of(plan, level)
-    parts = ceil_div(per_in, chunk)
+    parts: float = ceil_div(per_in, chunk)
     if chunk < per_in and not near:
         parts *= rows * columns
     else:
@@ -192,10 +192,11 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
     """How to compute the plan band by band."""
     is_double = is_double_plan(plan)
     whole = blocks.cut(plan, level, 1)
-    own = {"chunk": whole.chunk, "places": whole.places}  # as the weights are packed, whatever would suit the part
 
     def tasks(part: ConvPlan, shares: int) -> conv.ChannelsTasks:
-        return conv.ChannelsTasks(level, is_double, 1, part, blocks.cut(part, level, 1)._replace(shares=shares, **own))
+        # as the weights are packed, whatever would suit the part
+        cut = blocks.cut(part, level, 1)._replace(shares=shares, chunk=whole.chunk, places=whole.places)
+        return conv.ChannelsTasks(level, is_double, 1, part, cut)
 
     edges = [vector * runtime.lanes(level, is_double) for vector in blocks.first_vectors(plan, level)]
     return Pieces(
