@@ -10,7 +10,7 @@ from helpers import assert_close, normal
 
 import pyconv
 import pyconv.functional as F
-from pyconv.backends.cpu import isa, separable
+from pyconv.backends.cpu import fused, isa, separable, transposed
 from pyconv.plan import conv_parameters, layout_of, plan_conv2d
 from pyconv.report import explain
 
@@ -217,6 +217,27 @@ def test_fused_with_what_follows(value):
     net = pyconv.Sequential(layer, pyconv.ReLU(), pyconv.MaxPool2d(2))
     for _ in range(3):
         np.testing.assert_array_equal(net(x), F.max_pool2d(F.relu(layer(x)), 2))
+
+
+def test_threads_go_by_the_same_slowness_whatever_follows(monkeypatch):
+    """Kernels of one row save no flops: alone, with an activation, and as phases of a transposed convolution."""
+    seen = []
+
+    def note(plan, slowness=1):
+        seen.append(slowness)
+        return 1
+
+    for module in (separable, fused, transposed):
+        monkeypatch.setattr(module, "threads_for", note)
+    x, layer = normal(1, 4, 40, 640), pyconv.Conv2d(4, 4, (1, 9), groups=4, rng=0, backend="cpu")
+    for net in (layer, pyconv.Sequential(layer, pyconv.ReLU())):
+        net(x)
+        assert set(seen) == {separable.slowness(layer.plan_call(x).plan)}
+        assert min(seen) > 1
+        seen.clear()
+    pyconv.ConvTranspose2d(4, 4, (1, 18), stride=(1, 2), groups=4, rng=0, backend="cpu")(x)
+    assert len(seen) > 0
+    assert min(seen) > 1
 
 
 def test_transposed_convolution_may_be_made_of_them():

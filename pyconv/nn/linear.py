@@ -25,9 +25,7 @@ class Linear(ConvBase):
     ----------
     in_features, out_features : int
     bias : bool, default True
-    dtype : {'float32', 'float64'} or numpy dtype, default float32
-        Of the parameters; inputs must have it too.
-    backend, algorithm, precision, rng
+    dtype, backend, algorithm, precision, rng
         As for :class:`Conv2d`.
 
     Attributes

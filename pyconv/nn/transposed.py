@@ -90,16 +90,8 @@ class ConvTranspose2d(_ConvTranspose):
         Distance between the kernel's taps, in output pixels.
     padding_mode : {'zeros'}, default 'zeros'
         There is no other; it is there because torch has it.
-    dtype : {'float32', 'float64'} or numpy dtype, default float32
-        Of the parameters; inputs must have it too.
-    backend : str, optional
-        A backend's name, or a comma list; see :func:`pyconv.backends`.
-    algorithm : {'auto', 'direct', 'winograd', 'winograd_2', 'winograd_4', 'winograd_6', 'fft', 'measure'}
-        As in :func:`pyconv.functional.conv_transpose2d`.
-    precision : {'fp32', 'tf32'}, optional
-        Of products of float32 arrays; see :func:`pyconv.precision`, which gives it where this does not.
-    rng : numpy.random.Generator or int, optional
-        Source or seed of the initial parameters.
+    dtype, backend, algorithm, precision, rng
+        As for :class:`Conv2d`.
 
     Attributes
     ----------

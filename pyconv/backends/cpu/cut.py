@@ -27,6 +27,7 @@ __all__ = [
     "run_tasks",
     "sees_padding_alone",
     "shares",
+    "slowness_of",
     "threads_for",
 ]
 
@@ -109,6 +110,11 @@ def threads_for(plan: ConvPlan | TransposedPlan, slowness: float = 1) -> int:
     if flops < BRIEF_FLOPS:
         return 1
     return wake.threads_for(flops / _rate(isa.current(), plan.dtype == "float64"))
+
+
+def slowness_of(implementation: ModuleType, plan: ConvPlan) -> float:
+    """How many times as long as those of dense sums the flops of a plan take in an implementation."""
+    return implementation.slowness(plan) if hasattr(implementation, "slowness") else 1
 
 
 def run_tasks(

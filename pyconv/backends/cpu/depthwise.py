@@ -14,7 +14,6 @@ from . import direct, estimate, isa
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, run_tasks, threads_for
 
 __all__ = [
-    "SLOWNESS",
     "Cut",
     "Given",
     "cost",
@@ -26,6 +25,7 @@ __all__ = [
     "refusal",
     "run",
     "shape_refusal",
+    "slowness",
     "work",
 ]
 
@@ -40,7 +40,7 @@ _MOST_SCRATCH = 2**24
 _VECTOR_BYTES = 64  # of the widest instruction set
 _MOST_ROWS = 4  # output rows that are computed together
 
-SLOWNESS = 6
+_SLOWNESS = 6
 """Flops take so many times as long as in dense convolutions: memory and the edges of rows set the pace (measured)."""
 
 
@@ -70,6 +70,11 @@ class Cut(NamedTuple):
     column_taps: np.ndarray | None = None
     places: np.ndarray | None = None
     offsets: np.ndarray | None = None
+
+
+def slowness(plan: ConvPlan) -> float:
+    """How many times as long as in dense convolutions flops take."""
+    return _SLOWNESS
 
 
 def label(plan: ConvPlan) -> str:
@@ -167,7 +172,7 @@ def cycles(plan: ConvPlan, level: int) -> float:
 def cost(plan: ConvPlan) -> Cost:
     """What it expects to need."""
     level = isa.current()
-    return estimate.cost(plan, _tasks(plan, level, threads_for(plan, SLOWNESS)), cycles(plan, level))
+    return estimate.cost(plan, _tasks(plan, level, threads_for(plan, slowness(plan))), cycles(plan, level))
 
 
 def prepare_key(plan: ConvPlan) -> Hashable:
@@ -185,13 +190,13 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Give
 
 def run(plan: ConvPlan, x: np.ndarray, prepared: Given, out: np.ndarray | None) -> np.ndarray:
     """Run the plan."""
-    return run_tasks(plan, _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS)), x, prepared, out)
+    return run_tasks(plan, _tasks(plan, prepared.isa, threads_for(plan, slowness(plan))), x, prepared, out)
 
 
 def work(plan: ConvPlan, prepared: Given) -> conv.ConvWork:
     """What runs the plan, for calls that come again."""
-    tasks = _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS))
-    return conv.ConvWork(tasks, prepared.weights, prepared.bias, SLOWNESS * plan.flops < BRIEF_FLOPS)
+    tasks = _tasks(plan, prepared.isa, threads_for(plan, slowness(plan)))
+    return conv.ConvWork(tasks, prepared.weights, prepared.bias, slowness(plan) * plan.flops < BRIEF_FLOPS)
 
 
 def pieces(plan: ConvPlan, level: int) -> Pieces:

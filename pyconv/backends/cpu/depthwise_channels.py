@@ -17,10 +17,9 @@ from ...plan import ConvPlan, Cost, span
 from . import depthwise, direct, estimate, isa
 from .blocks import inside
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, run_tasks, threads_for
-from .depthwise import SLOWNESS, Cut, Given
+from .depthwise import Cut, Given, slowness
 
 __all__ = [
-    "SLOWNESS",
     "cost",
     "cut",
     "cycles",
@@ -30,6 +29,7 @@ __all__ = [
     "prepare_key",
     "refusal",
     "run",
+    "slowness",
     "work",
 ]
 
@@ -92,7 +92,7 @@ def cycles(plan: ConvPlan, level: int) -> float:
 def cost(plan: ConvPlan) -> Cost:
     """What it expects to need."""
     level = isa.current()
-    return estimate.cost(plan, _tasks(plan, level, threads_for(plan, SLOWNESS)), cycles(plan, level))
+    return estimate.cost(plan, _tasks(plan, level, threads_for(plan, slowness(plan))), cycles(plan, level))
 
 
 def _bands(plan: ConvPlan, units: int, count: int) -> int:
@@ -219,13 +219,14 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Give
 
 def run(plan: ConvPlan, x: np.ndarray, prepared: Given, out: np.ndarray | None) -> np.ndarray:
     """Run the plan."""
-    return run_tasks(plan, _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS)), x, prepared, out, or_channels=True)
+    tasks = _tasks(plan, prepared.isa, threads_for(plan, slowness(plan)))
+    return run_tasks(plan, tasks, x, prepared, out, or_channels=True)
 
 
 def work(plan: ConvPlan, prepared: Given) -> conv.ConvWork:
     """What runs the plan, for calls that come again."""
-    tasks = _tasks(plan, prepared.isa, threads_for(plan, SLOWNESS))
-    return conv.ConvWork(tasks, prepared.weights, prepared.bias, SLOWNESS * plan.flops < BRIEF_FLOPS)
+    tasks = _tasks(plan, prepared.isa, threads_for(plan, slowness(plan)))
+    return conv.ConvWork(tasks, prepared.weights, prepared.bias, slowness(plan) * plan.flops < BRIEF_FLOPS)
 
 
 def pieces(plan: ConvPlan, level: int) -> Pieces:

@@ -35,6 +35,7 @@ from .cut import (
     rows_of,
     sees_padding_alone,
     shares,
+    slowness_of,
     threads_for,
 )
 
@@ -242,7 +243,7 @@ def work(plan: FusedPlan, prepared: conv.Prepared) -> fused.FusedWork | conv_cor
 def _work(plan: FusedPlan, prepared: conv.Prepared) -> fused.FusedWork:
     """What runs the plan band by band; images whose results are not all finite are left to ``run``."""
     implementation, weights = prepared
-    slowness = getattr(implementation, "SLOWNESS", 1)
+    slowness = slowness_of(implementation, plan.conv)
     count, tiling = threads_for(plan.conv, slowness), getattr(weights, "tiling", None)
     tasks = _tasks(plan, implementation, weights.isa, tiling, count)
     return fused.FusedWork(tasks, weights.weights, weights.bias, slowness * plan.flops < BRIEF_FLOPS)

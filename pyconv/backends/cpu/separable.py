@@ -21,7 +21,6 @@ from .cut import BRIEF_FLOPS, Pieces, ceil_div, even, is_double_plan, threads_fo
 from .depthwise import Cut
 
 __all__ = [
-    "SLOWNESS",
     "Factors",
     "cost",
     "cycles",
@@ -32,6 +31,7 @@ __all__ = [
     "prepare_key",
     "refusal",
     "run",
+    "slowness",
     "work",
 ]
 
@@ -51,16 +51,6 @@ _TOLERANCE = 8
 A product that was rounded, divided by a sum that was rounded, and rounded again differs by less than half of that. With
 at most one unit for each two taps of both passes, the error keeps to the bound of direct sums (README).
 """
-
-SLOWNESS = 1
-"""Flops of the plain sum take about as long as in dense convolutions: there are fewer, and memory sets the pace."""
-
-
-def _slowness(plan: ConvPlan) -> float:
-    """The same of a plan, by its cycles: kernels of one row save no flops."""
-    level = isa.current()
-    dense = plan.flops / max(plan.batch, 1) / (4 * runtime.lanes(level, is_double_plan(plan)))
-    return max(SLOWNESS, cycles(plan, level) / dense)
 
 
 class Factors(NamedTuple):
@@ -122,12 +112,22 @@ def cycles(plan: ConvPlan, level: int) -> float:
     return plan.out_channels * plan.out_size[0] * row
 
 
+def slowness(plan: ConvPlan) -> float:
+    """How many times as long the flops of the plain sum take as in dense convolutions.
+
+    Once: there are fewer, and memory sets the pace. More often, by its cycles, where kernels of one row save none.
+    """
+    level = isa.current()
+    dense = plan.flops / max(plan.batch, 1) / (4 * runtime.lanes(level, is_double_plan(plan)))
+    return max(1.0, cycles(plan, level) / dense)
+
+
 def cost(plan: ConvPlan) -> Cost:
     """What it expects to need; its flops are those of the two passes."""
     level = isa.current()
     taps = sum(plan.kernel)
     found = estimate.cost(
-        plan, _tasks(plan, level, threads_for(plan, _slowness(plan))), cycles(plan, level), plan.out_channels * taps
+        plan, _tasks(plan, level, threads_for(plan, slowness(plan))), cycles(plan, level), plan.out_channels * taps
     )
     return found._replace(flops=plan.flops // (plan.kernel[0] * plan.kernel[1]) * taps)
 
@@ -217,7 +217,7 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Factors, out: np.ndarray | None
 
     What overflows half way, or meets a product that is too small for its dtype, would not give what they give.
     """
-    tasks = _tasks(plan, prepared.isa, threads_for(plan, _slowness(plan)))
+    tasks = _tasks(plan, prepared.isa, threads_for(plan, slowness(plan)))
 
     def fill(result: np.ndarray) -> None:
         broken = conv.run(tasks, x, prepared.weights, prepared.bias, result)
@@ -233,9 +233,9 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Factors, out: np.ndarray | None
 
 def work(plan: ConvPlan, prepared: Factors) -> conv.ConvWork:
     """What runs the plan, for calls that come again; those whose results are not all finite go the general way."""
-    slowness = _slowness(plan)
-    tasks = _tasks(plan, prepared.isa, threads_for(plan, slowness))
-    return conv.ConvWork(tasks, prepared.weights, prepared.bias, slowness * plan.flops < BRIEF_FLOPS)
+    times = slowness(plan)
+    tasks = _tasks(plan, prepared.isa, threads_for(plan, times))
+    return conv.ConvWork(tasks, prepared.weights, prepared.bias, times * plan.flops < BRIEF_FLOPS)
 
 
 def pieces(plan: ConvPlan, level: int) -> Pieces:

@@ -32,6 +32,7 @@ from .cut import (
     pieces_of,
     rows_of,
     sees_padding_alone,
+    slowness_of,
     threads_for,
 )
 
@@ -300,7 +301,7 @@ def work(plan: TransposedPlan, prepared: Prepared) -> core.TransposedWork | None
         return None
     weights = [each.weights for each in prepared.parts]
     how = tuple((each.implementation, getattr(each.weights, "tiling", None)) for each in prepared.parts)
-    slowness = max(getattr(each.implementation, "SLOWNESS", 1) for each in prepared.parts)
+    slowness = max(slowness_of(each.implementation, part) for each, part in zip(prepared.parts, plans, strict=True))
     tasks = _tasks(plan, how, weights[0].isa, threads_for(plan, slowness))
     rest = None if prepared.bias is None else np.ascontiguousarray(native(prepared.bias, plan.dtype))
     return core.TransposedWork(
