@@ -104,7 +104,7 @@ def test_avg_pool2d_refuses():
 
 
 @pytest.mark.parametrize(
-    ("norm", "kind"), [(0, ArgumentError), (np.inf, ArgumentError), ("2", ArgumentError), (np.nan, ArgumentError)]
+    ("norm", "kind"), [(0, ArgumentError), (-np.inf, ArgumentError), ("2", ArgumentError), (np.nan, ArgumentError)]
 )
 def test_lp_pool2d_refuses(norm, kind):
     refused(kind, ["lp_pool2d: norm_type"], F.lp_pool2d, X, norm, 2)

@@ -66,6 +66,29 @@ def test_lp_pool2d(backend, shape, dtype):
         close(F.lp_pool2d(given, *call, backend=backend), TF.lp_pool2d(torch.from_numpy(given), *call))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_largest_magnitudes(backend, shape, dtype):
+    """For p = inf, at each of several calls, whatever lies apart; with padding as a max pooling of magnitudes."""
+    x = normal(*shape, dtype=dtype)
+    x[..., 0, 0] = np.nan
+    for size, step, ceil_mode in itertools.product((2, (3, 2)), (None, 1), (False, True)):
+        layer = pyconv.LPPool2d(np.inf, size, step, ceil_mode, backend=backend)
+        assert repr(layer) == repr(torch.nn.LPPool2d(np.inf, size, step, ceil_mode))
+        for given in (x, x[..., ::-1], np.moveaxis(np.moveaxis(x, -3, -1).copy(), -1, -3), x * 2):
+            wanted = TF.lp_pool2d(torch.from_numpy(given.copy()), np.inf, size, step, ceil_mode)
+            close(layer(given), wanted)
+            close(F.lp_pool2d(given, np.inf, size, step, ceil_mode, backend=backend), wanted)
+            out = np.empty(wanted.shape, dtype)
+            assert layer(given, out=out) is out
+            close(out, wanted)
+        padded = F.lp_pool2d(x, np.inf, size, step, ceil_mode, padding=1, backend=backend)
+        wanted = F.max_pool2d(np.abs(x), size, step, 1, 1, ceil_mode, backend=backend)
+        np.testing.assert_array_equal(padded, wanted)
+    line = normal(2, 3, 17, dtype=dtype)
+    close(F.lp_pool1d(line, np.inf, 4, 3, backend=backend), TF.lp_pool1d(torch.from_numpy(line), np.inf, 4, 3))
+
+
 def test_roots_of_negative_sums(backend):
     x = np.array([[[[-1, -2, 3, 1]]]], np.float32)
     for norm in (1, 3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from .. import registry
@@ -43,10 +44,12 @@ def plan_call_pool2d(op: str, make: Callable[..., Plan], input: Any, parameters:
     """
     x = as_array(op, "input", input)
     kind, dtype = array_kind(x), dtype_name(op, "input", x)
-    x = as_batch(op, x)
+    given = x = as_batch(op, x)
+    if make is plan_lp_pool2d and parameters[0] == inf:
+        x = abs(x)  # whose maxima are the norms
     plan = make(tuple(x.shape), dtype, x.dtype.itemsize, layout_of(x), *parameters, op=op)
     batched = input.ndim == 4
-    target = checked_out(op, out, kind, plan.out_shape, dtype, (x,), batched)
+    target = checked_out(op, out, kind, plan.out_shape, dtype, (given,), batched)
     return Call(plan, x, kind, out=target, squeeze=not batched, given=out)
 
 
@@ -222,8 +225,9 @@ def lp_pool2d(
     input : array, shape (N, C, H, W) or (C, H, W)
         float32 or float64; any strides.
     norm_type : float
-        p, finite and not 0. The powers are those of the elements, not of their magnitudes: for an odd p negative ones
-        count negative, and where their sum is negative the root is NaN, as it is in torch.
+        p, not 0. The powers are those of the elements, not of their magnitudes: for an odd p negative ones count
+        negative, and where their sum is negative the root is NaN, as it is in torch. For inf it is the largest
+        magnitude.
     kernel_size : int or (int, int)
         The window's (height, width), in pixels.
     stride : int or (int, int), optional

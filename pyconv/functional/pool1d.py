@@ -208,7 +208,7 @@ def lp_pool1d(
     input, kernel_size, stride, out, backend
         As in :func:`max_pool1d`.
     norm_type : float
-        p, finite and not 0; as in :func:`lp_pool2d`.
+        p, not 0; as in :func:`lp_pool2d`.
     ceil_mode : bool, default False
         As in :func:`lp_pool2d`.
     padding : int, sequence of one or ((left, right),), default 0

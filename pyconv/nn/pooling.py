@@ -72,7 +72,7 @@ class LPPool2d(LPPool):
     Parameters
     ----------
     norm_type : float
-        p, finite and not 0.
+        p, not 0; inf takes the largest magnitude.
     kernel_size : int or (int, int)
         The window's (height, width), in pixels.
     stride : int or (int, int), optional

@@ -84,7 +84,7 @@ class LPPool1d(Lines, LPPool):
     Parameters
     ----------
     norm_type : float
-        p, finite and not 0.
+        p, not 0; inf takes the largest magnitude.
     kernel_size, stride, ceil_mode, backend
         As in :class:`MaxPool1d`.
     padding : int, sequence of one or ((left, right),), default 0

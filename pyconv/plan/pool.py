@@ -5,8 +5,9 @@ Those of lines are planned as images of height 1; ``op`` is what an operation is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import isinf
 from typing import Any
 
 from ..errors import ShapeError
@@ -217,8 +218,13 @@ def plan_lp_pool2d(
     ceil_mode: bool,
     op: str = "lp_pool2d",
 ) -> PoolPlan:
-    """The same for an L-p pooling; the parameters come from :func:`lp_pool_parameters`."""
-    return _plan(op, input_shape, dtype, itemsize, layout, kernel, stride, padding, (1, 1), ceil_mode, norm=norm)
+    """The same for an L-p pooling; the parameters come from :func:`lp_pool_parameters`.
+
+    For p = inf it is the max pooling of magnitudes: what is padded is no larger than they are.
+    """
+    finite = 0.0 if isinf(norm) else norm
+    plan = _plan(op, input_shape, dtype, itemsize, layout, kernel, stride, padding, (1, 1), ceil_mode, norm=finite)
+    return replace(plan, op="max_pool2d") if isinf(norm) else plan
 
 
 @lru_cache(maxsize=1024)

@@ -116,10 +116,9 @@ def lp_pool_parameters(
 ) -> tuple[float, Pair, Pair, Pads, bool]:
     """The parameters of an L-p pooling: p, kernel, stride, padding, ceil_mode."""
     norm = number(op, "norm_type", norm_type)
-    if norm == 0 or not math.isfinite(norm):
+    if norm in (0, -math.inf):
         raise ArgumentError(
-            f"{op}: norm_type must be a finite number other than 0, got {norm_type!r}; for the largest magnitude use "
-            f"max_pool{op[-2:]} of np.abs(input)"
+            f"{op}: norm_type must be a finite number other than 0, or inf for the largest magnitude, got {norm_type!r}"
         )
     kernel, steps = pool_steps(op, kernel_size, stride)
     return norm, kernel, steps, _window_pads(op, padding, kernel), check_flag(op, "ceil_mode", ceil_mode)
