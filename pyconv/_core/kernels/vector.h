@@ -303,7 +303,45 @@ static inline void store_part(real *p, vec v, int64_t count)
 static inline void turn_square(vec a[LANES])
 {
     vec b[LANES];
-#if defined(__AVX2__) && !defined(__AVX512F__) && PC_F64
+#if defined(__AVX512F__) && PC_F64
+    /* pairs within quarters, then the quarters: zips across them take twice as long on Zen 4 */
+    UNROLL for (int i = 0; i < LANES; i += 2)
+    {
+        b[i] = _mm512_unpacklo_pd(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_pd(a[i], a[i + 1]);
+    }
+    UNROLL for (int i = 0; i < 2; i++)
+    {
+        const vec low = _mm512_shuffle_f64x2(b[i], b[i + 2], 0x44), high = _mm512_shuffle_f64x2(b[i], b[i + 2], 0xEE);
+        const vec next_low = _mm512_shuffle_f64x2(b[i + 4], b[i + 6], 0x44);
+        const vec next_high = _mm512_shuffle_f64x2(b[i + 4], b[i + 6], 0xEE);
+        a[i] = _mm512_shuffle_f64x2(low, next_low, 0x88);
+        a[i + 2] = _mm512_shuffle_f64x2(low, next_low, 0xDD);
+        a[i + 4] = _mm512_shuffle_f64x2(high, next_high, 0x88);
+        a[i + 6] = _mm512_shuffle_f64x2(high, next_high, 0xDD);
+    }
+#elif defined(__AVX512F__)
+    /* squares of four within quarters, then the quarters: zips across them take twice as long on Zen 4 */
+    UNROLL for (int i = 0; i < LANES; i += 4)
+    {
+        const vec low = _mm512_unpacklo_ps(a[i], a[i + 1]), high = _mm512_unpackhi_ps(a[i], a[i + 1]);
+        const vec next_low = _mm512_unpacklo_ps(a[i + 2], a[i + 3]), next_high = _mm512_unpackhi_ps(a[i + 2], a[i + 3]);
+        b[i] = _mm512_shuffle_ps(low, next_low, 0x44);
+        b[i + 1] = _mm512_shuffle_ps(low, next_low, 0xEE);
+        b[i + 2] = _mm512_shuffle_ps(high, next_high, 0x44);
+        b[i + 3] = _mm512_shuffle_ps(high, next_high, 0xEE);
+    }
+    UNROLL for (int i = 0; i < LANES / 4; i++)
+    {
+        const vec low = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x44), high = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xEE);
+        const vec next_low = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x44);
+        const vec next_high = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xEE);
+        a[i] = _mm512_shuffle_f32x4(low, next_low, 0x88);
+        a[i + 4] = _mm512_shuffle_f32x4(low, next_low, 0xDD);
+        a[i + 8] = _mm512_shuffle_f32x4(high, next_high, 0x88);
+        a[i + 12] = _mm512_shuffle_f32x4(high, next_high, 0xDD);
+    }
+#elif defined(__AVX2__) && PC_F64
     /* pairs within halves, then the halves: fewer shuffles than zips across halves take */
     UNROLL for (int i = 0; i < LANES; i += 2)
     {
@@ -315,7 +353,7 @@ static inline void turn_square(vec a[LANES])
         a[i] = _mm256_permute2f128_pd(b[i], b[i + 2], 0x20);
         a[i + 2] = _mm256_permute2f128_pd(b[i], b[i + 2], 0x31);
     }
-#elif defined(__AVX2__) && !defined(__AVX512F__)
+#elif defined(__AVX2__)
     /* squares of four within halves, then the halves: fewer shuffles than zips across halves take */
     UNROLL for (int i = 0; i < LANES; i += 4)
     {
