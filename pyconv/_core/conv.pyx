@@ -124,7 +124,8 @@ cdef class ChannelsTasks(ConvTasks):
 
 
 cdef class DepthwiseTasks(ConvTasks):
-    """One input channel for each output channel: planes filtered where they lie, or blocks of a vector of planes.
+    """One input channel for each output channel: planes filtered where they lie, or blocks of a vector of planes; of
+    these also groups of few channels.
 
     ``cut`` has the sizes, see depthwise.py.
     """
@@ -136,7 +137,8 @@ cdef class DepthwiseTasks(ConvTasks):
         super().__init__(isa, is_double, threads)
         cdef pc_depthwise *d = &self.depthwise
         d.units, d.out_channels = cut.units, plan.out_channels
-        d.multiplier = plan.out_channels // plan.groups
+        d.multiplier = max(plan.out_channels // plan.in_channels, 1)
+        d.group = plan.in_channels // plan.groups
         d.in_h, d.in_w = plan.in_size
         d.out_h, d.out_w = plan.out_size
         d.kernel_h, d.kernel_w = plan.kernel

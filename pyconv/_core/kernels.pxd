@@ -66,6 +66,7 @@ cdef extern from "kernels/kernels.h" nogil:
     ctypedef struct pc_depthwise:
         int64_t units
         int64_t out_channels, multiplier
+        int64_t group
         int64_t in_h, in_w, out_h, out_w
         int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
         int64_t parts

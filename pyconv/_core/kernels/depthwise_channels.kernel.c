@@ -1,4 +1,5 @@
-/* Depthwise convolution with vectors along channels, a block of LANES output channels at a time.
+/* Depthwise convolution with vectors along channels, a block of LANES output channels at a time; and that of groups of few
+ * channels, whose lanes take their inputs from each other.
  *
  * Input rows are turned into [column][channel of the block] in a ring of rows that stays near, each once, with the
  * padding on the left and right written out. Then every product is a whole vector whatever the kernel, its stride and
@@ -15,22 +16,32 @@
 #include "vector.h"
 
 /* sums[p] = bias + the sum over count_h rows and count_w columns of rows[i][at + offsets[j] + p] * weights[i][j], all of
- * them vectors; a row of weights is weight_row elements from the next, a vector of sums `step` elements. */
+ * them vectors; a row of weights is weight_row elements from the next, a vector of sums `step` elements. Groups of several
+ * channels have a row of weights for each of these, which all lanes of the group then take from its lane. */
 typedef void tile(const real *const *rows, int64_t count_h, const int32_t *offsets, int64_t count_w, int64_t at,
-                  const real *weights, int64_t weight_row, vec bias, real *sums, int64_t step);
+                  int64_t group, const real *weights, int64_t weight_row, vec bias, real *sums, int64_t step);
 
-#define TILE(P)                                                                                                     \
-    static void tile_##P(const real *const *rows, int64_t count_h, const int32_t *offsets, int64_t count_w,          \
-                         int64_t at, const real *weights, int64_t weight_row, vec bias, real *sums, int64_t step)    \
+/* The pixels as they are; and those whose lanes are taken from `lanes`. */
+#define ITSELF(pixel, lanes) (pixel)
+#define SPREAD(pixel, lanes) rearranged(pixel, lanes)
+
+#define TILE(P, NAME, GROUP, TAKEN)                                                                                 \
+    static void NAME##_##P(const real *const *rows, int64_t count_h, const int32_t *offsets, int64_t count_w,        \
+                           int64_t at, int64_t group, const real *weights, int64_t weight_row, vec bias, real *sums, \
+                           int64_t step)                                                                             \
     {                                                                                                               \
+        (void)group;                                                                                                \
         vec sum[P];                                                                                                 \
         UNROLL for (int p = 0; p < P; p++) sum[p] = bias;                                                           \
-        for (int64_t i = 0; i < count_h; i++, weights += weight_row) {                                              \
-            const real *row = rows[i] + at * LANES;                                                                 \
-            for (int64_t j = 0; j < count_w; j++) {                                                                 \
-                const vec weight = load(weights + j * LANES);                                                       \
-                const real *pixels = row + offsets[j] * LANES;                                                      \
-                UNROLL for (int p = 0; p < P; p++) sum[p] += load(pixels + p * LANES) * weight;                     \
+        for (int64_t i = 0; i < count_h; i++) {                                                                     \
+            ivec lanes = first_lanes(GROUP);                                                                        \
+            for (int64_t g = 0; g < GROUP; g++, weights += weight_row, lanes += 1) {                                \
+                (void)lanes;                                                                                        \
+                for (int64_t j = 0; j < count_w; j++) {                                                             \
+                    const vec weight = load(weights + j * LANES);                                                   \
+                    const real *pixels = rows[i] + (at + offsets[j]) * LANES;                                       \
+                    UNROLL for (int p = 0; p < P; p++) sum[p] += TAKEN(load(pixels + p * LANES), lanes) * weight;   \
+                }                                                                                                   \
             }                                                                                                       \
         }                                                                                                           \
         UNROLL for (int p = 0; p < P; p++) store(sums + p * step, sum[p]);                                          \
@@ -41,56 +52,64 @@ typedef void tile(const real *const *rows, int64_t count_h, const int32_t *offse
     MACRO(5, ##__VA_ARGS__) MACRO(6, ##__VA_ARGS__) MACRO(7, ##__VA_ARGS__) MACRO(8, ##__VA_ARGS__)                 \
     MACRO(9, ##__VA_ARGS__) MACRO(10, ##__VA_ARGS__) MACRO(11, ##__VA_ARGS__) MACRO(12, ##__VA_ARGS__)              \
     MACRO(13, ##__VA_ARGS__) MACRO(14, ##__VA_ARGS__)
-ALL(TILE)
-#define NAME(P) tile_##P,
-static tile *const tiles[DEPTHWISE_PIXELS] = {ALL(NAME)};
+#define NAME_OF(P, NAME) NAME##_##P,
+#define TILES(NAME, GROUP, TAKEN)                                                                                   \
+    ALL(TILE, NAME, GROUP, TAKEN)                                                                                   \
+    static tile *const NAME[DEPTHWISE_PIXELS] = {ALL(NAME_OF, NAME)};
+TILES(tiles, 1, ITSELF)
+TILES(group_tiles, group, SPREAD)
 
 #if defined(__AVX512F__)
 /* The same for all of K columns without gaps: pixels and weights are loaded once. It takes more than 16 registers. */
-#define FIXED(P, K)                                                                                                 \
-    static void tile_##P##_of_##K(const real *const *rows, int64_t count_h, const int32_t *offsets, int64_t count_w, \
-                                  int64_t at, const real *weights, int64_t weight_row, vec bias, real *sums,         \
-                                  int64_t step)                                                                     \
+#define FIXED(P, NAME, K, GROUP, TAKEN)                                                                             \
+    static void NAME##_##P(const real *const *rows, int64_t count_h, const int32_t *offsets, int64_t count_w,        \
+                           int64_t at, int64_t group, const real *weights, int64_t weight_row, vec bias, real *sums, \
+                           int64_t step)                                                                             \
     {                                                                                                               \
-        (void)offsets, (void)count_w;                                                                               \
+        (void)offsets, (void)count_w, (void)group;                                                                                 \
         vec sum[P];                                                                                                 \
         UNROLL for (int p = 0; p < P; p++) sum[p] = bias;                                                           \
-        for (int64_t i = 0; i < count_h; i++, weights += weight_row) {                                              \
-            const real *row = rows[i] + at * LANES;                                                                 \
-            vec weight[K];                                                                                          \
-            UNROLL for (int j = 0; j < K; j++) weight[j] = load(weights + j * LANES);                               \
-            UNROLL for (int c = 0; c < P + K - 1; c++)                                                              \
-            {                                                                                                       \
-                const vec pixel = load(row + c * LANES);                                                            \
-                UNROLL for (int j = 0; j < K; j++)                                                                  \
+        for (int64_t i = 0; i < count_h; i++) {                                                                     \
+            ivec lanes = first_lanes(GROUP);                                                                        \
+            for (int64_t g = 0; g < GROUP; g++, weights += weight_row, lanes += 1) {                                \
+                (void)lanes;                                                                                        \
+                const real *row = rows[i] + at * LANES;                                                             \
+                vec weight[K];                                                                                      \
+                UNROLL for (int j = 0; j < K; j++) weight[j] = load(weights + j * LANES);                           \
+                UNROLL for (int c = 0; c < P + K - 1; c++)                                                          \
                 {                                                                                                   \
-                    if (j <= c && c < j + P) sum[c - j] += pixel * weight[j];                                       \
+                    const vec pixel = TAKEN(load(row + c * LANES), lanes);                                          \
+                    UNROLL for (int j = 0; j < K; j++)                                                              \
+                    {                                                                                               \
+                        if (j <= c && c < j + P) sum[c - j] += pixel * weight[j];                                   \
+                    }                                                                                               \
                 }                                                                                                   \
             }                                                                                                       \
         }                                                                                                           \
         UNROLL for (int p = 0; p < P; p++) store(sums + p * step, sum[p]);                                          \
     }
-
-ALL(FIXED, 3) ALL(FIXED, 5) ALL(FIXED, 7)
-#define NAME_OF(P, K) tile_##P##_of_##K,
-static tile *const tiles_of_3[DEPTHWISE_PIXELS] = {ALL(NAME_OF, 3)};
-static tile *const tiles_of_5[DEPTHWISE_PIXELS] = {ALL(NAME_OF, 5)};
-static tile *const tiles_of_7[DEPTHWISE_PIXELS] = {ALL(NAME_OF, 7)};
+#define FIXED_TILES(NAME, K, GROUP, TAKEN)                                                                          \
+    ALL(FIXED, NAME, K, GROUP, TAKEN)                                                                               \
+    static tile *const NAME[DEPTHWISE_PIXELS] = {ALL(NAME_OF, NAME)};
+FIXED_TILES(tiles_of_3, 3, 1, ITSELF)
+FIXED_TILES(tiles_of_5, 5, 1, ITSELF)
+FIXED_TILES(tiles_of_7, 7, 1, ITSELF)
+FIXED_TILES(group_tiles_of_3, 3, group, SPREAD)
 #endif
 
-/* The tiles that pass over all columns of the kernel. */
-static tile *const *whole_tiles(const pc_depthwise *conv)
+/* The tiles that pass over some columns of the kernel, and over all of them. */
+static tile *const *choose_tiles(const pc_depthwise *conv, int are_whole)
 {
 #if defined(__AVX512F__)
-    if (conv->dilation_w == 1 && conv->stride_w == 1) {
-        if (conv->kernel_w == 3) return tiles_of_3;
-        if (conv->kernel_w == 5) return tiles_of_5;
-        if (conv->kernel_w == 7) return tiles_of_7;
+    if (are_whole && conv->dilation_w == 1 && conv->stride_w == 1) {
+        if (conv->kernel_w == 3) return conv->group > 1 ? group_tiles_of_3 : tiles_of_3;
+        if (conv->kernel_w == 5 && conv->group == 1) return tiles_of_5;
+        if (conv->kernel_w == 7 && conv->group == 1) return tiles_of_7;
     }
 #else
-    (void)conv;
+    (void)are_whole;
 #endif
-    return tiles;
+    return conv->group > 1 ? group_tiles : tiles;
 }
 
 /* Where the next pixels go in the rows at hand, row by row. */
@@ -194,14 +213,14 @@ static void filter_row(const pc_depthwise *conv, const real *pixels, const real 
         if (slot >= conv->slots) slot -= conv->slots;
     }
     const int64_t weight_row = conv->kernel_w * LANES;
-    weights += taps.first * weight_row;
+    weights += taps.first * conv->group * weight_row;
     const pc_depthwise_taps *columns = conv->column_taps;
-    tile *const *whole = whole_tiles(conv);
+    tile *const *whole = choose_tiles(conv, 1), *const *partial = choose_tiles(conv, 0);
     for (int64_t x = 0; x < conv->out_w; x += conv->tile, columns++) {
         const int64_t count = conv->out_w - x < conv->tile ? conv->out_w - x : conv->tile;
-        tile *const *run = columns->end - columns->first == conv->kernel_w ? whole : tiles;
+        tile *const *run = columns->end - columns->first == conv->kernel_w ? whole : partial;
         run[count - 1](rows, taps.end - taps.first, conv->offsets + columns->first, columns->end - columns->first, x,
-                         weights + columns->first * LANES, weight_row, bias, sums + x * step, step);
+                       conv->group, weights + columns->first * LANES, weight_row, bias, sums + x * step, step);
     }
 }
 
@@ -237,7 +256,7 @@ static void filter_unit(const pc_depthwise *conv, const pc_conv_arrays *arrays, 
                         int64_t channels, int64_t first, int64_t end, real *sums, real *pixels)
 {
     const int64_t *x_strides = arrays->x_strides, *out_strides = arrays->out_strides;
-    const int64_t at_hand = conv->slots * conv->row_size * LANES, taps = conv->kernel_h * conv->kernel_w;
+    const int64_t at_hand = conv->slots * conv->row_size * LANES, taps = conv->kernel_h * conv->group * conv->kernel_w;
     const int64_t span = (conv->kernel_h - 1) * conv->dilation_h + 1;
     const real **rows = (const real **)(pixels + conv->together * at_hand);
     const real *x = (const real *)arrays->x + image * x_strides[0];

@@ -88,12 +88,13 @@ typedef struct {
     int32_t first, end, slot;
 } pc_depthwise_taps;
 
-/* A convolution whose groups have one input channel. A task is a band of rows of a part of the output planes, or of a part
+/* A convolution whose groups have one input channel; in blocks, also of few, which are as many output channels. A task is a band of rows of a part of the output planes, or of a part
  * of the blocks of a vector of planes. Where kernels are columns times rows, row_size counts the elements of a line, and
  * tile the output columns of a strip. */
 typedef struct {
     int64_t units;                    /* planes, or blocks, of all images */
     int64_t out_channels, multiplier; /* output channels in all; and of one input channel */
+    int64_t group;                    /* input channels of a group; where they are several, it divides the lanes */
     int64_t in_h, in_w, out_h, out_w;
     int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
     int64_t parts;                    /* of the units */

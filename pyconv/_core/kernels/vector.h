@@ -141,6 +141,30 @@ static inline vec subtract_product(vec a, vec b, vec c) { return c - a * b; }
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ivec){__VA_ARGS__})
 #endif
 
+/* Lane k of the result is lane from[k]. */
+static inline vec rearranged(vec v, ivec from)
+{
+#if defined(__AVX512F__) && PC_F64
+    return _mm512_permutexvar_pd((__m512i)from, v);
+#elif defined(__AVX512F__)
+    return _mm512_permutexvar_ps((__m512i)from, v);
+#elif defined(__AVX2__) && PC_F64
+    return (vec)_mm256_permutevar8x32_ps((__m256)v, (__m256i)(2 * from + ((2 * from + 1) << 32)));
+#elif defined(__AVX2__)
+    return _mm256_permutevar8x32_ps(v, (__m256i)from);
+#else
+    vec found;
+    for (int k = 0; k < LANES; k++) found[k] = v[from[k]];
+    return found;
+#endif
+}
+
+/* For each lane the first one of its group; a group is so many lanes, a power of two. */
+static inline ivec first_lanes(int64_t group)
+{
+    return (ivec){FROM(0)} & -(integer)group;
+}
+
 /* Every other element of two vectors that follow one another, from the first on and from the second on. On AVX2 within
  * halves first: the compiler takes three shuffles for what can be done in two. */
 #if defined(__AVX2__) && !defined(__AVX512F__) && PC_F64

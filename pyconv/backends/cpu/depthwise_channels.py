@@ -1,6 +1,7 @@
 """Depthwise convolution with vectors along channels: for small, strided and channels-last images, and large kernels.
 
 A vector of planes at a time is turned into [pixel][channel], row by row as the rows are needed, and the sums back.
+Groups of a few channels that give as many are computed alike: a lane takes its inputs from the lanes of its group.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ...plan import ConvPlan, Cost, span
 from . import depthwise, direct, estimate, isa
 from .blocks import inside
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, run_tasks, threads_for
-from .depthwise import Cut, Given, slowness
+from .depthwise import Cut, Given
 
 __all__ = [
     "cost",
@@ -41,18 +42,21 @@ _MOST_TOGETHER = 16
 _NEAR = 2**18
 """Bytes of rows at hand, of all blocks whose input is read together: they are to stay in the second-level cache."""
 
+_MOST_GROUP = 8
+_REARRANGED = 32  # bytes of vectors whose lanes can be rearranged at will
 _MOST_SCRATCH = 2**24
 _LONGEST = 2**16  # of the sides whose rows and columns are counted one by one
 
 
 def label(plan: ConvPlan) -> str:
     """The implementation's name."""
-    return f"depthwise_channels_{isa.name()}"
+    group = _group(plan)
+    return f"groups_{group}_{isa.name()}" if 1 < group <= _MOST_GROUP else f"depthwise_channels_{isa.name()}"
 
 
 def refusal(plan: ConvPlan) -> str | None:
     """None if it takes the plan, else the reason why not."""
-    if (reason := depthwise.shape_refusal(plan)) is not None:
+    if (reason := _shape_refusal(plan)) is not None:
         return reason
     if (longest := max(*plan.out_size, plan.in_size[1])) > _LONGEST:
         return f"a side of {longest:,} is longer than {_LONGEST:,}"
@@ -71,11 +75,30 @@ def refusal(plan: ConvPlan) -> str | None:
     return None
 
 
+def _group(plan: ConvPlan) -> int:
+    return plan.in_channels // plan.groups
+
+
+def _shape_refusal(plan: ConvPlan) -> str | None:
+    group = _group(plan)
+    if group == 1 or plan.algorithm not in ("auto", "direct", "measure"):
+        return depthwise.shape_refusal(plan)
+    level, is_double = isa.current(), is_double_plan(plan)
+    lanes = runtime.lanes(level, is_double)
+    if lanes * (8 if is_double else 4) < _REARRANGED:
+        return f"a group has {group} input channels, and this instruction set does not rearrange lanes at will"
+    if group > _MOST_GROUP or lanes % group or plan.out_channels != plan.in_channels:
+        out = plan.out_channels // plan.groups
+        return f"a group has {group} input channels and {out} output channels, it takes as many of both: 1, 2, 4 or 8"
+    return None
+
+
 def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated.
 
     To turn a vector of pixels takes 1.5 for each round of shuffles, and 1.5; to copy one that lies along channels, 3. A
-    product takes 0.62, a tile of sums 20 (measured, AVX-512).
+    product takes 0.62, a tile of sums 20 (measured, AVX-512). In groups of several channels, where multiply-adds set
+    the pace, they are those of the cost models (see estimate.py).
     """
     is_double = is_double_plan(plan)
     lanes = runtime.lanes(level, is_double)
@@ -84,9 +107,15 @@ def cycles(plan: ConvPlan, level: int) -> float:
     out_h, out_w = plan.out_size
     rows = np.maximum(np.diff(inside(plan, 0)), 0).sum()  # of the kernel, in all output rows
     tiles = out_h * ceil_div(out_w, runtime.depthwise_pixels(level, is_double))
-    block = reading * plan.in_size[0] * plan.in_size[1] + turning * out_h * out_w
-    block += 0.62 * float(rows) * plan.kernel[1] * out_w + 20 * tiles
+    block = reading * plan.in_size[0] * plan.in_size[1] + turning * out_h * out_w + 20 * tiles
+    products = _group(plan) * float(rows) * plan.kernel[1] * out_w
+    block = block + 0.62 * products if _group(plan) == 1 else estimate.pace(level) * block + 0.55 * products
     return ceil_div(plan.out_channels, lanes) * block
+
+
+def slowness(plan: ConvPlan) -> float:
+    """How much longer flops take than in dense convolutions."""
+    return max(depthwise.slowness(plan) / _group(plan), 1)
 
 
 def cost(plan: ConvPlan) -> Cost:
@@ -135,7 +164,7 @@ def _sizes(plan: ConvPlan, level: int, together: int | None = None) -> _Sizes:
 
 def _reads_vectors(plan: ConvPlan) -> bool:
     """Whether the input lies along channels already."""
-    return plan.layout == "nhwc" and plan.out_channels == plan.groups
+    return plan.layout == "nhwc" and plan.out_channels == plan.in_channels
 
 
 def _row_taps(plan: ConvPlan, slots: int) -> np.ndarray:
@@ -198,14 +227,15 @@ def prepare_key(plan: ConvPlan) -> Hashable:
 
 
 def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Given | None:
-    """Weights as [block of channels][tap][channel], the last block filled up with zeros; None if not all are finite.
+    """Weights as [block of channels][row][input channel of the group][column][channel]; None if not all are finite.
 
-    Then 0 * inf from the padding would be missing from the sums.
+    The last block is filled up with zeros. Of numbers that are not finite, 0 * inf from the padding would be missing
+    from the sums.
     """
     level = isa.current()
     lanes = runtime.lanes(level, is_double_plan(plan))
     blocks = ceil_div(plan.out_channels, lanes)
-    given = np.asarray(weight, plan.dtype).reshape(plan.out_channels, plan.kernel[0] * plan.kernel[1])
+    given = np.asarray(weight, plan.dtype).transpose(0, 2, 1, 3).reshape(plan.out_channels, -1)
     if not np.isfinite(given).all():
         return None
     padded = np.zeros((blocks * lanes, given.shape[1]), plan.dtype)

@@ -1,0 +1,118 @@
+"""Groups of few channels with vectors along channels, whose lanes take their inputs from those of their group."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from helpers import normal
+from test_implementations import _checked, _parameters, _plan, _run
+
+import pyconv
+import pyconv.functional as F
+from pyconv._core import runtime
+from pyconv.backends.cpu import depthwise_channels, isa
+
+
+@pytest.fixture(params=isa.names())
+def level(request):
+    """The number of an instruction set, in use during the test."""
+    isa.use(request.param)
+    yield isa.current()
+    isa.use(None)
+
+
+def _in_layout(x, layout):
+    """The same numbers, however they lie in memory."""
+    if layout == "nhwc":
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    if layout == "strided":
+        return np.ascontiguousarray(x[..., ::-1])[..., ::-1]
+    return np.repeat(x, 2, axis=2)[:, :, ::2] if layout == "rows with gaps" else x
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "strided", "rows with gaps"])
+def test_groups(level, dtype, layout):
+    """Whole blocks of channels and less, tiles at the edges and between them, any layout, stride and dilation."""
+    tried = 0
+    sizes, kernels = ((1, 1), (7, 7), (3, 17), (20, 3), (5, 45)), ((1, 1), (3, 3), (2, 5))
+    for size, (group, groups), kernel in itertools.product(sizes, ((2, 1), (2, 11), (4, 9), (8, 1), (8, 3)), kernels):
+        if runtime.lanes(level, dtype == "float64") % group:
+            continue
+        count = group * groups
+        x = _in_layout(normal(2, count, *size, dtype=dtype), layout)
+        weight, bias = normal(count, group, *kernel, dtype=dtype, seed=1), normal(count, dtype=dtype)
+        for parameters in _parameters(stride=(1, (1, 2)), padding=(0, ((3, 0), (1, 8))), dilation=(1, (2, 3))):
+            tried += _checked(depthwise_channels, x, weight, bias, {**parameters, "groups": groups})
+    assert tried > 100
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("padding", [0, 1, 3])
+def test_every_width_and_layout_has_the_same_bits(level, dtype, padding):
+    """Of one channel and of groups, for rows that end anywhere in a tile."""
+    lanes = runtime.lanes(level, dtype == "float64")
+    for width, stride, group in itertools.product((3, 8, 11, 12, 16, 17, 30, 31, 44), (1, 2), (1, 2)):
+        count = 2 * lanes + group
+        if count % group or (width + 2 * padding < 3):
+            continue
+        x, weight = normal(2, count, 4, width, dtype=dtype), normal(count, group, 3, 3, dtype=dtype, seed=1)
+        parameters = {"stride": stride, "padding": padding, "groups": count // group}
+        both = [_run(depthwise_channels, _in_layout(x, layout), weight, **parameters) for layout in ("nchw", "nhwc")]
+        np.testing.assert_array_equal(*both)
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize(("channels", "group"), [(40, 2), (36, 4), (136, 8)])
+def test_groups_in_bands(level, layout, channels, group):
+    """The same bits for any number of threads."""
+    x, weight = _in_layout(normal(2, channels, 40, 31), layout), normal(channels, group, 3, 3)
+    if runtime.lanes(level, False) % group:
+        pytest.skip("so few lanes hold no group")
+    results = []
+    for count in (1, 2, 7):
+        pyconv.set_num_threads(count)
+        results.append(_run(depthwise_channels, x, weight, padding=1, groups=channels // group))
+    pyconv.set_num_threads(2)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_groups_keep_to_themselves(level, layout):
+    """An inf in one group is no business of others, nor of windows that do not see it."""
+    x, weight = normal(1, 24, 6, 40), normal(24, 4, 3, 3)
+    x[0, 9, 3, 20] = np.inf
+    got = _run(depthwise_channels, _in_layout(x, layout), weight, padding=1, groups=6)
+    seen = np.zeros(got.shape, bool)
+    seen[:, 8:12, 2:5, 19:22] = True
+    assert np.isfinite(got[~seen]).all()
+    assert not np.isfinite(got[seen]).any()
+
+
+def test_which_groups_are_taken():
+    for shape, out_channels, groups, reason in (
+        ((1, 64, 30, 30), 64, 4, "16 input channels"),
+        ((1, 64, 30, 30), 128, 16, "8 output channels"),
+        ((1, 60, 30, 30), 60, 20, "3 input channels"),
+    ):
+        x, weight = normal(*shape), normal(out_channels, shape[1] // groups, 3, 3)
+        assert reason in depthwise_channels.refusal(_plan(x, weight, padding=1, groups=groups))
+    isa.use("baseline")
+    try:
+        plan = _plan(normal(1, 64, 30, 30), normal(64, 4, 3, 3), padding=1, groups=16)
+        assert "does not rearrange lanes" in depthwise_channels.refusal(plan)
+    finally:
+        isa.use(None)
+
+
+def test_known_calls_and_results_along_channels(level):
+    x, weight, bias = _in_layout(normal(2, 48, 9, 33), "nhwc"), normal(48, 4, 3, 3), normal(48)
+    wanted = F.conv2d(x, weight, bias, padding=1, groups=12, backend="reference")
+    out = np.moveaxis(np.empty((2, 9, 33, 48), np.float32), -1, 1)
+    for _ in range(3):
+        np.testing.assert_allclose(F.conv2d(x, weight, bias, padding=1, groups=12), wanted, atol=1e-5)
+        out.fill(np.nan)
+        np.testing.assert_allclose(F.conv2d(x, weight, bias, padding=1, groups=12, out=out), wanted, atol=1e-5)
