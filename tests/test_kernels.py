@@ -110,15 +110,17 @@ def test_blocks_of_channels_one_after_the_other(level, dtype, kernel, stride, si
         np.testing.assert_array_equal(result, results[0])
 
 
-def test_which_order_of_tiles():
+def test_which_order_of_tiles(monkeypatch):
     """Many planes of few taps are written some at a time; not lines with gaps, and not planes that are small."""
+    from pyconv.backends.cpu import bands as module
+
     tile = next(i for i, (channels, vectors) in enumerate(runtime.tiles(0, False)) if (channels, vectors) == (4, 2))
     tiling = Tiling(tile, 4, 8, 4, 0.0, 16, tile, 4, 0)
 
-    def stays(channels, size, out_channels, kernel, by_rows=False):
+    def stays(channels, size, out_channels, kernel, by_rows=False, threads=1):
         x, weight = normal(1, channels, size, size), normal(out_channels, channels, kernel, kernel)
         own = tiling._replace(tiles=out_channels // 4, by_rows=by_rows)
-        return bands(plan_of(x, weight, 1, kernel // 2), own, 4, 1, 0).band_stays
+        return bands(plan_of(x, weight, 1, kernel // 2), own, 4, threads, 0).band_stays
 
     assert stays(16, 56, 96, 1)
     assert stays(8, 56, 64, 3, by_rows=True)
@@ -126,6 +128,9 @@ def test_which_order_of_tiles():
     assert not stays(40, 16, 96, 1)
     assert not stays(40, 56, 32, 1)
     assert not stays(200, 56, 64, 1)
+    assert not stays(8, 56, 64, 3, by_rows=True, threads=2)
+    monkeypatch.setattr(module, "LEVEL_3", 64 * 56 * 56 * 4 - 1)  # less than is written
+    assert stays(8, 56, 64, 3, by_rows=True, threads=2)
 
 
 def _widths(level, is_double):

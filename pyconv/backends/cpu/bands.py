@@ -342,10 +342,12 @@ def bands(
     # Where multiply-adds ask for much, rows of few channels are written one after the other; and so are rows without
     # gaps of few taps and many channels, else as many pages and streams would be written side by side. Each tile then
     # reads pixels from the second level: several threads with tiles of many sums gain nothing by it, and lose on a
-    # busy machine.
+    # busy machine, unless no cache holds what they write.
     few = taps <= 32 and estimate.asks_much(level)
     whole_rows = flat or tiling.by_rows or pitch == cols == out_w
-    many = per_out > _MANY_PLANES and out_h * out_w * itemsize >= PAGE and (threads == 1 or _wants_near(level))
+    written = out_h * out_w * itemsize
+    pays = threads == 1 or _wants_near(level) or per_out * written > LEVEL_3
+    many = per_out > _MANY_PLANES and written >= PAGE and pays
     # where weights pass, they all do for one tile's pixels before the next
     pass_by = stays or (_wants_near(level) and weights <= LEVEL_3 // 4)
     band_stays = not pass_by or few or (whole_rows and many and taps <= _FEW_TAPS)
