@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import DTYPES, assert_close, normal
+from helpers import DTYPES, assert_close, bits, normal
 
 import pyconv
 import pyconv.functional as F
@@ -98,6 +98,45 @@ def test_averages_at_vector_edges(level, dtype, layout):
             assert_close(F.avg_pool2d(x, *call, backend="cpu"), wanted)
             if len(call) < 3:
                 assert_close(F.lp_pool2d(x, 2, *call, backend="cpu"), F.lp_pool2d(x, 2, *call, backend="reference"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_rows_taken_at_once(level, dtype, name):
+    """Square windows in steps of 1: the bits of each row by itself, also of zeros of both signs."""
+    function, lanes = getattr(F, name), runtime.lanes(level, dtype == "float64")
+    for kernel, width in itertools.product((2, 3, 5, 7), (lanes - 1, lanes + 7, 2 * lanes + 3)):
+        for rows in range(1, 14):
+            x = normal(1, 3, rows + kernel - 1, max(width, kernel), dtype=dtype, seed=rows)
+            x *= np.random.default_rng(rows).integers(0, 2, x.shape)
+            got = function(x, kernel, 1, backend="cpu")
+            alone = [function(x[:, :, row : row + kernel], kernel, 1, backend="cpu") for row in range(rows)]
+            assert bits(got) == bits(np.concatenate(alone, 2)), (kernel, width, rows)
+            if rows > 4:
+                x[0, 1, 4, 0] = np.nan
+                got = function(x, kernel, 1, backend="cpu")
+                np.testing.assert_array_equal(np.isnan(got), np.isnan(function(x, kernel, 1, backend="reference")))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_images_larger_than_the_cache(level, monkeypatch, dtype, name):
+    """Rows fetched ahead are rows of an instance of its own: the same bits."""
+    function, lanes = getattr(F, name), runtime.lanes(level, dtype == "float64")
+    calls = list(itertools.product((2, 3), (0, 1), (1, lanes, 2 * lanes + 1, 4 * lanes + 5), (5, 8)))
+    images = [normal(1, 2, height, width + 2, dtype=dtype) for _, _, width, height in calls]
+    images[-1][0, 1, 3, 2] = np.nan
+    plans = [
+        pyconv.report.explain(function, x, kernel, 2, padding, backend="cpu").steps[0].plan
+        for x, (kernel, padding, _, _) in zip(images, calls, strict=True)
+    ]
+    found = []
+    for far in (False, True):
+        monkeypatch.setattr(pool, "LARGE", 0 if far else 2**40)
+        pool._tasks.cache_clear()
+        found.append([bits(pool.run(plan, x, None, None)) for plan, x in zip(plans, images, strict=True)])
+    pool._tasks.cache_clear()
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

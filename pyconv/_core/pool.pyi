@@ -17,6 +17,7 @@ class PoolTasks(Tasks):
         planes: int,
         line: int,
         way: str,
+        far: int,
     ) -> None: ...
 
 def run(tasks: PoolTasks, x: np.ndarray, out: np.ndarray, indices: np.ndarray | None = None) -> None: ...

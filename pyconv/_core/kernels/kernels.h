@@ -154,6 +154,7 @@ typedef struct {
     int64_t squares;             /* of sums: the squares are summed, and the root is taken */
     double divisor;              /* of sums: in place of the number of elements, if it is not 0 */
     double area;                 /* of sums: that number is relative to this */
+    int64_t far;                 /* elements by which small windows in steps of 2 fetch ahead of what they read; 0: they do not */
 } pc_pool;
 
 typedef struct {

@@ -2,6 +2,7 @@
  * are taken again, rows of planes by way of the line.
  */
 #include "pool_channels.h"
+#include "pool_square.h"
 
 /* Output rows by the running maximum of van Herk (Pattern Recognition Letters 13, 1992) and of Gil and Werman (IEEE
  * Transactions on Pattern Analysis and Machine Intelligence 15, 1993): the input rows are cut into blocks as high as the
@@ -37,6 +38,15 @@ INLINE void running_rows(int kind, const pc_pool *pool, const pc_pool_arrays *ar
 #undef ROW
 }
 
+/* TOGETHER rows of maxima, as square_rows has them: what has become NaN where there was one. The piece is a copy: then
+ * stores may not change the caller's. */
+static NOT_INLINED vec largest_rows(const pc_pool *pool, piece p, int64_t oy, real *out, int64_t pitch)
+{
+    vec seen = splat(0);
+    square_rows(NUMBERS, pool, &p, oy, share_of(1), out, pitch, &seen);
+    return seen;
+}
+
 INLINE void rows_of(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p, real *line, vec *seen)
 {
     const int small = kind == NUMBERS && pool->small;
@@ -44,10 +54,15 @@ INLINE void rows_of(int kind, const pc_pool *pool, const pc_pool_arrays *arrays,
         narrow_rows(kind, pool, arrays, p, share_of(1), seen);
         return;
     }
+    const int square = small && is_square(pool, p);
+    const int64_t pitch = arrays->out_strides[2];
     for (int64_t oy = p->first_row; oy < p->end_row; oy++) {
         const window rows = window_at(&pool->h, oy);
-        real *out = p->out + oy * arrays->out_strides[2];
-        if (small && p->column_stride == 1) {
+        real *out = p->out + oy * pitch;
+        if (square && are_whole(pool, p, oy)) {
+            *seen += largest_rows(pool, *p, oy, out, pitch);
+            oy += TOGETHER - 1;
+        } else if (small && p->column_stride == 1) {
             small_row(kind, pool, p, rows, share_of(1), out, seen);
         } else {
             separable_row(kind, pool, p, rows, line, out, seen);

@@ -3,6 +3,7 @@
  * Every sum is taken down the columns first and then along, in one order for any number of threads.
  */
 #include "pool_channels.h"
+#include "pool_square.h"
 
 /* What a window's sum is divided by: its elements, or the number that was given instead; relative to a whole window for
  * L-p, whose windows all weigh the same. */
@@ -46,17 +47,32 @@ static void divide_row(const pc_pool *pool, usual columns, window rows, real *ou
     }
 }
 
-/* All windows of a row in registers as if they were the usual ones; then those that are not, one by one. */
-INLINE void divided_row(const pc_pool *pool, const piece *p, usual columns, window rows, real *out)
+/* Windows of a row that are not the usual ones, one by one. */
+INLINE void divide_edges(const pc_pool *pool, const piece *p, usual columns, window rows, real *out)
 {
-    vec none = splat(0);
-    small_row(SUM, pool, p, rows, usual_share(pool, rows), out, &none);
     for (int64_t i = 0; i < pool->w.out; i++) {
         if (i == columns.first) i = columns.end;
         if (i == pool->w.out) break;
         const window other = window_at(&pool->w, i);
         out[i] = one_window(SUM, pool, p, rows, other) / divisor_of(pool, rows, other);
     }
+}
+
+/* All windows of a row in registers as if they were the usual ones; then those that are not. */
+INLINE void divided_row(const pc_pool *pool, const piece *p, usual columns, window rows, real *out)
+{
+    vec none = splat(0);
+    small_row(SUM, pool, p, rows, usual_share(pool, rows), out, &none);
+    divide_edges(pool, p, columns, rows, out);
+}
+
+/* Likewise TOGETHER rows, which begin with row oy. The piece is a copy: then stores may not change the caller's. */
+static NOT_INLINED void divided_rows(const pc_pool *pool, piece p, usual columns, int64_t oy, real *out, int64_t pitch)
+{
+    const window rows = window_at(&pool->h, oy);
+    vec none = splat(0);
+    square_rows(SUM, pool, &p, oy, usual_share(pool, rows), out, pitch, &none);
+    for (int64_t r = 0; r < TOGETHER; r++) divide_edges(pool, &p, columns, window_at(&pool->h, oy + r), out + r * pitch);
 }
 
 static inline share pixel_share(const pc_pool *pool, window rows, window columns)
@@ -79,10 +95,15 @@ INLINE void rows_of(int kind, const pc_pool *pool, const pc_pool_arrays *arrays,
         narrow_rows(kind, pool, arrays, p, usual_share(pool, window_at(&pool->h, 0)), &none);
         return;
     }
+    const int square = small && is_square(pool, p);
+    const int64_t pitch = arrays->out_strides[2];
     for (int64_t oy = p->first_row; oy < p->end_row; oy++) {
         const window rows = window_at(&pool->h, oy);
-        real *out = p->out + oy * arrays->out_strides[2];
-        if (small && p->column_stride == 1) {
+        real *out = p->out + oy * pitch;
+        if (square && are_whole(pool, p, oy)) {
+            divided_rows(pool, *p, columns, oy, out, pitch);
+            oy += TOGETHER - 1;
+        } else if (small && p->column_stride == 1) {
             divided_row(pool, p, columns, rows, out);
         } else {
             if (pool->line) {

@@ -29,6 +29,7 @@ typedef int32_t integer;
 
 #define UNROLL _Pragma("GCC unroll 32")
 #define INLINE static inline __attribute__((always_inline))
+#define NOT_INLINED __attribute__((noinline))
 
 #define LANES ((int64_t)(VECTOR_BYTES / sizeof(real)))
 

@@ -13,6 +13,7 @@ from ..._core import memory, pool, runtime
 from ...plan import PoolPlan, UnpoolPlan, plan_max_pool2d, span
 from . import isa, wake
 from .arrays import into, into_order, native
+from .cache import LEVEL_3
 
 __all__ = ["by_rows", "implementations", "prepare", "rows_tasks", "run", "work"]
 
@@ -40,6 +41,12 @@ _SMALL_PLACES = {(2, 1, 1), (3, 1, 1), (5, 1, 1), (2, 1, 2), (3, 1, 2)}
 
 CHANNEL_VECTORS = 4
 """Vectors of channels that are taken side by side."""
+
+FAR = 16_384
+"""Bytes by which rows are fetched ahead of what is read of them, of images too large for the cache (measured)."""
+
+LARGE = LEVEL_3 // 4
+"""Bytes of an input from which that pays (measured): others have their share of the third level, and the result too."""
 
 _VALUES_ONLY = "it finds values, not where they lie"
 
@@ -167,7 +174,9 @@ def _tasks(plan: PoolPlan, level: int, count: int) -> pool.PoolTasks:
     rows = max(1, min(plan.out_size[0], rows))
     planes = max(1, TASK_ELEMENTS // (read * rows)) if rows == plan.out_size[0] else 1
     way = {"whole": "flat", "registers": "small", "running": "running"}.get(chosen, "")
-    return pool.PoolTasks(level, is_double, count, plan, rows, block, planes, line, way)
+    itemsize = 8 if is_double else 4
+    far = FAR // itemsize if plan.batch * plan.channels * prod(plan.in_size) * itemsize > LARGE else 0
+    return pool.PoolTasks(level, is_double, count, plan, rows, block, planes, line, way, far)
 
 
 def by_rows(plan: PoolPlan) -> str | None:
