@@ -1,4 +1,5 @@
-"""Stacks of (convolution, relu, max pooling) over streams of images, each library in its own fused form.
+"""Stacks of (convolution, relu, max pooling) over streams of images, and residual blocks, each library in its own fused
+form.
 
 ``python -m benchmarks.stacks`` measures them as ``python -m benchmarks`` measures layers, and writes the same files.
 """
@@ -16,6 +17,7 @@ from zlib import crc32
 import numpy as np
 
 from . import machine
+from .blocks import Block, basic, bottleneck
 from .data import Expected, error
 from .results import read, write_bytes, write_json
 from .run import FULL, OURS, measure
@@ -101,6 +103,20 @@ class Stack:
         return stage.out_channels, self.input_shape(place)[1], stage.kernel, stage.kernel
 
     @property
+    def weight_shapes(self) -> list[tuple[int, int, int, int]]:
+        return [self.weight_shape(place) for place, _ in enumerate(self.stages)]
+
+    def reference(self, x: np.ndarray, weights: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        """A batch's result by the reference backend, in the dtype of ``x``."""
+        import pyconv.functional as F
+
+        for stage, (weight, bias) in zip(self.stages, weights, strict=True):
+            wide = weight.astype(x.dtype), bias.astype(x.dtype)
+            x = F.conv2d(x, *wide, stage.stride, stage.padding, backend="reference")
+            x = F.max_pool2d(F.relu(x, backend="reference"), *stage.pool, backend="reference")
+        return x
+
+    @property
     def flops(self) -> int:
         """Of the whole stream, by the plain sums."""
         sums = (prod(self.convolved(place)) * prod(self.weight_shape(place)[1:]) for place, _ in enumerate(self.stages))
@@ -132,14 +148,20 @@ def _stem(channels: int, out_channels: int, size: int) -> Stack:
     return Stack(title, (1, channels, size, size), (Stage(out_channels, 7, 3, 2, Pool(3, 2, 1)),))
 
 
-LISTS = {
+LISTS: dict[str, list[Any]] = {
     "streams": [_lenet(1, 1000), _lenet(32, 992), _vgg(1, 4), _vgg(32, 32)],
     "groups": [
         _group(3, 64, 224), _group(64, 64, 224), _group(64, 128, 112), _group(128, 256, 56), _group(256, 512, 28),
         _group(512, 512, 14), _stem(3, 64, 224),
     ],
+    "residual": [
+        basic(64, 56), basic(128, 28), basic(256, 14), basic(512, 7), basic(128, 56, stride=2),
+        bottleneck(256, 56), bottleneck(512, 28), bottleneck(1024, 14), bottleneck(2048, 7),
+        bottleneck(256, 56, before=64),
+    ],
 }  # fmt: skip
-"""A stream of whole batches: of LeNet-like ones 1000 images, or the 992 that are batches of 32."""
+"""A stream of whole batches: of LeNet-like ones 1000 images, or the 992 that are batches of 32. Of the residual blocks,
+those of ResNet-18 and ResNet-50 in each stage, and of each one that changes the channels."""
 
 PEERS = {
     name: f"benchmarks.peers.stacks:{target}"
@@ -161,21 +183,20 @@ STREAM = 1000
 _DIFFERENT = 4
 
 
-def images(stack: Stack) -> list[np.ndarray]:
+def images(stack: Stack | Block) -> list[np.ndarray]:
     """Batches of the stream: some that differ, again and again."""
     rng = np.random.default_rng(crc32(stack.name.encode()))
     some = [rng.standard_normal(stack.shape, np.float32) for _ in range(min(stack.batches, _DIFFERENT))]
     return [some[place % len(some)] for place in range(stack.batches)]
 
 
-def weights(stack: Stack) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(weight, bias) of every stage, scaled so that the outputs stay near 1."""
+def weights(stack: Stack | Block) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(weight, bias) of every convolution, scaled so that the outputs stay near 1."""
     rng = np.random.default_rng(crc32(stack.title.encode()))
     found = []
-    for place, stage in enumerate(stack.stages):
-        shape = stack.weight_shape(place)
+    for shape in stack.weight_shapes:
         weight = rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / prod(shape[1:])))
-        found.append((weight, rng.standard_normal(stage.out_channels, np.float32) / 8))
+        found.append((weight, rng.standard_normal(shape[0], np.float32) / 8))
     return found
 
 
@@ -186,24 +207,18 @@ class _Images:
         return output[[0, -1]]
 
 
-def region(stack: Stack) -> _Images:
+def region(stack: Stack | Block) -> _Images:
     """What to check of a stack's output."""
     return _Images()
 
 
-def expected(stack: Stack, part: _Images) -> Expected:
+def expected(stack: Stack | Block, part: _Images) -> Expected:
     """By the reference backend in float64, relative to the largest output."""
-    import pyconv.functional as F
-
-    x = part.of(images(stack)[-1]).astype(np.float64)
-    for stage, (weight, bias) in zip(stack.stages, weights(stack), strict=True):
-        wide = weight.astype(np.float64), bias.astype(np.float64)
-        x = F.conv2d(x, *wide, stage.stride, stage.padding, backend="reference")
-        x = F.max_pool2d(F.relu(x, backend="reference"), *stage.pool, backend="reference")
+    x = stack.reference(part.of(images(stack)[-1]).astype(np.float64), weights(stack))
     return Expected(x, np.full_like(x, np.abs(x).max()))
 
 
-def memory(stack: Stack, threads: int, cpus: list[int]) -> dict[str, Any]:
+def memory(stack: Stack | Block, threads: int, cpus: list[int]) -> dict[str, Any]:
     """Bytes that a process of pyconv holds after the first batches, and how many more after STREAM images."""
     worker = Worker("memory", "benchmarks.peers.stacks:PyconvStream", threads, cpus)
     try:

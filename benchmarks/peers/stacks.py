@@ -1,4 +1,4 @@
-"""The libraries on whole stacks, each in the form in which it fuses layers itself; imported when they are chosen."""
+"""The libraries on whole stacks and blocks, each in the form in which it fuses layers itself; imported when chosen."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ..blocks import Block
 from ..stacks import STREAM, Stack, images, weights
 from .base import Peer, Way
+from .blocks import ncnn_block, onnx_nodes, pyconv_block, torch_block
 
 __all__ = [
     "Ncnn", "OnnxRuntime", "OpenVino", "Pyconv", "PyconvLayers", "PyconvStream", "Torch", "TorchChannelsLast",
@@ -45,8 +47,10 @@ class Pyconv(Peer):
     def version(self) -> str:
         return self._pyconv.__version__
 
-    def _net(self, stack: Stack) -> Any:
+    def _net(self, stack: Stack | Block) -> Any:
         pyconv, layers = self._pyconv, []
+        if isinstance(stack, Block):
+            return pyconv_block(pyconv, stack, weights(stack), self.fuse)
         for stage, (weight, bias) in zip(stack.stages, weights(stack), strict=True):
             window = (stage.kernel, stage.stride, stage.padding)
             conv = pyconv.Conv2d(weight.shape[1], stage.out_channels, *window, rng=0)
@@ -54,7 +58,7 @@ class Pyconv(Peer):
             layers += [conv, pyconv.ReLU(), pyconv.MaxPool2d(*stage.pool)]
         return pyconv.Sequential(*layers, fuse=self.fuse)
 
-    def build(self, stack: Stack) -> list[Way]:
+    def build(self, stack: Stack | Block) -> list[Way]:
         net, batches = self._net(stack), images(stack)
         steps = self._pyconv.report.explain(net, batches[0]).steps
         self._implementation = " ".join(dict.fromkeys(str(step.implementation) for step in steps))
@@ -76,7 +80,7 @@ class PyconvLayers(Pyconv):
 
     fuse = False
 
-    def build(self, stack: Stack) -> list[Way]:
+    def build(self, stack: Stack | Block) -> list[Way]:
         (new, _) = super().build(stack)
         return [new]
 
@@ -84,7 +88,7 @@ class PyconvLayers(Pyconv):
 class PyconvStream(Pyconv):
     """A batch a call, for a look at memory over a long stream."""
 
-    def build(self, stack: Stack) -> list[Way]:
+    def build(self, stack: Stack | Block) -> list[Way]:
         net, batches = self._net(stack), cycle(images(stack))
         self._call, self._batches = (lambda: net(next(batches))), STREAM // stack.shape[0]
         return [Way("new", self._call, np.asarray)]
@@ -134,8 +138,21 @@ class Torch(Peer):
     def context(self) -> contextlib.AbstractContextManager[Any]:
         return self._torch.inference_mode()
 
-    def build(self, stack: Stack) -> list[Way]:
+    def build(self, stack: Stack | Block) -> list[Way]:
+        net = self._net(stack)
+        batches = [self._torch.from_numpy(x) for x in images(stack)]
+        if self.channels_last:
+            last = self._torch.channels_last
+            net = net.to(memory_format=last)
+            batches = [x.contiguous(memory_format=last) for x in batches]
+        if self.compiled:
+            net = self._torch.compile(net)
+        return [Way("module", _stream(batches, net), lambda result: result.contiguous().numpy())]
+
+    def _net(self, stack: Stack | Block) -> Any:
         torch = self._torch
+        if isinstance(stack, Block):
+            return torch_block(torch, stack, weights(stack))
         layers: list[Any] = []
         for stage, (weight, bias) in zip(stack.stages, weights(stack), strict=True):
             window = (stage.kernel, stage.stride, stage.padding)
@@ -143,14 +160,7 @@ class Torch(Peer):
             conv.weight = torch.nn.Parameter(torch.from_numpy(weight))
             conv.bias = torch.nn.Parameter(torch.from_numpy(bias))
             layers += [conv, torch.nn.ReLU(), torch.nn.MaxPool2d(*stage.pool)]
-        net = torch.nn.Sequential(*layers).eval()
-        batches = [torch.from_numpy(x) for x in images(stack)]
-        if self.channels_last:
-            net = net.to(memory_format=torch.channels_last)
-            batches = [x.contiguous(memory_format=torch.channels_last) for x in batches]
-        if self.compiled:
-            net = torch.compile(net)
-        return [Way("module", _stream(batches, net), lambda result: result.contiguous().numpy())]
+        return torch.nn.Sequential(*layers).eval()
 
 
 class TorchChannelsLast(Torch):
@@ -161,24 +171,15 @@ class TorchCompiled(Torch):
     compiled = True
 
 
-def _onnx(stack: Stack) -> bytes:
+def _onnx(stack: Stack | Block) -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
-    nodes, constants, last = [], [], "x"
-    for place, (stage, parameters) in enumerate(zip(stack.stages, weights(stack), strict=True)):
-        names = [f"w{place}", f"b{place}"]
-        constants += [numpy_helper.from_array(array, name) for name, array in zip(names, parameters, strict=True)]
-        end = "y" if place == len(stack.stages) - 1 else f"p{place}"
-        window, pool = (
-            {"kernel_shape": [each.kernel] * 2, "strides": [each.stride] * 2, "pads": [each.padding] * 4}
-            for each in (stage, stage.pool)
-        )
-        nodes += [
-            helper.make_node("Conv", [last, *names], [f"c{place}"], **window),
-            helper.make_node("Relu", [f"c{place}"], [f"r{place}"]),
-            helper.make_node("MaxPool", [f"r{place}"], [end], **pool),
-        ]
-        last = end
+    constants = [
+        numpy_helper.from_array(array, f"{name}{place}")
+        for place, parameters in enumerate(weights(stack))
+        for name, array in zip("wb", parameters, strict=True)
+    ]
+    nodes = onnx_nodes(stack, helper) if isinstance(stack, Block) else _stages(stack, helper)
     graph = helper.make_graph(
         nodes,
         "stack",
@@ -188,6 +189,24 @@ def _onnx(stack: Stack) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return model.SerializeToString()
+
+
+def _stages(stack: Stack, helper: Any) -> list[Any]:
+    """Nodes from "x" to "y"."""
+    nodes, last = [], "x"
+    for place, stage in enumerate(stack.stages):
+        end = "y" if place == len(stack.stages) - 1 else f"p{place}"
+        window, pool = (
+            {"kernel_shape": [each.kernel] * 2, "strides": [each.stride] * 2, "pads": [each.padding] * 4}
+            for each in (stage, stage.pool)
+        )
+        nodes += [
+            helper.make_node("Conv", [last, f"w{place}", f"b{place}"], [f"c{place}"], **window),
+            helper.make_node("Relu", [f"c{place}"], [f"r{place}"]),
+            helper.make_node("MaxPool", [f"r{place}"], [end], **pool),
+        ]
+        last = end
+    return nodes
 
 
 class OnnxRuntime(Peer):
@@ -200,7 +219,7 @@ class OnnxRuntime(Peer):
     def version(self) -> str:
         return self._library.__version__
 
-    def build(self, stack: Stack) -> list[Way]:
+    def build(self, stack: Stack | Block) -> list[Way]:
         options = self._library.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
         options.graph_optimization_level = self._library.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -230,7 +249,7 @@ class OpenVino(Peer):
     def version(self) -> str:
         return self._library.__version__.partition("-")[0]
 
-    def build(self, stack: Stack) -> list[Way]:
+    def build(self, stack: Stack | Block) -> list[Way]:
         settings = {
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": 1,
@@ -259,7 +278,7 @@ class Ncnn(Peer):
     def version(self) -> str:
         return self._library.__version__
 
-    def build(self, stack: Stack) -> list[Way]:
+    def build(self, stack: Stack | Block) -> list[Way]:
         from .with_ncnn import _MAGIC, _REDUCED_PRECISION
 
         net = self._library.Net()
@@ -267,16 +286,10 @@ class Ncnn(Peer):
         for option in _REDUCED_PRECISION:
             if hasattr(net.opt, option):
                 setattr(net.opt, option, False)
-        lines, last, content = ["Input x 0 1 x"], "x", b""
-        for place, (stage, (weight, bias)) in enumerate(zip(stack.stages, weights(stack), strict=True)):
-            end = "y" if place == len(stack.stages) - 1 else f"p{place}"
-            size = f"1={stage.kernel} 3={stage.stride} 4={stage.padding} 5=1 6={weight.size} 9=1"  # 9=1: relu
-            pool = f"1={stage.pool.kernel} 2={stage.pool.stride} 3={stage.pool.padding} 5=1"
-            lines.append(f"Convolution c{place} 1 1 {last} c{place} 0={stage.out_channels} {size}")
-            lines.append(f"Pooling p{place} 1 1 c{place} {end} 0=0 {pool}")
-            content += b"\0\0\0\0" + weight.tobytes() + bias.tobytes()
-            last = end
-        text = f"{_MAGIC}\n{len(lines)} {len(lines)}\n" + "\n".join(lines) + "\n"
+        some, content = ncnn_block(stack, weights(stack)) if isinstance(stack, Block) else self._lines(stack)
+        lines = ["Input x 0 1 x", *some]
+        blobs = len({blob for line in lines for blob in _blobs(line)})
+        text = f"{_MAGIC}\n{len(lines)} {blobs}\n" + "\n".join(lines) + "\n"
         with tempfile.NamedTemporaryFile(suffix=".bin") as file:
             file.write(content)
             file.flush()
@@ -290,3 +303,22 @@ class Ncnn(Peer):
 
         mats = [self._library.Mat(x[0]).clone() for x in images(stack)]
         return [Way("extract", _stream(mats, one), lambda result: np.array(result)[None])]
+
+    @staticmethod
+    def _lines(stack: Stack) -> tuple[list[str], bytes]:
+        lines, last, content = [], "x", b""
+        for place, (stage, (weight, bias)) in enumerate(zip(stack.stages, weights(stack), strict=True)):
+            end = "y" if place == len(stack.stages) - 1 else f"p{place}"
+            size = f"1={stage.kernel} 3={stage.stride} 4={stage.padding} 5=1 6={weight.size} 9=1"  # 9=1: relu
+            pool = f"1={stage.pool.kernel} 2={stage.pool.stride} 3={stage.pool.padding} 5=1"
+            lines.append(f"Convolution c{place} 1 1 {last} c{place} 0={stage.out_channels} {size}")
+            lines.append(f"Pooling p{place} 1 1 c{place} {end} 0=0 {pool}")
+            content += b"\0\0\0\0" + weight.tobytes() + bias.tobytes()
+            last = end
+        return lines, content
+
+
+def _blobs(line: str) -> list[str]:
+    """Of a line of an ncnn network: what its layer reads and writes."""
+    _, _, reads, writes, *rest = line.split()
+    return rest[: int(reads) + int(writes)]
