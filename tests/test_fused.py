@@ -18,6 +18,7 @@ from pyconv.backends.cpu import (
     pooled,
     winograd,
     winograd_few,
+    winograd_row,
 )
 from pyconv.errors import ShapeError
 from pyconv.functional.conv import plan_call_conv2d
@@ -160,7 +161,7 @@ def registers(monkeypatch):
     def use(threads):
         monkeypatch.setattr(few, "cycles", lambda *_: 0)
         monkeypatch.setattr(pooled, "_finishing", lambda *_: 0)
-        for other in (channels, depthwise, depthwise_channels, winograd, winograd_few):
+        for other in (channels, depthwise, depthwise_channels, winograd, winograd_few, winograd_row):
             monkeypatch.setattr(other, "refusal", lambda plan: "not here")
         monkeypatch.setattr(pooled, "threads_for", lambda plan: threads)
         pooled._refusal.cache_clear()

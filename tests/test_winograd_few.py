@@ -1,4 +1,4 @@
-"""Winograd's algorithm for few input channels: right at every edge, on every instruction set, with any stride."""
+"""Winograd's algorithm for few input channels, by tiles and along rows: right at every edge, on every level."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyconv
 import pyconv.functional as F
 from pyconv import registry
 from pyconv._core import runtime
-from pyconv.backends.cpu import fused, isa, pooled, winograd_few
+from pyconv.backends.cpu import fused, isa, pooled, winograd_few, winograd_row
 from pyconv.functional.conv import plan_call_conv2d
 from pyconv.plan import conv_parameters, plan_elementwise, plan_fused, plan_max_pool2d, pool_parameters
 from pyconv.report import explain
@@ -31,11 +31,15 @@ def made(x, weight, bias=None, stride=1, padding=0, algorithm="auto"):
     return plan_call_conv2d(x, weight, bias, parameters, None, algorithm, True).plan
 
 
-def run(x, weight, bias=None, out=None, **parameters):
+WAYS = [(winograd_few, 3, 1), (winograd_few, 7, 2), (winograd_few, 5, 3), (winograd_few, 5, 1), (winograd_row, 5, 1)]
+"""Implementation, kernel and stride."""
+
+
+def run(x, weight, bias=None, out=None, way=winograd_few, **parameters):
     """On this implementation, whatever is chosen."""
     plan = made(x, weight, bias, **parameters)
-    assert winograd_few._cannot(plan, isa.current()) is None
-    return winograd_few.run(plan, x, winograd_few.prepare(plan, weight, bias), out)
+    assert way._cannot(plan, isa.current()) is None
+    return way.run(plan, x, way.prepare(plan, weight, bias), out)
 
 
 def error(got, x, weight, bias=None, **parameters):
@@ -70,54 +74,74 @@ def test_every_edge(level, dtype, kernel, stride):
         assert error(got, x, weight, bias, stride=stride, padding=padding) < SMALL[dtype], (width, outs, height)
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2), (5, 3), (5, 1)])
-def test_layouts_and_out(level, kernel, stride):
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("tall", [1, 2, 5, 8])
+def test_every_edge_along_rows(level, dtype, tall):
+    """Widths around a tile and a vector of tiles, with gaps between rows and without."""
+    lanes = runtime.lanes(level, dtype == "float64")
+    widths = {1, 3, 4, 5, 24, 4 * lanes - 1, 4 * lanes, 4 * lanes + 1, 8 * lanes + 4}
+    for number, (width, outs) in enumerate(itertools.product(sorted(widths), (1, 3, 4, 9))):
+        height, channels = (1, 2, 24, 7)[number % 4], 1 + number % 3
+        padding = (0, ((1, 0), (2, 1)))[number // 2 % 2]
+        (above, below), (left, right) = padding or ((0, 0), (0, 0))
+        rows, columns = height + tall - 1 - above - below, width + 4 - left - right
+        if rows < 1 or columns < 1 or (padding and tall == 1):
+            continue
+        x = normal(2, channels, rows, columns, dtype=dtype)
+        weight, bias = normal(outs, channels, tall, 5, dtype=dtype, seed=1), normal(outs, dtype=dtype, seed=2)
+        got = run(x, weight, bias, way=winograd_row, padding=padding)
+        assert error(got, x, weight, bias, padding=padding) < SMALL[dtype], (width, outs, height)
+
+
+@pytest.mark.parametrize(("way", "kernel", "stride"), WAYS)
+def test_layouts_and_out(level, way, kernel, stride):
     """Channels-last, reversed and gapped input; out= with rows anywhere, of which nothing else is written."""
     x, weight = normal(2, 3, 41, 69), normal(9, 3, kernel, kernel, seed=1)
-    plain = run(x, weight, stride=stride, padding=2)
+    plain = run(x, weight, way=way, stride=stride, padding=2)
     last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
     reversed_ = np.ascontiguousarray(x[:, ::-1, ::-1, ::-1])[:, ::-1, ::-1, ::-1]
     for view in (last, reversed_, np.repeat(x, 2, -1)[..., ::2]):
-        np.testing.assert_array_equal(run(view, weight, stride=stride, padding=2), plain)
+        np.testing.assert_array_equal(run(view, weight, way=way, stride=stride, padding=2), plain)
     batch, channels, height, width = plain.shape
     room = np.full((batch, channels + 2, height + 3, width + 4), 7, np.float32)
     out = room[:, 1:-1, 2:-1, 3:-1]
-    assert run(x, weight, out=out, stride=stride, padding=2) is out
+    assert run(x, weight, out=out, way=way, stride=stride, padding=2) is out
     np.testing.assert_array_equal(out, plain)
     out[...] = 7
     assert (room == 7).all()
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2), (5, 3), (5, 1)])
-def test_same_bits_for_any_threads_and_batch(level, kernel, stride):
+@pytest.mark.parametrize(("way", "kernel", "stride"), WAYS)
+def test_same_bits_for_any_threads_and_batch(level, way, kernel, stride):
     x, weight = normal(3, 3, 61, 75), normal(21, 3, kernel, kernel, seed=1)
     pyconv.set_num_threads(1)
-    once = run(x, weight, stride=stride, padding=1)
+    once = run(x, weight, way=way, stride=stride, padding=1)
     for threads in (2, 3, 5):
         pyconv.set_num_threads(threads)
-        np.testing.assert_array_equal(run(x, weight, stride=stride, padding=1), once)
+        np.testing.assert_array_equal(run(x, weight, way=way, stride=stride, padding=1), once)
         plan = made(x, weight, stride=stride, padding=1)
-        weights = winograd_few.prepare(plan, weight, None)
-        tasks = winograd_few.tasks(plan, level, threads)
+        weights = way.prepare(plan, weight, None)
+        tasks = way.tasks(plan, level, threads)
         got = np.empty_like(once)
-        assert winograd_few.conv.run(tasks, x, weights.weights, weights.bias, got) is None
+        assert way.conv.run(tasks, x, weights.weights, weights.bias, got) is None
         np.testing.assert_array_equal(got, once)
     for image in range(3):
-        np.testing.assert_array_equal(run(x[image : image + 1], weight, stride=stride, padding=1)[0], once[image])
+        one = run(x[image : image + 1], weight, way=way, stride=stride, padding=1)
+        np.testing.assert_array_equal(one[0], once[image])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2), (5, 3), (5, 1)])
-def test_what_is_not_finite_stays_where_it_belongs(level, kernel, stride, value):
+@pytest.mark.parametrize(("way", "kernel", "stride"), WAYS)
+def test_what_is_not_finite_stays_where_it_belongs(level, way, kernel, stride, value):
     """One odd number in one image: that image is as direct sums give it, and the others are untouched."""
     x, weight = normal(3, 3, 27, 39), normal(6, 3, kernel, kernel, seed=1)  # the windows reach all of it
     parameters = {"stride": stride, "padding": 1}
-    clean = run(x, weight, **parameters)
+    clean = run(x, weight, way=way, **parameters)
     for row, column in ((0, 0), (13, 17), (26, 38)):
         odd = x.copy()
         odd[1, 2, row, column] = value
         with np.errstate(all="ignore"):
-            got = run(odd, weight, **parameters)
+            got = run(odd, weight, way=way, **parameters)
             wanted = F.conv2d(odd, weight, algorithm="direct", backend="cpu", **parameters)
         np.testing.assert_array_equal(got[1], wanted[1])
         np.testing.assert_array_equal(got[::2], clean[::2])
@@ -192,6 +216,10 @@ def test_used_where_it_pays():
         assert name == winograd_few.label(made(normal(*shape), layer.weight, stride=arguments[3])) or not wide
         layer.algorithm = "direct"
         assert "winograd" not in explain(layer, normal(*shape)).steps[0].implementation
+    layer, x = pyconv.Conv2d(1, 16, 5, backend="cpu", rng=0), normal(1, 1, 28, 28)
+    assert explain(layer, x).steps[0].implementation == winograd_row.label(made(x, layer.weight)) or not wide
+    layer.algorithm = "direct"
+    assert "winograd" not in explain(layer, x).steps[0].implementation
     one = explain(F.conv2d, normal(1, 3, 64, 64), normal(1, 3, 3, 3), padding=1, backend="cpu")
     assert "winograd" not in one.steps[0].implementation
 
@@ -210,6 +238,15 @@ def test_refusals_say_why():
     ):
         reason = winograd_few.refusal(replace(plan, **change))
         assert (word or "") in (reason or ""), change
+    plan = made(x, normal(8, 2, 4, 5))
+    for change, word in (
+        ({"algorithm": "winograd"}, "asked for"),
+        ({"stride": (1, 2)}, "stride 1"),
+        ({"kernel": (5, 4)}, "5 columns"),
+        ({"in_channels": 17}, "16 at most"),
+        ({"out_channels": 1}, "more than they save"),
+    ):
+        assert word in (winograd_row.refusal(replace(plan, **change)) or ""), change
     strided = made(x, normal(8, 2, 5, 5), stride=2, algorithm="winograd")
     assert "stride 1" in winograd_few.refusal(strided)
 

@@ -19,6 +19,9 @@ class WinogradFewTasks(DirectTasks):
         self, isa: int, is_double: bool, threads: int, b: Any, places: tuple[int, int, int], pooled: int = 0
     ) -> None: ...
 
+class WinogradRowTasks(DirectTasks):
+    def __init__(self, isa: int, is_double: bool, threads: int, b: Any, places: tuple[int, int, int]) -> None: ...
+
 class ChannelsTasks(ConvTasks):
     def __init__(self, isa: int, is_double: bool, threads: int, plan: Any, cut: Any) -> None: ...
 

@@ -91,6 +91,15 @@ cdef class WinogradFewTasks(DirectTasks):
         self.direct.tile, self.direct.places_pitch, self.direct.work_line = places
 
 
+cdef class WinogradRowTasks(DirectTasks):
+    """Bands of rows, transformed along these and multiplied; ``places`` has the sizes besides, see winograd_row.py."""
+
+    def __init__(self, int isa, bint is_double, int threads, b, places):
+        super().__init__(isa, is_double, threads, b)
+        self.work, self.may_break = self.table.winograd_row_task, True
+        self.direct.tile, self.direct.places_pitch, self.direct.work_line = places
+
+
 cdef class ChannelsTasks(ConvTasks):
     """Direct sums in vectors of output channels; ``cut`` has the sizes, see channels.py."""
 

@@ -170,6 +170,7 @@ cdef extern from "kernels/kernels.h" nogil:
         pc_conv_task winograd_task
         int64_t winograd_few_channels
         pc_conv_task winograd_few_task
+        pc_conv_task winograd_row_task
         pc_pool_task max_pool_task
         pc_pool_task max_places_task
         pc_pool_task sum_pool_task

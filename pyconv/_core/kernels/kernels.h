@@ -53,9 +53,10 @@ typedef struct {
     int64_t pooled;                /* few_task and winograd_few_task only; 1: the maxima of 2 x 2 pixels are written, 2: those
                                       of their relu; then the output, of which rows and columns are counted as above, is
                                       half as high and wide */
-    int64_t tile;                  /* winograd_few_task only: outputs of a tile along an axis, of which rows and cols are
-                                      multiples: 7 less the taps of a phase */
-    int64_t places_pitch, work_line; /* likewise; elements for a place of all tiles of a band, and for a row of pixels */
+    int64_t tile;                  /* winograd_few_task and winograd_row_task only: outputs of a tile along an axis, of which
+                                      rows (of the first alone) and cols are multiples: 7 less the taps of a phase, or 4 */
+    int64_t places_pitch;          /* likewise; elements for a place of all tiles of a band, or of a plane of it */
+    int64_t work_line;             /* winograd_few_task only: elements for a row of pixels */
 } pc_direct;
 
 /* Output pixels of a band that are computed together, because the same taps of theirs lie in the image. */
@@ -229,6 +230,7 @@ typedef struct {
     pc_conv_task winograd_task;
     int64_t winograd_few_channels; /* output channels of a block of its packed weights */
     pc_conv_task winograd_few_task; /* it takes a pc_direct */
+    pc_conv_task winograd_row_task; /* likewise */
     pc_pool_task max_pool_task;
     pc_pool_task max_places_task;
     pc_pool_task sum_pool_task;

@@ -13,6 +13,7 @@ void PC_NAME(depthwise_channels_task)(const void *, const pc_conv_arrays *, int6
 void PC_NAME(separable_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(winograd_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(winograd_few_task)(const void *, const pc_conv_arrays *, int64_t, void *);
+void PC_NAME(winograd_row_task)(const void *, const pc_conv_arrays *, int64_t, void *);
 void PC_NAME(max_pool_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *);
 void PC_NAME(max_places_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *);
 void PC_NAME(sum_pool_task)(const pc_pool *, const pc_pool_arrays *, int64_t, void *);
@@ -45,6 +46,7 @@ const pc_kernels PC_NAME(kernels) = {
     .winograd_task = PC_NAME(winograd_task),
     .winograd_few_channels = WINOGRAD_FEW_CHANNELS,
     .winograd_few_task = PC_NAME(winograd_few_task),
+    .winograd_row_task = PC_NAME(winograd_row_task),
     .max_pool_task = PC_NAME(max_pool_task),
     .max_places_task = PC_NAME(max_places_task),
     .sum_pool_task = PC_NAME(sum_pool_task),

@@ -9,6 +9,7 @@
 #define PYCONV_WINOGRAD_H
 
 #include "channels.h"
+#include "deal.h"
 
 enum { MOST_PAIRS = 3, MOST_OUT = 2 * MOST_PAIRS, MOST_IN = MOST_OUT + 2 };
 
@@ -83,6 +84,33 @@ INLINE void transform_out(const int pairs, const int tile, const vec *m, const v
         UNROLL for (int i = 1; i < pairs; i++) y[k] += splat(points->powers[i][k]) * (k % 2 ? difference[i] : sum[i]);
     }
     y[tile - 1] += m[2 * pairs + 1];
+}
+
+/* B' along a row, for tiles that begin every `tile` pixels: place j of all to places + j * step. */
+INLINE void transform_along(const int pairs, const int tile, const real *row, int64_t tiles, real *places, int64_t step)
+{
+    const int size = 2 * pairs + 2;
+    for (int64_t k = 0; k < tiles; k += LANES, row += tile * LANES, places += LANES) {
+        vec part[MOST_OUT], d[MOST_IN], t[MOST_IN];
+        UNROLL for (int j = 0; j < tile; j++) part[j] = load(row + j * LANES);
+        UNROLL for (int j = 0; j < tile; j++) d[j] = every(part, tile, j);
+        UNROLL for (int j = tile; j < size; j++) d[j] = SHUFFLE(d[j - tile], splat(row[tile * LANES + j - tile]), FROM(1));
+        transform_in(pairs, d, t);
+        UNROLL for (int j = 0; j < size; j++) store(places + j * step, t[j]);
+    }
+}
+
+/* What two points add to the outputs of transform_out: the pair +-p number `pair` from 1 on, or 0 and infinity. */
+INLINE void add_pair(const int pairs, const int tile, const int pair, vec first, vec second, vec *y)
+{
+    if (pair == 0) {
+        y[0] += first;
+        y[tile - 1] += second;
+        return;
+    }
+    const real *powers = points_of[pairs - 1].powers[pair - 1];
+    const vec sum = first + second, difference = first - second;
+    UNROLL for (int k = 0; k < tile; k++) y[k] += splat(powers[k]) * (k % 2 ? difference : sum);
 }
 
 /* The part of an image that a task computes, in tiles. */

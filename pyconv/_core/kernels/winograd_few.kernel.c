@@ -35,19 +35,6 @@ static void down(const real *pixels, int64_t pitch, int64_t line, real *to)
     }
 }
 
-/* B' along a row, for tiles that begin every `tile` pixels: place j of all to places + j * step. */
-INLINE void along(const int tile, const real *row, int64_t tiles, real *places, int64_t step)
-{
-    for (int64_t k = 0; k < tiles; k += LANES, row += tile * LANES, places += LANES) {
-        vec part[LARGEST], d[SIZE], t[SIZE];
-        UNROLL for (int j = 0; j < tile; j++) part[j] = load(row + j * LANES);
-        UNROLL for (int j = 0; j < tile; j++) d[j] = every(part, tile, j);
-        UNROLL for (int j = tile; j < SIZE; j++) d[j] = SHUFFLE(d[j - tile], splat(row[tile * LANES + j - tile]), FROM(1));
-        transform_in(PAIRS, d, t);
-        UNROLL for (int j = 0; j < SIZE; j++) store(places + j * step, t[j]);
-    }
-}
-
 /* Rows of an image, of tiles. */
 typedef struct {
     int64_t rows, cols, count; /* all of them */
@@ -65,7 +52,8 @@ INLINE void transform_input(const int tile, const pc_direct *conv, grid g, const
         real *to = places + p * SIZE * g.pitch;
         for (int64_t ty = 0; ty < g.rows; ty++) {
             down(pixels + ty * tile * conv->pitch, conv->pitch, line, work);
-            for (int64_t i = 0; i < SIZE; i++) along(tile, work + i * line, g.cols, to + i * g.pitch + ty * g.cols, step);
+            for (int64_t i = 0; i < SIZE; i++)
+                transform_along(PAIRS, tile, work + i * line, g.cols, to + i * g.pitch + ty * g.cols, step);
         }
         for (int64_t i = 0; i < SIZE * SIZE; i++) {
             store(to + i % SIZE * g.pitch + i / SIZE * step + g.count, splat(0));

@@ -20,7 +20,19 @@ import numpy as np
 
 from ..._core import calls
 from ...plan import ConvPlan, Cost
-from . import channels, depthwise, depthwise_channels, direct, few, fft, isa, separable, winograd, winograd_few
+from . import (
+    channels,
+    depthwise,
+    depthwise_channels,
+    direct,
+    few,
+    fft,
+    isa,
+    separable,
+    winograd,
+    winograd_few,
+    winograd_row,
+)
 from .arrays import native
 from .measured import measured
 
@@ -37,7 +49,7 @@ __all__ = [
     "work",
 ]
 
-_IMPLEMENTATIONS = (fft, depthwise_channels, depthwise, winograd_few, winograd, few, channels, direct)
+_IMPLEMENTATIONS = (fft, depthwise_channels, depthwise, winograd_row, winograd_few, winograd, few, channels, direct)
 
 
 class Prepared(NamedTuple):

@@ -37,9 +37,11 @@ __all__ = [
     "pieces",
     "prepare",
     "prepare_key",
+    "reached",
     "refusal",
     "run",
     "tasks",
+    "whole",
     "work",
 ]
 
@@ -175,8 +177,8 @@ def _vectors(plan: ConvPlan, level: int) -> int:
     lanes, tile = runtime.lanes(level, is_double_plan(plan)), _tile(plan)
     height, width = (ceil_div(size, tile) for size in plan.out_size)
     rows = _rows(plan, level, 1)
-    whole, rest = divmod(height, rows)
-    return whole * ceil_div(rows * width, lanes) + ceil_div(rest * width, lanes)
+    many, rest = divmod(height, rows)
+    return many * ceil_div(rows * width, lanes) + ceil_div(rest * width, lanes)
 
 
 @lru_cache(maxsize=1024)
@@ -198,9 +200,9 @@ def _rows(plan: ConvPlan, level: int, count: int, near: int = _NEAR) -> int:
         return ceil_div(rows * width, lanes) * vector * far + coming_in + _PASSING * plan.out_channels
 
     def time(rows: int) -> float:
-        whole, rest = divmod(height, rows)
+        many, rest = divmod(height, rows)
         if count == 1:
-            return whole * work(rows) + (work(rest) if rest else 0)
+            return many * work(rows) + (work(rest) if rest else 0)
         return ceil_div(max(plan.batch, 1) * ceil_div(height, rows), count) * work(rows)
 
     return min(range(most, 0, -1), key=time)
@@ -212,21 +214,21 @@ def _cut(plan: ConvPlan, level: int, count: int) -> tuple[Bands, tuple[int, int,
     is_double, tile, planes = is_double_plan(plan), _tile(plan), _planes(plan)
     lanes = runtime.lanes(level, is_double)
     height, width = (ceil_div(size, tile) for size in plan.out_size)
-    whole = replace(plan, out_size=(height * tile, width * tile))
-    cut = bands(whole, Tiling(0, lanes, lanes, lanes, 0.0, 1, 0, 0, 0), 8 if is_double else 4, 1, level, step=tile)
+    padded = replace(plan, out_size=(height * tile, width * tile))
+    cut = bands(padded, Tiling(0, lanes, lanes, lanes, 0.0, 1, 0, 0, 0), 8 if is_double else 4, 1, level, step=tile)
     rows = _rows(plan, level, count)
     count_h = ceil_div(height, rows)
     blocks = ceil_div(plan.out_channels, runtime.winograd_few_channels(level, is_double))
     # whole vectors are written and read, and none but those of tiles lies in two cache lines
     packed_rows, pitch = rows * tile + _taps(plan) - 1, cut.cols + _taps(plan) - 1
     phases = plan.stride[0] * plan.stride[1]
-    channel_pitch = _whole(phases * packed_rows * pitch, lanes)
-    band_size = _whole(plan.in_channels * channel_pitch + pitch, lanes) + lanes
-    places_pitch = _whole(rows * width, lanes) + 2 * lanes
-    work_line = _whole(pitch, lanes) + (tile + 1) * lanes
+    channel_pitch = whole(phases * packed_rows * pitch, lanes)
+    band_size = whole(plan.in_channels * channel_pitch + pitch, lanes) + lanes
+    places_pitch = whole(rows * width, lanes) + 2 * lanes
+    work_line = whole(pitch, lanes) + (tile + 1) * lanes
     behind = max(_SIZE * work_line, runtime.winograd_few_channels(level, is_double) * tile**2 * lanes + lanes)
     found = cut._replace(
-        in_size=(_reached(plan, 0), _reached(plan, 1)),
+        in_size=(reached(plan, 0), reached(plan, 1)),
         out_size=plan.out_size,
         rows=rows * tile,
         bands_h=count_h,
@@ -240,13 +242,13 @@ def _cut(plan: ConvPlan, level: int, count: int) -> tuple[Bands, tuple[int, int,
     return found, (tile, places_pitch, work_line)
 
 
-def _reached(plan: ConvPlan, axis: int) -> int:
+def reached(plan: ConvPlan, axis: int) -> int:
     """Rows or columns of the input as far as the windows reach: what is beyond may be infinite without harm to them."""
     (before, _), last = plan.padding[axis], (plan.out_size[axis] - 1) * plan.stride[axis]
     return min(plan.in_size[axis], max(last - before + plan.kernel[axis], 0))
 
 
-def _whole(elements: int, lanes: int) -> int:
+def whole(elements: int, lanes: int) -> int:
     """As many, in whole vectors."""
     return ceil_div(elements, lanes) * lanes
 

@@ -1,0 +1,136 @@
+/* Winograd convolution along the rows of few input channels, F(4, 5): for kernels of five columns and stride 1.
+ *
+ * With few channels the products of an output are few, and tiles of two axes spend on the transform of their outputs, which
+ * each output channel has its own of, what they save: F(2 x 2, 5 x 5) takes 36 products and some 60 additions for four
+ * outputs of one channel, plain sums 100 products. Along rows alone four outputs take 8 products in place of 20 for each row
+ * of the kernel, and some 16 additions; the rows' products are added up before these.
+ *
+ * Lanes are tiles that follow one another, over row ends too: a row of the kernel further down is a row of tiles further on.
+ * The sums of two points at a time stay in registers, for some output channels, beside the outputs that they go into.
+ */
+#include "conv.h"
+#include "deal.h"
+#include "winograd.h"
+
+enum { PAIRS = 3, SIZE = 2 * PAIRS + 2, TILE = 4, TOGETHER = WINOGRAD_FEW_CHANNELS };
+
+/* What the sums of a band are made of. */
+typedef struct {
+    int64_t planes, height; /* input channels; rows of the kernel */
+    int64_t cols, count;    /* tiles of a row, and of all rows of outputs */
+    int64_t pitch, point;   /* of the places, [point][plane][row][tile]: from one plane, and from one point, to the next */
+} band;
+
+/* B' along every row of the band's input: places[point][plane][row][tile]; and zeros behind the last tile. */
+INLINE void transform_input(const pc_direct *conv, band b, int64_t rows, const real *pixels, real *places)
+{
+    for (int64_t p = 0; p < b.planes; p++) {
+        real *to = places + p * b.pitch;
+        for (int64_t y = 0; y < rows; y++)
+            transform_along(PAIRS, TILE, pixels + p * conv->channel_pitch + y * conv->pitch, b.cols, to + y * b.cols,
+                            b.point);
+        UNROLL for (int i = 0; i < SIZE; i++) store(to + i * b.point + rows * b.cols, splat(0));
+    }
+}
+
+/* The outputs of a vector of tiles, y[channel][column], begun at the bias. Pair 0 is the points 0 and infinity. */
+INLINE void outputs(band b, const real *places, const real *weights, const real *bias, vec y[TOGETHER][TILE])
+{
+    UNROLL for (int c = 0; c < TOGETHER; c++)
+    {
+        UNROLL for (int k = 0; k < TILE; k++) y[c][k] = splat(bias[c]);
+    }
+    UNROLL for (int pair = 0; pair <= PAIRS; pair++)
+    {
+        const real *first = places + (pair ? 2 * pair - 1 : 0) * b.point;
+        const real *second = places + (pair ? 2 * pair : SIZE - 1) * b.point;
+        vec sum[2][TOGETHER];
+        UNROLL for (int c = 0; c < TOGETHER; c++) sum[0][c] = sum[1][c] = splat(0);
+        for (int64_t p = 0; p < b.planes; p++, first += b.pitch, second += b.pitch) {
+            for (int64_t i = 0; i < b.height; i++, weights += 2 * TOGETHER) {
+                const vec x = load_once(first + i * b.cols), other = load_once(second + i * b.cols);
+                UNROLL for (int c = 0; c < TOGETHER; c++) sum[0][c] += x * splat(weights[c]);
+                UNROLL for (int c = 0; c < TOGETHER; c++) sum[1][c] += other * splat(weights[TOGETHER + c]);
+            }
+        }
+        UNROLL for (int c = 0; c < TOGETHER; c++) add_pair(PAIRS, TILE, pair, sum[0][c], sum[1][c], y[c]);
+    }
+}
+
+/* The outputs of the tiles first .. end - 1, which lie in `line`, of each channel TILE vectors, to their rows in the
+ * channels from `out` on; some may be outside of the image. Vectors are read as they were stored, as in winograd_few.kernel.c. */
+static void scatter(band b, int64_t width, int64_t first, int64_t end, const real *line, real *out, const int64_t *strides,
+                    int64_t channels)
+{
+    for (int64_t t = first, past; t < end; t = past) {
+        const int64_t y = t / b.cols, x = t % b.cols * TILE, begin = (t - first) * TILE;
+        past = least(end, (y + 1) * b.cols);
+        const int64_t stop = begin + least((past - t) * TILE, width - x);
+        for (int64_t c = 0; c < channels; c++) {
+            real *at = out + c * strides[1] + y * strides[2] + x - begin; /* where element 0 of the line would lie */
+            for (int64_t j = begin / LANES * LANES; j < stop; j += LANES)
+                store_between(at + j, load(line + c * TILE * LANES + j), begin - j, stop - j);
+        }
+    }
+}
+
+/* Of all tiles of a band, for the blocks of output channels begin .. end - 1: 1 if a result is not finite. */
+INLINE int all_outputs(const pc_direct *conv, band b, const real *places, const pc_conv_arrays *arrays, real *out,
+                       int64_t begin, int64_t end, real *spare)
+{
+    const int64_t width = conv->out_w, *strides = arrays->out_strides, each = SIZE * b.planes * b.height * TOGETHER;
+    const int gapless = b.cols * TILE == width && strides[2] == width; /* tiles follow one another in memory too */
+    vec odd = splat(0);
+    for (int64_t block = begin; block < end; block++) {
+        const int64_t channel = block * TOGETHER, channels = least(TOGETHER, conv->out_channels - channel);
+        const real *weights = (const real *)arrays->weights + block * each, *bias = (const real *)arrays->bias + channel;
+        real *first = out + channel * strides[1];
+        for (int64_t t = 0; t < b.count; t += LANES) {
+            const int64_t y = t / b.cols, x = t % b.cols;
+            const int whole = gapless ? t + LANES <= b.count : x + LANES <= b.cols && (x + LANES) * TILE <= width;
+            real *at = whole ? first + y * strides[2] + x * TILE : spare;
+            const int64_t apart = whole ? strides[1] : TILE * LANES;
+            vec found[TOGETHER][TILE];
+            outputs(b, places + t, weights, bias, found);
+            UNROLL for (int c = TOGETHER - 1; c >= 0; c--) /* what pads a block goes to where its first channel does */
+            {
+                vec joined[TILE], all = found[c][0];
+                UNROLL for (int k = 1; k < TILE; k++) all += found[c][k];
+                odd += splat(0) * all; /* zero, but for inf and NaN */
+                by_turns(found[c], TILE, joined);
+                real *to = at + (c < channels ? c : 0) * apart;
+                UNROLL for (int k = 0; k < TILE; k++) store(to + k * LANES, joined[k]);
+            }
+            if (!whole) scatter(b, width, t, least(t + LANES, b.count), spare, first, strides, channels);
+        }
+    }
+    const ivec broken = odd != splat(0);
+    int any = 0;
+    for (int64_t i = 0; i < LANES; i++) any |= broken[i] != 0;
+    return any;
+}
+
+void PC_NAME(winograd_row_task)(const void *parameters, const pc_conv_arrays *arrays, int64_t task, void *scratch)
+{
+    const pc_direct *conv = parameters;
+    const int64_t *x_strides = arrays->x_strides, *out_strides = arrays->out_strides;
+    /* task = (image * bands_h + band) * shares + share */
+    const int64_t share = task % conv->shares, image = task / conv->shares / conv->bands_h;
+    const int64_t first_row = task / conv->shares % conv->bands_h * conv->rows;
+    const int64_t rows = least(conv->rows, conv->out_h - first_row), blocks = (conv->out_channels + TOGETHER - 1) / TOGETHER;
+    const int64_t height = conv->packed_rows - conv->rows + 1, cols = conv->cols / TILE, pitch = conv->places_pitch;
+    const band b = {
+        .planes = conv->in_channels, .height = height, .cols = cols, .count = rows * cols,
+        .pitch = pitch, .point = conv->in_channels * pitch,
+    };
+    real *packed = scratch, *places = packed + conv->band_size, *spare = places + SIZE * b.point;
+    real *out = (real *)arrays->out + image * out_strides[0] + first_row * out_strides[2];
+
+    const __auto_type mode = flush_denormals();
+    PC_NAME(conv_pack)(conv, (const real *)arrays->x + image * x_strides[0], x_strides, first_row, rows, 0, packed);
+    transform_input(conv, b, rows + height - 1, packed, places);
+    const int broken = all_outputs(conv, b, places, arrays, out, blocks * share / conv->shares,
+                                   blocks * (share + 1) / conv->shares, spare);
+    restore_denormals(mode);
+    if (broken) arrays->broken[image] = 1; /* every thread that writes here writes the same */
+}
