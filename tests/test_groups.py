@@ -7,20 +7,12 @@ import itertools
 import numpy as np
 import pytest
 from helpers import normal
-from test_implementations import _checked, _parameters, _plan, _run
+from test_implementations import checked, parameters_of, plan_of, run_by
 
 import pyconv
 import pyconv.functional as F
 from pyconv._core import runtime
 from pyconv.backends.cpu import depthwise_channels, isa
-
-
-@pytest.fixture(params=isa.names())
-def level(request):
-    """The number of an instruction set, in use during the test."""
-    isa.use(request.param)
-    yield isa.current()
-    isa.use(None)
 
 
 def _in_layout(x, layout):
@@ -44,8 +36,8 @@ def test_groups(level, dtype, layout):
         count = group * groups
         x = _in_layout(normal(2, count, *size, dtype=dtype), layout)
         weight, bias = normal(count, group, *kernel, dtype=dtype, seed=1), normal(count, dtype=dtype)
-        for parameters in _parameters(stride=(1, (1, 2)), padding=(0, ((3, 0), (1, 8))), dilation=(1, (2, 3))):
-            tried += _checked(depthwise_channels, x, weight, bias, {**parameters, "groups": groups})
+        for parameters in parameters_of(stride=(1, (1, 2)), padding=(0, ((3, 0), (1, 8))), dilation=(1, (2, 3))):
+            tried += checked(depthwise_channels, x, weight, bias, {**parameters, "groups": groups})
     assert tried > 100
 
 
@@ -60,7 +52,7 @@ def test_every_width_and_layout_has_the_same_bits(level, dtype, padding):
             continue
         x, weight = normal(2, count, 4, width, dtype=dtype), normal(count, group, 3, 3, dtype=dtype, seed=1)
         parameters = {"stride": stride, "padding": padding, "groups": count // group}
-        both = [_run(depthwise_channels, _in_layout(x, layout), weight, **parameters) for layout in ("nchw", "nhwc")]
+        both = [run_by(depthwise_channels, _in_layout(x, layout), weight, **parameters) for layout in ("nchw", "nhwc")]
         np.testing.assert_array_equal(*both)
 
 
@@ -74,7 +66,7 @@ def test_groups_in_bands(level, layout, channels, group):
     results = []
     for count in (1, 2, 7):
         pyconv.set_num_threads(count)
-        results.append(_run(depthwise_channels, x, weight, padding=1, groups=channels // group))
+        results.append(run_by(depthwise_channels, x, weight, padding=1, groups=channels // group))
     pyconv.set_num_threads(2)
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
@@ -85,7 +77,7 @@ def test_groups_keep_to_themselves(level, layout):
     """An inf in one group is no business of others, nor of windows that do not see it."""
     x, weight = normal(1, 24, 6, 40), normal(24, 4, 3, 3)
     x[0, 9, 3, 20] = np.inf
-    got = _run(depthwise_channels, _in_layout(x, layout), weight, padding=1, groups=6)
+    got = run_by(depthwise_channels, _in_layout(x, layout), weight, padding=1, groups=6)
     seen = np.zeros(got.shape, bool)
     seen[:, 8:12, 2:5, 19:22] = True
     assert np.isfinite(got[~seen]).all()
@@ -99,10 +91,10 @@ def test_which_groups_are_taken():
         ((1, 60, 30, 30), 60, 20, "3 input channels"),
     ):
         x, weight = normal(*shape), normal(out_channels, shape[1] // groups, 3, 3)
-        assert reason in depthwise_channels.refusal(_plan(x, weight, padding=1, groups=groups))
+        assert reason in depthwise_channels.refusal(plan_of(x, weight, padding=1, groups=groups))
     isa.use("baseline")
     try:
-        plan = _plan(normal(1, 64, 30, 30), normal(64, 4, 3, 3), padding=1, groups=16)
+        plan = plan_of(normal(1, 64, 30, 30), normal(64, 4, 3, 3), padding=1, groups=16)
         assert "does not rearrange lanes" in depthwise_channels.refusal(plan)
     finally:
         isa.use(None)

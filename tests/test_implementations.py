@@ -28,7 +28,7 @@ def run_by(implementation, x, weight, bias=None, **parameters):
     return implementation.run(plan, x, implementation.prepare(plan, weight, bias), out)
 
 
-def _parameters(**values):
+def parameters_of(**values):
     names = list(values)
     for combination in itertools.product(*values.values()):
         yield dict(zip(names, combination, strict=True))
@@ -61,7 +61,7 @@ def test_channels(level, dtype, layout):
         if layout == "strided":
             x = np.ascontiguousarray(x[..., ::-1])[..., ::-1]
         weight, bias = normal(out_channels, 5, kernel, kernel, dtype=dtype, seed=1), normal(out_channels, dtype=dtype)
-        for parameters in _parameters(stride=(1, 2), padding=(0, 1, ((0, 1), (2, 0))), dilation=(1, 2)):
+        for parameters in parameters_of(stride=(1, 2), padding=(0, 1, ((0, 1), (2, 0))), dilation=(1, 2)):
             tried += checked(channels, x, weight, bias, parameters)
     assert tried > 200
 
@@ -149,7 +149,7 @@ def test_depthwise(level, dtype, kernel):
     for size, multiplier in itertools.product(((1, 1), (5, 7), (6, 33), (9, 70), (13, 16)), (1, 2)):
         x = normal(2, 3, *size, dtype=dtype)
         weight, bias = normal(3 * multiplier, 1, *kernel, dtype=dtype, seed=1), normal(3 * multiplier, dtype=dtype)
-        every = _parameters(stride=(1, 2, (3, 1)), padding=(0, 1, ((3, 0), (1, 8))), dilation=(1, (2, 1), (1, 3)))
+        every = parameters_of(stride=(1, 2, (3, 1)), padding=(0, 1, ((3, 0), (1, 8))), dilation=(1, (2, 1), (1, 3)))
         for parameters in every:
             tried += checked(depthwise, x, weight, bias, {**parameters, "groups": 3})
     assert tried > 60
@@ -172,7 +172,7 @@ def test_depthwise_channels(level, dtype, layout):
             data = np.repeat(data, 2, axis=2)[:, :, ::2]
         out_channels = channels_in * multiplier
         weight, bias = normal(out_channels, 1, *kernel, dtype=dtype, seed=1), normal(out_channels, dtype=dtype)
-        for parameters in _parameters(stride=(1, 2, (1, 3)), padding=(0, ((3, 0), (1, 8))), dilation=(1, (2, 3))):
+        for parameters in parameters_of(stride=(1, 2, (1, 3)), padding=(0, ((3, 0), (1, 8))), dilation=(1, (2, 3))):
             tried += checked(depthwise_channels, data, weight, bias, {**parameters, "groups": channels_in})
     assert tried > 200
 
