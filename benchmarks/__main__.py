@@ -11,11 +11,10 @@ from time import perf_counter
 from . import machine
 from .layers import LISTS, select
 from .peers import DEFAULT, PEERS
-from .results import best_peer, read, write_bytes, write_json
+from .results import best_peer, fresh, read, write_bytes, write_json
 from .run import FULL, QUICK, measure
 from .table import markdown
 
-HERE = Path(__file__).resolve().parent
 BUSY = 0.5
 
 
@@ -126,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
         **measured,
     }
     report["seconds"] = perf_counter() - start
-    out = options.out or HERE / "results" / f"{about['date'][:10]}-{about['commit']}-{threads}threads.json"
+    out = options.out or fresh(f"{about['date'][:10]}-{about['commit']}-{threads}threads")
     write_json(out, report)
     _render(out)
     _say(markdown(read(out)).partition("\n## ")[0])

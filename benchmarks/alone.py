@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from . import machine
 from .layer import Layer
-from .results import read, write_bytes, write_json
+from .results import fresh, read, write_bytes, write_json
 from .table import grid, head
 
 __all__ = ["Built", "begin", "build", "by_turns", "micros", "parser", "quartile", "save"]
@@ -99,8 +99,8 @@ def save(
 ) -> None:
     """Print the table (its head and its lines) and the note below it, and write them and the report's JSON."""
     about, isa = report["machine"], report["libraries"]["pyconv"]["describe"]["cpu"]["cpu isa"].split()[0]
-    name = f"{command}-{about['date'][:10]}-{about['commit']}-{isa}-{about['threads']}threads.json"
-    out = out or Path(__file__).parent / "results" / name
+    name = f"{command}-{about['date'][:10]}-{about['commit']}-{isa}-{about['threads']}threads"
+    out = out or fresh(name)
     write_json(out, {**report, "rows": [_plain(row) for row in rows]})
     text = grid(*table) + (f"\n\n{note}" if note else "")
     title = f"`python -m benchmarks.{command.partition('-')[0]}`"

@@ -8,7 +8,18 @@ from math import exp, log
 from pathlib import Path
 from typing import Any
 
-__all__ = ["best_peer", "geometric_mean", "lists_of", "micros", "ratio", "read", "write_bytes", "write_json"]
+__all__ = ["best_peer", "fresh", "geometric_mean", "lists_of", "micros", "ratio", "read", "write_bytes", "write_json"]
+
+FOLDER = Path(__file__).parent / "results"
+
+
+def fresh(name: str) -> Path:
+    """A JSON file in results/ that is not there yet: ``name``, or with a number: no run replaces another's results."""
+    path, number = FOLDER / f"{name}.json", 1
+    while path.exists():
+        number += 1
+        path = FOLDER / f"{name}-{number}.json"
+    return path
 
 
 def write_bytes(path: Path, content: bytes) -> None:

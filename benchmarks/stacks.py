@@ -19,7 +19,7 @@ import numpy as np
 from . import machine
 from .blocks import Block, basic, bottleneck
 from .data import Expected, error
-from .results import read, write_bytes, write_json
+from .results import fresh, read, write_bytes, write_json
 from .run import FULL, OURS, measure
 from .table import markdown
 from .team import Worker
@@ -250,8 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
         for row, (_, stack) in zip(found["rows"], chosen, strict=True):
             row["memory"] = memory(stack, options.threads, about["cpus"])
     report: dict[str, Any] = {"machine": about, "quick": False, "arguments": sys.argv[1:], **found}
-    date = about["date"][:10]
-    out = options.out or Path(__file__).parent / "results" / f"stacks-{date}-{about['commit']}.json"
+    out = options.out or fresh(f"stacks-{about['date'][:10]}-{about['commit']}")
     write_json(out, report)
     text = markdown(read(out))
     write_bytes(out.with_suffix(".md"), text.encode())

@@ -391,6 +391,14 @@ def test_results_are_written_whole_or_not_at_all(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["results.json"]
 
 
+def test_no_run_replaces_the_results_of_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    for name in ("run.json", "run-2.json", "run-3.json"):
+        path = results.fresh("run")
+        assert path == tmp_path / name
+        results.write_json(path, {})
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="a process's threads are counted as Linux shows them")
 def test_numpy_leaves_the_cores_to_the_libraries():
     """Its threads stay awake after they have computed what is right, on the cores of the library that goes first."""
