@@ -39,7 +39,7 @@ test: $(VENV)/.test  ## run the tests; PYTEST_ARGS='-k pool -x' goes to pytest
 
 parity: $(VENV)/.test $(VENV)/.torch  ## run the tests that compare with torch, with torch installed
 	$(PY) -c "import torch; print('torch', torch.__version__)"
-	$(PY) -m pytest -rs tests/test_torch_parity.py $(PYTEST_ARGS)
+	$(PY) -m pytest -rs tests/test_torch_parity*.py $(PYTEST_ARGS)
 
 sanitize: $(VENV)/.test  ## run the tests with AddressSanitizer and UBSan, on every instruction set, in a build of its own
 	$(PY) tools/sanitize.py $(PYTEST_ARGS)

@@ -98,6 +98,9 @@ def convolution(draw: Draw) -> Case:
     )
     if draw.chance(0.15):
         groups, ins, outs = draw.one(2, 3, 4, 8), draw.one(1, 2, 3, 4, 8, 17), draw.one(1, 2, 3, 4, 7, 16)
+    elif draw.chance(0.1):
+        groups, ins = draw.one(1, 2, 4, 8, 9, 16), draw.one(2, 4, 8)
+        outs = ins
     elif draw.chance(0.2):
         groups, ins, outs = draw.one(1, 2, 3, 5, 8, 16, 17, 40), 1, draw.one(1, 1, 1, 2)
     kernel = [draw.one(1, 2, 3, 3, 3, 4, 5, 7, draw.one(1, 6, 8, 9, 11, 15, 21)) for _ in range(axes)]
@@ -181,8 +184,8 @@ def pooling(draw: Draw) -> Case:
         if axes == 2 and draw.chance(0.3):
             parameters["divisor_override"] = draw.one(1, 7, -3)
     else:
-        parameters["norm_type"] = draw.one(1, 2, 2, 3, 0.5)
-        values = "positive" if parameters["norm_type"] not in (1, 2) else draw.one("normal", "few_nan", "few_inf")
+        parameters["norm_type"] = draw.one(1, 2, 2, 3, 0.5, np.inf)
+        values = "positive" if parameters["norm_type"] in (3, 0.5) else draw.one("normal", "few_nan", "few_inf")
     channels = draw.one(1, 2, 3, 7, 8, 15, 16, 17, 33)
     shape = (*draw.batch(), channels, *draw.size(spans, pads))
     return _call(draw, shape, parameters, values)
@@ -241,6 +244,8 @@ def activation(draw: Draw) -> Case:
     fields: dict[str, Any] = {"parameters": {"threshold": {"threshold": 0.1, "value": 20.0}}.get(op, {})}
     if op == "gelu" and draw.chance(0.5):
         fields["parameters"] = {"approximate": "tanh"}
+    if op == "softplus":
+        fields["parameters"] = {"beta": draw.one(1.0, 0.5, -1.0, -3.0)}
     values = draw.one("normal", "wide", "special", "denormal", "few_nan", "infinities")
     if op in ("prelu", "batch_norm"):
         shape = tuple(length or 1 for length in (shape if len(shape) > 1 else (2, *shape)))
@@ -352,9 +357,9 @@ def draw_stack(draw: Draw) -> tuple[list[Any], np.ndarray]:
     ins, outs = groups * draw.one(1, 2, 3, 8, 16, 17, 64), groups * draw.one(1, 2, 4, 6, 8, 16, 17, 32, 64)
     if draw.chance(0.2):
         groups = ins = outs = draw.one(1, 3, 8, 17, 32)
-    kernel, stride = draw.one(1, 2, 3, 3, 3, 5, 7), draw.one(1, 1, 1, 2, 3)
-    dilation, pads = draw.one(1, 1, 1, 2), draw.one(0, 1, 1, 2, 3)
-    size = [max(1, dilation * (kernel - 1) + 1 - 2 * pads) + draw.extra() for _ in range(2)]
+    kernel = [draw.one(1, 2, 3, 3, 3, 5, 7)] * 2 if draw.chance(0.8) else [draw.one(1, 3, 5), draw.one(1, 3, 5, 5)]
+    stride, dilation, pads = draw.one(1, 1, 1, 2, 3), draw.one(1, 1, 1, 2), draw.one(0, 1, 1, 2, 3)
+    size = [max(1, dilation * (taps - 1) + 1 - 2 * pads) + draw.extra() for taps in kernel]
     if draw.chance(0.1):
         size = list(draw.one((32, 32), (64, 16)))
 
@@ -367,7 +372,7 @@ def draw_stack(draw: Draw) -> tuple[list[Any], np.ndarray]:
         window = [draw.one(1, 2, 2, 3, 3, 5) for _ in range(2)]
         if draw.chance(0.6):
             window = [window[0]] * 2
-        step = [draw.one(1, 2, 2, 3) for _ in range(2)]
+        step = [draw.one(1, 2, 2, 3, draw.one(4, 9)) for _ in range(2)]
         edge = tuple(draw.between(0, k // 2) if draw.chance(0.4) else 0 for k in window)
         ceil = draw.chance(0.3)
         if draw.chance(0.5):
@@ -375,7 +380,7 @@ def draw_stack(draw: Draw) -> tuple[list[Any], np.ndarray]:
         divisor = draw.one(None, None, 3)
         return [pyconv.AvgPool2d(tuple(window), tuple(step), edge, ceil, draw.chance(0.5), divisor)]
 
-    def convolved(ins: int, outs: int, *parameters: int) -> Any:
+    def convolved(ins: int, outs: int, *parameters: Any) -> Any:
         return pyconv.Conv2d(ins, outs, *parameters, draw.chance(0.7), dtype=dtype, rng=draw.between(0, 9))
 
     def normalised() -> list[Any]:
@@ -385,7 +390,7 @@ def draw_stack(draw: Draw) -> tuple[list[Any], np.ndarray]:
             setattr(layer, name, numbers**2 + 0.1 if name == "running_var" else numbers)
         return [layer] if draw.chance(0.15) else []
 
-    layers = [convolved(ins, outs, kernel, stride, pads, dilation, groups), *normalised(), *activations()]
+    layers = [convolved(ins, outs, tuple(kernel), stride, pads, dilation, groups), *normalised(), *activations()]
     layers += poolings() if draw.chance(0.8) else []
     if draw.chance(0.4):
         width = draw.one(1, 3, 16)
@@ -393,5 +398,6 @@ def draw_stack(draw: Draw) -> tuple[list[Any], np.ndarray]:
         layers += poolings() if draw.chance(0.5) else []
     x = draw.rng.standard_normal((*draw.batch(), ins, *size)).astype(dtype)
     if x.size and draw.chance(0.2):
-        x.flat[draw.between(0, x.size - 1)] = draw.one(np.nan, np.inf, -np.inf)
+        row = size[0] - 1 if draw.chance(0.3) else draw.between(0, size[0] - 1)
+        x[..., row, draw.between(0, size[1] - 1)].flat[0] = draw.one(np.nan, np.inf, -np.inf)
     return layers, guarded(LAYOUTS[draw.layout()](x), draw.chance(0.5))

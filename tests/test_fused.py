@@ -16,6 +16,7 @@ from pyconv.backends.cpu import (
     few,
     fused,
     pooled,
+    wake,
     winograd,
     winograd_few,
     winograd_row,
@@ -267,6 +268,22 @@ def test_numbers_that_are_not_finite(value, row, bands):
     plan, x, weight, bias, residual = plans("winograd", "2x2", residual=True, algorithm="winograd")
     x[1, 3, row, 5] = value
     check(plan, x, weight, bias, residual)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "channels"), [((1, 5), 16), ((5, 5), 1), ((3, 3), 3), ((3, 3), 64)], ids=["row", "LeNet", "few", "many"]
+)
+@pytest.mark.parametrize("pool", [(2, 2), ((1, 2), (4, 2)), (1, 16)], ids=["2x2", "rows left out", "most left out"])
+def test_numbers_that_are_not_finite_in_rows_that_no_window_sees(level, monkeypatch, kernel, channels, pool):
+    """What takes other sums for such an image takes them on any number of threads, as the layers one by one do."""
+    convolution, pooling = pyconv.Conv2d(channels, 16, kernel, rng=0), pyconv.MaxPool2d(*pool)
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(wake, "threads_for", lambda seconds, threads=threads: threads)
+        for row in range(33):
+            x = normal(1, channels, 33, 40)
+            x[0, 0, row, 3] = np.inf
+            got = pyconv.Sequential(convolution, pooling)(x)
+            np.testing.assert_array_equal(got, pooling(convolution(x)), err_msg=f"{threads} threads, row {row}")
 
 
 def test_what_it_cannot_do_is_refused_in_words():

@@ -10,7 +10,7 @@ from helpers import assert_close, normal
 
 import pyconv
 import pyconv.functional as F
-from pyconv.backends.cpu import fused, isa, separable, transposed
+from pyconv.backends.cpu import fused, isa, separable, transposed, winograd_row
 from pyconv.plan import conv_parameters, layout_of, plan_conv2d
 from pyconv.report import explain
 
@@ -235,7 +235,13 @@ def test_threads_go_by_the_same_slowness_whatever_follows(monkeypatch):
         assert set(seen) == {separable.slowness(layer.plan_call(x).plan)}
         assert min(seen) > 1
         seen.clear()
-    pyconv.ConvTranspose2d(4, 4, (1, 18), stride=(1, 2), groups=4, rng=0, backend="cpu")(x)
+    monkeypatch.setattr(winograd_row, "threads_for", note)
+    x, layer = normal(1, 3, 60, 60), pyconv.Conv2d(3, 16, 5, rng=0, backend="cpu")
+    for net in (layer, pyconv.Sequential(layer, pyconv.ReLU())):
+        net(x)
+        assert set(seen) == {winograd_row.slowness(layer.plan_call(x).plan)}
+        seen.clear()
+    pyconv.ConvTranspose2d(4, 4, (1, 18), stride=(1, 2), groups=4, rng=0, backend="cpu")(normal(1, 4, 40, 640))
     assert len(seen) > 0
     assert min(seen) > 1
 

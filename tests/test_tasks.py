@@ -58,18 +58,34 @@ def test_helpers_work_again_after_some_work():
     x, before = normal(1, 16, 100, 100), pyconv.get_num_threads()
     pyconv.set_num_threads(2)
     try:
-        tasks.note_wait(0.0, 1e-3)
-        assert tasks.resting() == 4e-3
+        tasks.note_wait(0.0, 0.025)
+        assert tasks.resting() == 0.1
         time.sleep(0.01)
-        assert tasks.resting() == 4e-3
+        assert tasks.resting() == 0.1
         F.tanh(x)
-        assert 0 < tasks.resting() < 4e-3
+        assert tasks.resting() < 0.1
         end = time.monotonic() + 60
         while tasks.resting() and time.monotonic() < end:
             F.tanh(x)
         assert tasks.resting() == 0
     finally:
         pyconv.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_helpers_come_back_in_the_middle_of_a_long_call(threads):
+    """Each task is done once, wherever the rest ends."""
+    done, rest = [], tasks.resting
+
+    def work(i):
+        time.sleep(1e-3)
+        done.append((i, rest() > 0))
+
+    tasks.note_wait(0.0, 1.25e-3)
+    tasks.run_function(work, 40, threads)
+    assert sorted(i for i, _ in done) == list(range(40))
+    assert done[0] == (0, True)
+    assert not any(resting for _, resting in done[6:])
 
 
 def test_helpers_rest_longer_where_trying_anew_was_in_vain():

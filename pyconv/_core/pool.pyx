@@ -26,8 +26,8 @@ cdef class PoolTasks(Tasks):
     A task is ``rows`` output rows of ``block`` channels, or all rows of ``planes`` such blocks; more than one channel
     are neighbours in memory. ``line`` is how many elements of scratch it needs. ``way`` is '' or one of 'flat' (a
     plane, which is pooled whole, is taken as one row), 'small' (rows are taken in registers) and 'running' (a running
-    maximum, with as many lines as it needs). ``far``: elements by which small windows in steps
-    of 2 fetch ahead of what they read, or 0.
+    maximum, with as many lines as it needs). ``far``: elements by which small windows in steps of 2 fetch ahead of what
+    they read, or 0.
     """
 
     def __init__(self, int isa, bint is_double, int threads, plan, int64_t rows, int64_t block, int64_t planes,

@@ -61,6 +61,7 @@ cdef struct Share:
 
 cdef struct Region:             # as the calling thread sees it
     Share *shares
+    int64_t first, count        # the tasks that are shared out
     int threads
     bint exact                  # whether processor time is looked at: asking the system for it takes a microsecond
     int64_t started, finished   # its own tasks, by the monotonic clock
@@ -108,19 +109,25 @@ cdef void note(int64_t worked, int64_t waited, int64_t saved) noexcept nogil:
     store(&credit, max(left, 0), RELAXED)
 
 
-cdef int serial(Tasks tasks, const void *arrays) noexcept nogil:
+cdef int serial(Tasks tasks, const void *arrays, int64_t first) noexcept nogil:
     cdef int64_t i
     cdef int failed = 0
-    for i in range(tasks.count):
+    for i in range(first, tasks.count):
         failed += tasks.run_one(arrays, i)
     return failed
 
 
-cdef int while_helpers_rest(Tasks tasks, const void *arrays) noexcept nogil:
-    cdef int64_t begun = now()
-    cdef int failed = serial(tasks, arrays)
-    store(&alone, max(load(&alone, RELAXED) + begun - now(), 0), RELAXED)
-    return failed
+cdef int64_t while_helpers_rest(Tasks tasks, const void *arrays, int *failed) noexcept nogil:
+    """Run tasks until helpers have rested: the first one that is left."""
+    cdef int64_t i = 0, time, begun = now(), left = load(&alone, RELAXED)
+    while left > 0 and i < tasks.count:
+        failed[0] += tasks.run_one(arrays, i)
+        i += 1
+        time = now()
+        left = max(left - (time - begun), 0)
+        begun = time
+        store(&alone, left, RELAXED)
+    return i
 
 
 cdef int shared_out(Tasks tasks, const void *arrays, Region *region, int own) noexcept nogil:
@@ -128,7 +135,7 @@ cdef int shared_out(Tasks tasks, const void *arrays, Region *region, int own) no
 
     A thread has the same tasks at every call, so that what it read and wrote then is still in its cache.
     """
-    cdef int64_t i, end, count = tasks.count, done = 0
+    cdef int64_t i, end, count = region.count, done = 0
     cdef int k, of, failed = 0, threads = region.threads
     for k in range(threads):
         of = (own + k) % threads
@@ -137,7 +144,7 @@ cdef int shared_out(Tasks tasks, const void *arrays, Region *region, int own) no
             i = count * of // threads + fetch_add(&region.shares[of].taken, 1, RELAXED)
             if i >= end:
                 break
-            failed += tasks.run_one(arrays, i)
+            failed += tasks.run_one(arrays, region.first + i)
             done += 1
     if own == 0:
         region.own = done
@@ -155,15 +162,19 @@ cdef int callers_share(Tasks tasks, const void *arrays, Region *region) noexcept
     return failed
 
 
-cdef int parallel(Tasks tasks, const void *arrays, int threads) noexcept:
-    """On several threads. It lets the lock go itself: a prange of a function without it asks Python whether this thread
-    has it, which Python before 3.12 affirms wherever there have been subinterpreters, and would let it go once more."""
+cdef int parallel(Tasks tasks, const void *arrays, int64_t first, int threads) noexcept:
+    """The tasks from ``first`` on, on several threads.
+
+    It lets the lock go itself: a prange of a function without it asks Python whether this thread has it, which Python
+    before 3.12 affirms wherever there have been subinterpreters, and would let it go once more.
+    """
     cdef Region region
     cdef int own, failed = 0
     cdef int64_t begun, ended, saved
     region.shares = <Share *>calloc(threads, sizeof(Share))
     if region.shares == NULL:
-        return serial(tasks, arrays)
+        return serial(tasks, arrays, first)
+    region.first, region.count = first, tasks.count - first
     region.threads, region.exact = threads, load(&lasted, RELAXED) > NOTICED
     note_parallel()
     begun = now()
@@ -175,7 +186,7 @@ cdef int parallel(Tasks tasks, const void *arrays, int threads) noexcept:
                 failed += shared_out(tasks, arrays, &region, own)
         ended = now()
         store(&lasted, ended - begun, RELAXED)
-        saved = region.worked * (tasks.count - region.own) // max(region.own, 1)
+        saved = region.worked * (region.count - region.own) // max(region.own, 1)
         note(region.worked, region.started - begun + ended - region.finished, saved)
     free(region.shares)
     return failed
@@ -183,17 +194,19 @@ cdef int parallel(Tasks tasks, const void *arrays, int threads) noexcept:
 
 cdef int run_tasks(Tasks tasks, bint brief, const void *arrays) except -1:
     """Run all tasks. ``brief``: one thread takes them so short a time that other Python threads are not let run."""
-    cdef int threads = <int>min(tasks.threads, tasks.count), failed
+    cdef int threads = <int>min(tasks.threads, tasks.count), failed = 0
+    cdef int64_t first = 0
     if threads > 1 and load(&alone, RELAXED) > 0:
         with nogil:
-            failed = while_helpers_rest(tasks, arrays)
-    elif threads > 1:
-        failed = parallel(tasks, arrays, threads)
+            first = while_helpers_rest(tasks, arrays, &failed)
+        threads, brief = <int>min(threads, tasks.count - first), False
+    if threads > 1:
+        failed += parallel(tasks, arrays, first, threads)
     elif brief:
-        failed = serial(tasks, arrays)
+        failed = serial(tasks, arrays, first)
     else:
         with nogil:
-            failed = serial(tasks, arrays)
+            failed += serial(tasks, arrays, first)
     if failed:
         raise MemoryError(f"no memory for {tasks.scratch_bytes:,} bytes of scratch on each thread")
     return 0

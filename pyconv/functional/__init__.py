@@ -1,5 +1,7 @@
 """The operations as functions, with torch's names and meanings: plan, select, prepare, run."""
 
+from typing import TYPE_CHECKING, Any
+
 from ..plan import ACTIVATIONS
 from . import activation
 from .activation import gelu, glu, log_softmax, prelu, softmax, softmin
@@ -43,3 +45,8 @@ __all__ = [
     "unfold",
 ]
 __all__ += _FROM_TABLE
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """The functions that activation makes from the table of activations, which no type checker sees."""

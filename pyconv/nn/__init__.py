@@ -1,5 +1,7 @@
 """Layers: they hold parameters and call :mod:`pyconv.functional`."""
 
+from typing import TYPE_CHECKING, Any
+
 from . import activation
 from .container import Sequential
 from .conv import Conv1d, Conv2d
@@ -46,3 +48,8 @@ __all__ = [
     "Unfold",
 ]
 __all__ += activation.__all__
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """The layers that activation makes from the table of activations, which no type checker sees."""

@@ -66,7 +66,7 @@ TILES(group_tiles, group, SPREAD)
                            int64_t at, int64_t group, const real *weights, int64_t weight_row, vec bias, real *sums, \
                            int64_t step)                                                                             \
     {                                                                                                               \
-        (void)offsets, (void)count_w, (void)group;                                                                                 \
+        (void)offsets, (void)count_w, (void)group;                                                                  \
         vec sum[P];                                                                                                 \
         UNROLL for (int p = 0; p < P; p++) sum[p] = bias;                                                           \
         for (int64_t i = 0; i < count_h; i++) {                                                                     \

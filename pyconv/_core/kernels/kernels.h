@@ -89,8 +89,8 @@ typedef struct {
     int32_t first, end, slot;
 } pc_depthwise_taps;
 
-/* A convolution whose groups have one input channel; in blocks, also of few, which are as many output channels. A task is a band of rows of a part of the output planes, or of a part
- * of the blocks of a vector of planes. Where kernels are columns times rows, row_size counts the elements of a line, and
+/* A convolution whose groups have one input channel; in blocks, also of few, which are as many output channels. A task is
+ * a band of rows of a part of the output planes, or of a part of the blocks of a vector of planes. Where kernels are columns times rows, row_size counts the elements of a line, and
  * tile the output columns of a strip. */
 typedef struct {
     int64_t units;                    /* planes, or blocks, of all images */

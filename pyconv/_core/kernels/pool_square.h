@@ -40,7 +40,7 @@ INLINE void columns_of(int kind, int height, int whole, const piece *p, const re
 
 /* TOGETHER rows of square windows that step by 1 and lie in the plane but for columns; as register_row has one. */
 INLINE void square_rows_of(int kind, int width, const pc_pool *pool, const piece *p, int64_t oy, share by, real *out,
-                        int64_t pitch, vec *seen)
+                          int64_t pitch, vec *seen)
 {
     const int64_t count = pool->w.out, columns = pool->w.in;
     const real *x = p->x + (oy - pool->h.before) * p->row_stride;

@@ -61,8 +61,9 @@ class CpuBackend:
         return self.implementations(plan)
 
     def costs(self, plan: Plan) -> dict[str, Cost]:
-        """What implementations of a convolution expect to need, by name."""
-        return self._module(plan).costs(plan) if isinstance(plan, ConvPlan | TransposedPlan) else {}
+        """What implementations of a convolution, or of a group with one, expect to need, by name."""
+        known = isinstance(plan, ConvPlan | TransposedPlan | FusedPlan)
+        return self._module(plan).costs(plan) if known else {}
 
     def times(self, plan: Plan) -> dict[str, float]:
         """Seconds that were measured to choose an implementation of a convolution, by name."""

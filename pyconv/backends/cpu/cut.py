@@ -57,6 +57,8 @@ class Pieces(NamedTuple):
     shares: Callable[[int], int] | None = None
     """Of the output channels, that suit so many threads where the weights do not stay; None if that goes by the number
     of images alone."""
+    may_break: bool = False
+    """An image with a result that is not finite is computed once more by other sums: so all rows are looked at."""
 
 
 def pieces_of(implementation: ModuleType, plan: ConvPlan, level: int, tiling: Any) -> Pieces:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
-from . import direct, estimate, isa
+from . import direct, estimate, isa, winograd_row
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, run_tasks, threads_for
 
 __all__ = [
@@ -103,7 +103,17 @@ def refusal(plan: ConvPlan) -> str | None:
         return f"the horizontal stride is {plan.stride[1]}, it takes 1 and 2"
     if _scratch(plan) > _MOST_SCRATCH:
         return f"the masks for so wide a kernel take {_scratch(plan):,} bytes, more than {_MOST_SCRATCH:,}"
-    return None if plan.algorithm == "measure" else _slower_than_packed(plan, isa.current())
+    if plan.algorithm == "measure":
+        return None
+    return _slower_than_along_rows(plan, isa.current()) or _slower_than_packed(plan, isa.current())
+
+
+def _slower_than_along_rows(plan: ConvPlan, level: int) -> str | None:
+    """The reason why not, where Winograd's algorithm makes several results of one channel of less products."""
+    if plan.out_channels == plan.in_channels or winograd_row.refusal(plan) is not None:
+        return None
+    own, other = estimate.pace(level) * cycles(plan, level), winograd_row.cycles(plan, level)
+    return f"Winograd along rows takes fewer cycles: {other:,.0f}, plain sums {own:,.0f}" if own > other else None
 
 
 def _slower_than_packed(plan: ConvPlan, level: int) -> str | None:

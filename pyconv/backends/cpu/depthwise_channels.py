@@ -15,7 +15,7 @@ import numpy as np
 
 from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost, span
-from . import depthwise, direct, estimate, isa
+from . import channels, depthwise, direct, estimate, few, isa, winograd, winograd_few, winograd_row
 from .blocks import inside
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, run_tasks, threads_for
 from .depthwise import Cut, Given
@@ -51,7 +51,7 @@ _LONGEST = 2**16  # of the sides whose rows and columns are counted one by one
 def label(plan: ConvPlan) -> str:
     """The implementation's name."""
     group = _group(plan)
-    return f"groups_{group}_{isa.name()}" if 1 < group <= _MOST_GROUP else f"depthwise_channels_{isa.name()}"
+    return f"groups_{group}_{isa.name()}" if group in (2, 4, 8) else f"depthwise_channels_{isa.name()}"
 
 
 def refusal(plan: ConvPlan) -> str | None:
@@ -64,14 +64,23 @@ def refusal(plan: ConvPlan) -> str | None:
     scratch = _sizes(plan, level).scratch
     if scratch > _MOST_SCRATCH:
         return f"the rows that a row of output needs take {scratch:,} bytes, more than {_MOST_SCRATCH:,}"
-    if plan.algorithm != "measure":
-        own = cycles(plan, level)
-        if depthwise.refusal(plan) is None:
-            other = depthwise.cycles(plan, level)
-        else:
-            other = direct.cycles(plan, level) if direct.refusal(plan) is None else own
-        if own > other:
-            return f"vectors along rows take fewer cycles: {other:,.0f}, along channels {own:,.0f}"
+    if plan.algorithm == "measure":
+        return None
+    own = cycles(plan, level)
+    if depthwise.refusal(plan) is None:
+        other = depthwise.cycles(plan, level)
+    else:
+        other = direct.cycles(plan, level) if direct.refusal(plan) is None else own
+    if own > other:
+        return f"vectors along rows take fewer cycles: {other:,.0f}, along channels {own:,.0f}"
+    return _slower_in_groups(plan, level, own) if _group(plan) > 1 else None
+
+
+def _slower_in_groups(plan: ConvPlan, level: int, own: float) -> str | None:
+    """The reason why not, where groups of several channels, or a single one, are quicker by what takes any number."""
+    for each in (winograd_row, winograd_few, winograd, few, channels):
+        if each.refusal(plan) is None and own > (other := each.cycles(plan, level)):
+            return f"{each.label(plan)} takes fewer cycles: {other:,.0f}, groups along channels {own:,.0f}"
     return None
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..._core import conv as conv_core
 from ..._core import fused
-from ...plan import ConvPlan, FusedPlan, Pair, span
+from ...plan import ConvPlan, Cost, FusedPlan, Pair, span, traffic
 from . import conv, elementwise, isa, pool, pooled
 from .arrays import into, into_rows, native
 from .cache import WORKING_SET
@@ -131,6 +131,26 @@ def implementations(plan: FusedPlan, weight: np.ndarray | None = None) -> list[t
     return first + [(f"{name}{suffix}", refused or reason) for name, refused in own]
 
 
+def costs(plan: FusedPlan) -> dict[str, Cost]:
+    """What the implementations that take the convolution expect to need, by name.
+
+    Time and arithmetic are the convolution's alone, bytes those of the group's arrays.
+    """
+    reason, between = refusal(plan), traffic(plan).total - traffic(plan.conv).total
+    if reason is not None:
+        return {}
+    found = {}
+    for name, cost in conv.costs(plan.conv).items():
+        if uncut(plan) is None and cost.bytes is not None:
+            found[f"{name}{_BANDS}"] = cost._replace(bytes=cost.bytes + between, workspace=None)
+        else:
+            found[f"{name}{_PARTS}"] = cost._replace(bytes=None, workspace=None)
+    if pooled.refusal(plan) is None:
+        alone = conv.costs(plan.conv).get(pooled.implementation(plan).label(plan.conv), Cost())
+        found[f"{pooled.label(plan)}{_REGISTERS}"] = alone._replace(bytes=alone.bytes and alone.bytes + between)
+    return found
+
+
 def of_convolution(implementation: str) -> str:
     """The name of the convolution's own implementation."""
     return implementation.removesuffix(_REGISTERS).removesuffix(_BANDS).removesuffix(_PARTS)
@@ -205,9 +225,9 @@ def _strip(
     next_pooled, end_pooled = pooled
     top = max(next_pooled * window.stride - window.above, 0) // step * step
     bottom = min((end_pooled - 1) * window.stride - window.above + window.span, height)
+    if pieces.may_break:  # then rows that no window sees, too: the separate calls see what is not finite there
+        bottom = height if end_pooled == window.rows else max(bottom, end_pooled * window.stride - window.above)
     bottom = min(ceil_div(bottom, step) * step, height)
-    if step > 1 and end_pooled == window.rows:
-        bottom = height  # also for the sake of numbers that are not finite, which the separate calls would see
     bands, origin = [], top
     for first in range(top, bottom, rows):
         end = min(first + rows, bottom)

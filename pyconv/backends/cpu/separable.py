@@ -245,4 +245,4 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
         cut = _cut(part, level, part.out_channels, shares, 1)
         return conv.SeparableTasks(level, is_double_plan(plan), 1, part, cut)
 
-    return Pieces(tasks, blocks=range(plan.out_channels), rows=plan.out_size[0])
+    return Pieces(tasks, blocks=range(plan.out_channels), rows=plan.out_size[0], may_break=True)

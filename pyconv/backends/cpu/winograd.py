@@ -367,4 +367,5 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
         step=tile,
         weights_stay=_weight_bytes(_group(plan), tile) <= WORKING_SET,
         shares=lambda count: grid(plan, level, count, tile).shares,  # each transforms the input again
+        may_break=True,
     )

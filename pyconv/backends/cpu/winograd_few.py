@@ -332,4 +332,5 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
         rows=rows,
         step=tile,
         least=rows,
+        may_break=True,
     )

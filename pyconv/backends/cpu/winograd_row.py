@@ -24,7 +24,7 @@ from .cut import BRIEF_FLOPS, Pieces, ceil_div, even, is_double_plan, shares, th
 from .tiles import Tiling
 from .winograd_few import Transformed, reached, whole
 
-__all__ = ["cost", "cycles", "label", "pieces", "prepare", "prepare_key", "refusal", "run", "tasks", "work"]
+__all__ = ["cost", "cycles", "label", "pieces", "prepare", "prepare_key", "refusal", "run", "slowness", "tasks", "work"]
 
 _TILE, _TAPS, _SIZE = 4, 5, 8
 """Outputs of a tile, taps of a row, and places."""
@@ -126,8 +126,13 @@ def tasks(plan: ConvPlan, level: int, count: int) -> conv.WinogradRowTasks:
     return conv.WinogradRowTasks(level, is_double_plan(plan), count, *_cut(plan, level, count))
 
 
+def slowness(plan: ConvPlan) -> float:
+    """How many times as long as those of dense sums its flops take."""
+    return 0.5
+
+
 def _threads(plan: ConvPlan) -> int:
-    return threads_for(plan, 0.5)  # half as long as plain sums
+    return threads_for(plan, slowness(plan))
 
 
 def cost(plan: ConvPlan) -> Cost:
@@ -180,7 +185,7 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | 
 def work(plan: ConvPlan, prepared: Transformed) -> conv.ConvWork:
     """What runs the plan, for calls that come again; those whose results are not all finite go the general way."""
     found = tasks(plan, prepared.isa, _threads(plan))
-    return conv.ConvWork(found, prepared.weights, prepared.bias, plan.flops < BRIEF_FLOPS)
+    return conv.ConvWork(found, prepared.weights, prepared.bias, slowness(plan) * plan.flops < BRIEF_FLOPS)
 
 
 def pieces(plan: ConvPlan, level: int) -> Pieces:
@@ -190,5 +195,5 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
         cut, places = _cut(part, level, 1)
         return conv.WinogradRowTasks(level, is_double_plan(plan), 1, cut._replace(shares=count), places)
 
-    together = runtime.winograd_few_channels(level, is_double_plan(plan))
-    return Pieces(of_part, blocks=range(0, plan.out_channels, together), rows=_cut(plan, level, 1)[0].rows)
+    together, rows = runtime.winograd_few_channels(level, is_double_plan(plan)), _cut(plan, level, 1)[0].rows
+    return Pieces(of_part, blocks=range(0, plan.out_channels, together), rows=rows, may_break=True)

@@ -20,5 +20,7 @@ def along_axis(plan: AxisPlan, x: np.ndarray) -> np.ndarray:
     x = -x if plan.op == "softmin" else x
     axis = plan.axis if x.ndim else None
     x = x - x.max(axis=axis, keepdims=True)
-    total = np.exp(x).sum(axis=axis, keepdims=True)
+    # along neighbours in memory NumPy adds in pairs, along others one after the other, which errs by as many roundings
+    lines = np.ascontiguousarray(np.moveaxis(np.exp(x), axis, -1)) if x.ndim else np.exp(x)
+    total = np.expand_dims(lines.sum(axis=-1), axis) if x.ndim else lines
     return x - np.log(total) if plan.op == "log_softmax" else np.exp(x) / total
