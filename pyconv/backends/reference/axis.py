@@ -18,9 +18,10 @@ def along_axis(plan: AxisPlan, x: np.ndarray) -> np.ndarray:
     if not x.size:
         return x
     x = -x if plan.op == "softmin" else x
-    axis = plan.axis if x.ndim else None
-    x = x - x.max(axis=axis, keepdims=True)
+    if not x.ndim:
+        return x - x if plan.op == "log_softmax" else np.exp(x - x)
+    x = x - x.max(axis=plan.axis, keepdims=True)
     # along neighbours in memory NumPy adds in pairs, along others one after the other, which errs by as many roundings
-    lines = np.ascontiguousarray(np.moveaxis(np.exp(x), axis, -1)) if x.ndim else np.exp(x)
-    total = np.expand_dims(lines.sum(axis=-1), axis) if x.ndim else lines
+    lines = np.ascontiguousarray(np.moveaxis(np.exp(x), plan.axis, -1))
+    total = np.expand_dims(lines.sum(axis=-1), plan.axis)
     return x - np.log(total) if plan.op == "log_softmax" else np.exp(x) / total
