@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from typing import Any
 from zlib import crc32
 
@@ -184,7 +185,7 @@ def pooling(draw: Draw) -> Case:
         if axes == 2 and draw.chance(0.3):
             parameters["divisor_override"] = draw.one(1, 7, -3)
     else:
-        parameters["norm_type"] = draw.one(1, 2, 2, 3, 0.5, np.inf)
+        parameters["norm_type"] = draw.one(1, 2, 2, 3, 0.5, inf)
         values = "positive" if parameters["norm_type"] in (3, 0.5) else draw.one("normal", "few_nan", "few_inf")
     channels = draw.one(1, 2, 3, 7, 8, 15, 16, 17, 33)
     shape = (*draw.batch(), channels, *draw.size(spans, pads))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sweep
-from drawn import CASES, Draw, Guarded
+from drawn import CASES, Draw, Guarded, inf
 from helpers import ISAS, run_python
 
 import pyconv
@@ -51,7 +51,9 @@ def test_a_call_can_be_drawn_again():
     for op in CASES:
         first, second = (CASES[op](Draw(3, op, 7)) for _ in range(2))
         assert first == second
-        assert eval(repr(first), {"Guarded": Guarded}) == first  # what is printed of a failure can be pasted
+        assert (
+            eval(repr(first), {"Guarded": Guarded, "inf": inf}) == first
+        )  # what is printed of a failure can be pasted
         assert isinstance(first, Case)
 
 
