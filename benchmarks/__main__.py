@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-from . import machine
+from . import machine, readme
 from .layers import LISTS, select
 from .peers import DEFAULT, PEERS
 from .results import best_peer, fresh, read, write_bytes, write_json
@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="FILE", help="the JSON file; table and pictures go beside it")
     parser.add_argument("--render", type=Path, metavar="FILE", help="table and pictures of this JSON file, and no run")
     parser.add_argument("--plots", nargs=2, type=Path, metavar=("FILE", "FOLDER"), help="the README's pictures")
+    parser.add_argument("--readme", nargs=2, type=Path, metavar=("FILE", "README"), help="the README's tables")
     return parser
 
 
@@ -90,6 +91,13 @@ def _plots(path: Path, folder: Path) -> int:
     return 0
 
 
+def _readme(path: Path, page: Path) -> None:
+    """Write a results file's figures into the README's tables, and print what the text around them says."""
+    report = read(path)
+    write_bytes(page, readme.filled(page.read_text(), report).encode())
+    _say(readme.totals(report))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure, write, print where. Returns the exit status."""
     parser = _parser()
@@ -99,6 +107,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if options.plots:
         return _plots(*options.plots)
+    if options.readme:
+        _readme(*options.readme)
+        return 0
     try:
         lists = _lists(options.list)
         layers = select(lists, options.layer, options.quick and not options.list and not options.layer)

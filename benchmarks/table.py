@@ -6,7 +6,7 @@ from typing import Any
 
 from .results import best_peer, geometric_mean, lists_of, micros, ratio
 
-__all__ = ["grid", "head", "markdown"]
+__all__ = ["grid", "head", "markdown", "summary"]
 
 NOISY = 1.2
 """A row is marked where pyconv's or the best peer's median is this many times its minimum."""
@@ -14,7 +14,7 @@ NOISY = 1.2
 
 def markdown(report: dict[str, Any]) -> str:
     """A head, a table for each list, and a summary."""
-    names = [name for name, library in report["libraries"].items() if library["status"] == "ok"]
+    names = _libraries(report)
     parts = [head(report, names), _summary(report, names)]
     for listing, rows in lists_of(report).items():
         parts.append(f"## {listing}\n\n" + _rows(report, rows, [name for name in names if name != "pyconv"]))
@@ -22,6 +22,10 @@ def markdown(report: dict[str, Any]) -> str:
     if problems:
         parts.append("## Left out\n\n" + "\n".join(f"- {problem}" for problem in problems))
     return "\n\n".join(parts) + "\n"
+
+
+def _libraries(report: dict[str, Any]) -> list[str]:
+    return [name for name, library in report["libraries"].items() if library["status"] == "ok"]
 
 
 def _number(value: float | None, form: str = ".2f") -> str:
@@ -67,19 +71,26 @@ def head(report: dict[str, Any], names: list[str], title: str = "Benchmark") -> 
 
 def _summary(report: dict[str, Any], names: list[str]) -> str:
     """How many times as quick pyconv is, by list; and what each list's layers take, times their number."""
-    peers = [name for name in names if name != "pyconv"]
-    speed, total = [], []
-    for listing, rows in lists_of(report).items():
-        ratios = [_ratios(rows, None), *(_ratios(rows, peer) for peer in peers)]
-        won = sum(value >= 1 for value in ratios[0])
-        speed.append([listing, f"{won} of {len(ratios[0])}", *(_number(geometric_mean(values)) for values in ratios)])
-        total.append([listing, *(_number(_total(rows, name), ".3g") for name in names)])
+    total = [
+        [listing, *(_number(_total(rows, name), ".3g") for name in names)] for listing, rows in lists_of(report).items()
+    ]
     return (
         "## Summary\n\nTimes as quick as the best peer of each row, and as each peer (geometric means):\n\n"
-        + grid(["list", "rows won", "best peer", *peers], speed)
+        + summary(report)
         + "\n\nMilliseconds for all layers of the list, each as often as the network has it:\n\n"
         + grid(["list", *names], total)
     )
+
+
+def summary(report: dict[str, Any]) -> str:
+    """How many times as quick pyconv is, by list: a table."""
+    peers = [name for name in _libraries(report) if name != "pyconv"]
+    lines = []
+    for listing, rows in lists_of(report).items():
+        ratios = [_ratios(rows, None), *(_ratios(rows, peer) for peer in peers)]
+        won = sum(value >= 1 for value in ratios[0])
+        lines.append([listing, f"{won} of {len(ratios[0])}", *(_number(geometric_mean(values)) for values in ratios)])
+    return grid(["list", "rows won", "best peer", *peers], lines)
 
 
 def _ratios(rows: list[dict[str, Any]], peer: str | None) -> list[float]:

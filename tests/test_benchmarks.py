@@ -381,6 +381,44 @@ def test_command_draws_the_pictures_of_the_readme(made_up, tmp_path):
     assert main(["--plots", str(tmp_path / "results.json"), str(tmp_path / "docs")]) == 1
 
 
+PAGE = """# Figures
+
+| list | rows won | best peer | torch |
+| --- | ---: | ---: | ---: |
+| second | 9 of 9 | 9.99 | 9.99 |
+
+| layer | pyconv | torch | best peer | ratio |
+| --- | ---: | ---: | ---: | ---: |
+| 3x3 64, 56x56 | 9 | 9 | 9 (torch) | 9.99 |
+
+| list | of something else |
+| --- | --- |
+| second | 9 of 9 |
+"""
+
+
+def test_command_fills_in_the_tables_of_the_readme(made_up, tmp_path, capsys):
+    from benchmarks.__main__ import main
+
+    page = tmp_path / "README.md"
+    page.write_text(PAGE)
+    results.write_json(tmp_path / "results.json", made_up)
+    assert main(["--readme", str(tmp_path / "results.json"), str(page)]) == 0
+    lines, before = page.read_text().splitlines(), PAGE.splitlines()
+    assert lines[2] == "| list | rows won | best peer | torch | ncnn |"
+    assert lines[3] == "| --- | ---: | ---: | ---: | ---: |"
+    assert lines[4] == "| second | 0 of 1 | 0.50 | 0.50 | – |"
+    assert lines[8] == "| 3x3 64, 56x56 | 2,000 | 5,000 | 4,000 (ncnn) | 2.00 |"
+    assert lines[:2] + lines[5:8] + lines[9:] == before[:2] + before[5:8] + before[9:]
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "all rows: 1 of 2 won, 1.00 over the best peer, 1.12 over torch"
+    assert said[-1] == f"  0.500 {made_up['rows'][1]['name']}"
+    page.write_text(PAGE.replace("3x3 64", "3x3 65"))
+    with pytest.raises(KeyError, match="3x3 65"):
+        main(["--readme", str(tmp_path / "results.json"), str(page)])
+    assert "3x3 65, 56x56 | 9 |" in page.read_text()
+
+
 def test_results_are_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "deep" / "results.json"
     results.write_json(path, {"a": float("inf"), "b": [1 / 3]})

@@ -7,6 +7,8 @@ import re
 
 from helpers import ROOT
 
+from benchmarks import readme
+
 TEXT = (ROOT / "README.md").read_text()
 
 
@@ -61,6 +63,15 @@ def test_the_table_is_that_of_the_results():
     lists = re.findall(r"^\| [\w-]+ \| \d+ of \d+ \|.*", TEXT, re.MULTILINE)
     assert {line.split()[1] for line in lists} >= SHOWN
     assert [line for line in lists if line not in page] == []
+
+
+def test_its_tables_are_made_of_the_results():
+    """``python -m benchmarks --readme`` would change nothing."""
+    report = json.loads(_cited()[0].read_text())
+    assert "| layer | pyconv | torch | best peer | ratio |" in TEXT
+    assert readme.filled(TEXT, report) == TEXT
+    everything = re.search(r"all rows: (\d+) of (\d+) won, ([\d.]+) over", readme.totals(report))
+    assert "So: {} of the {} are ahead of the best peer, {} times".format(*everything.groups()) in TEXT
 
 
 def test_pictures_are_of_the_results_and_small():
