@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise, product
 from math import prod, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,7 @@ __all__ = [
     "prepare_key",
     "refusal",
     "run",
-    "sum_directly",
+    "run_or_sum_directly",
     "weight_transform",
     "work",
 ]
@@ -320,17 +320,23 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | 
     The transforms mix the pixels of a tile, so one inf or NaN, or an overflow half way, would reach pixels that the
     plain sum leaves alone.
     """
-    tasks = _tasks(plan, prepared.isa, threads_for(plan), prepared.tile)
+    return run_or_sum_directly(plan, _tasks(plan, prepared.isa, threads_for(plan), prepared.tile), x, prepared, out)
+
+
+def run_or_sum_directly(
+    plan: ConvPlan, tasks: conv.ConvTasks, x: np.ndarray, prepared: Any, out: np.ndarray | None
+) -> np.ndarray:
+    """The same with any ``tasks`` of such an algorithm; ``prepared`` has the weights as given, too."""
 
     def fill(result: np.ndarray) -> None:
         broken = conv.run(tasks, x, prepared.weights, prepared.bias, result)
         if broken is not None:
-            sum_directly(plan, x, prepared.given_weight, prepared.given_bias, broken, result)
+            _sum_directly(plan, x, prepared.given_weight, prepared.given_bias, broken, result)
 
     return into_rows(out, plan.out_shape, plan.dtype, fill)
 
 
-def sum_directly(
+def _sum_directly(
     plan: ConvPlan,
     x: np.ndarray,
     weight: np.ndarray,

@@ -22,7 +22,6 @@ import numpy as np
 from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import channels, direct, estimate, few, isa, winograd
-from .arrays import into_rows
 from .bands import LARGEST_BAND, Bands, bands
 from .cache import WORKING_SET
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, shares, threads_for
@@ -41,6 +40,7 @@ __all__ = [
     "refusal",
     "run",
     "tasks",
+    "transformed",
     "whole",
     "work",
 ]
@@ -291,9 +291,17 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Tran
     split = places.reshape(_SIZE, -1, _SIZE, blocks, together)
     with np.errstate(over="ignore"):
         packed = np.ascontiguousarray(np.moveaxis(split, 3, 0), plan.dtype)
+    return transformed(plan, level, packed, weight, bias)
+
+
+def transformed(
+    plan: ConvPlan, level: int, packed: np.ndarray, weight: np.ndarray, bias: np.ndarray | None
+) -> Transformed | None:
+    """What ``prepare`` gives, of weights that are packed for whole blocks of output channels."""
     if not np.isfinite(packed).all():
         return None
-    biases = np.zeros(blocks * together, plan.dtype)
+    together = runtime.winograd_few_channels(level, is_double_plan(plan))
+    biases = np.zeros(whole(plan.out_channels, together), plan.dtype)
     if bias is not None:
         biases[: plan.out_channels] += bias  # not -0.0: zeros of both signs would come of it, by the rounding of sums
     return Transformed(level, packed.reshape(-1), biases, weight, bias)
@@ -301,14 +309,8 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Tran
 
 def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | None) -> np.ndarray:
     """Run the plan; images whose results are not all finite are done again by direct sums, as in winograd.py."""
-
-    def fill(result: np.ndarray) -> None:
-        found = tasks(plan, prepared.isa, threads_for(plan))
-        broken = conv.run(found, x, prepared.weights, prepared.bias, result)
-        if broken is not None:
-            winograd.sum_directly(plan, x, prepared.given_weight, prepared.given_bias, broken, result)
-
-    return into_rows(out, plan.out_shape, plan.dtype, fill)
+    found = tasks(plan, prepared.isa, threads_for(plan))
+    return winograd.run_or_sum_directly(plan, found, x, prepared, out)
 
 
 def work(plan: ConvPlan, prepared: Transformed) -> conv.ConvWork:

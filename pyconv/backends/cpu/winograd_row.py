@@ -17,12 +17,11 @@ import numpy as np
 from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import channels, direct, estimate, few, isa, winograd, winograd_few
-from .arrays import into_rows
 from .bands import LARGEST_BAND, Bands, bands
 from .cache import WORKING_SET
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, even, is_double_plan, shares, threads_for
 from .tiles import Tiling
-from .winograd_few import Transformed, reached, whole
+from .winograd_few import Transformed, reached, transformed, whole
 
 __all__ = ["cost", "cycles", "label", "pieces", "prepare", "prepare_key", "refusal", "run", "slowness", "tasks", "work"]
 
@@ -162,24 +161,13 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Tran
         places[..., : plan.out_channels] = np.einsum("aj,kcij->acik", transform, weight, dtype=np.float64)
         split = places.reshape(*places.shape[:3], blocks, together)[np.array(_PAIRS)]
         packed = np.ascontiguousarray(split.transpose(4, 0, 2, 3, 1, 5), plan.dtype)
-    if not np.isfinite(packed).all():
-        return None
-    biases = np.zeros(blocks * together, plan.dtype)
-    if bias is not None:
-        biases[: plan.out_channels] += bias  # not -0.0: zeros of both signs would come of it, by the rounding of sums
-    return Transformed(level, packed.reshape(-1), biases, weight, bias)
+    return transformed(plan, level, packed, weight, bias)
 
 
 def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | None) -> np.ndarray:
     """Run the plan; images whose results are not all finite are done again by direct sums, as in winograd.py."""
-
-    def fill(result: np.ndarray) -> None:
-        found = tasks(plan, prepared.isa, _threads(plan))
-        broken = conv.run(found, x, prepared.weights, prepared.bias, result)
-        if broken is not None:
-            winograd.sum_directly(plan, x, prepared.given_weight, prepared.given_bias, broken, result)
-
-    return into_rows(out, plan.out_shape, plan.dtype, fill)
+    found = tasks(plan, prepared.isa, _threads(plan))
+    return winograd.run_or_sum_directly(plan, found, x, prepared, out)
 
 
 def work(plan: ConvPlan, prepared: Transformed) -> conv.ConvWork:
