@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Block", "Convolution", "basic", "bottleneck"]
+__all__ = ["Block", "Convolution", "Network", "basic", "bottleneck"]
 
 
 class Convolution(NamedTuple):
@@ -23,8 +23,32 @@ class Convolution(NamedTuple):
         return self.kernel // 2
 
 
+class Network:
+    """What blocks and stacks have in common: layers over ``count`` images, ``shape[0]`` at a time."""
+
+    title: str
+    shape: tuple[int, int, int, int]
+    count: int
+    dtype = "float32"
+    layout = "nchw"
+
+    @property
+    def name(self) -> str:
+        batch, channels, height, width = self.shape
+        return f"{self.title}, {channels}x{height}x{width}, batch {batch}"
+
+    @property
+    def batches(self) -> int:
+        return self.count // self.shape[0]
+
+    @property
+    def bytes(self) -> int:
+        """Of all images and their results, and of the weights."""
+        return 4 * (sum(map(prod, self.weight_shapes)) + self.batches * (prod(self.shape) + prod(self.out_shape)))
+
+
 @dataclass(frozen=True)
-class Block:
+class Block(Network):
     """Convolutions with relu between; the input, or a 1x1 ``projection`` of it, is added, and then comes relu."""
 
     title: str
@@ -35,21 +59,9 @@ class Block:
     saved_bytes: int = field(init=False)
     """What a batch need not write to memory and read again if relu and addition are the convolutions' own."""
 
-    dtype = "float32"
-    layout = "nchw"
-
     def __post_init__(self) -> None:
         *between, last = (prod(self._out_shape(place)) for place in range(len(self.convolutions)))
         object.__setattr__(self, "saved_bytes", 8 * sum(between) + 16 * last)  # each pass reads and writes
-
-    @property
-    def name(self) -> str:
-        batch, channels, height, width = self.shape
-        return f"{self.title}, {channels}x{height}x{width}, batch {batch}"
-
-    @property
-    def batches(self) -> int:
-        return self.count // self.shape[0]
 
     def _out_shape(self, place: int) -> tuple[int, int, int, int]:
         """Of the convolution at ``place``."""
@@ -78,11 +90,6 @@ class Block:
         shapes += [self.out_shape] if self.projection else []
         weights = self.weight_shapes
         return 2 * sum(prod(out) * prod(weight[1:]) for out, weight in zip(shapes, weights, strict=True))
-
-    @property
-    def bytes(self) -> int:
-        """Of input and output and of the weights."""
-        return 4 * (sum(map(prod, self.weight_shapes)) + self.batches * (prod(self.shape) + prod(self.out_shape)))
 
     def reference(self, x: np.ndarray, weights: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         """The result by the reference backend, in the dtype of ``x``."""

@@ -17,7 +17,7 @@ from zlib import crc32
 import numpy as np
 
 from . import machine
-from .blocks import Block, basic, bottleneck
+from .blocks import Block, Network, basic, bottleneck
 from .data import Expected, error
 from .results import fresh, read, write_bytes, write_json
 from .run import FULL, OURS, measure
@@ -52,7 +52,7 @@ class Stage(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Stack:
+class Stack(Network):
     """Stages over a stream of ``count`` images, ``shape[0]`` at a time."""
 
     title: str
@@ -62,21 +62,9 @@ class Stack:
     saved_bytes: int = field(init=False)
     """What a batch need not write to memory and read again if each stage is run as one."""
 
-    dtype = "float32"
-    layout = "nchw"
-
     def __post_init__(self) -> None:
         between = sum(prod(self.convolved(place)) for place in range(len(self.stages)))
         object.__setattr__(self, "saved_bytes", 4 * 4 * between)  # relu and pooling each read what was written
-
-    @property
-    def name(self) -> str:
-        batch, channels, height, width = self.shape
-        return f"{self.title}, {channels}x{height}x{width}, batch {batch}"
-
-    @property
-    def batches(self) -> int:
-        return self.count // self.shape[0]
 
     def input_shape(self, place: int) -> tuple[int, int, int, int]:
         """Of the stage at ``place``."""
@@ -121,12 +109,6 @@ class Stack:
         """Of the whole stream, by the plain sums."""
         sums = (prod(self.convolved(place)) * prod(self.weight_shape(place)[1:]) for place, _ in enumerate(self.stages))
         return 2 * self.batches * sum(sums)
-
-    @property
-    def bytes(self) -> int:
-        """Of the stream's input and output and of the weights."""
-        numbers = sum(prod(self.weight_shape(place)) for place, _ in enumerate(self.stages))
-        return 4 * (numbers + self.batches * (prod(self.shape) + prod(self.out_shape)))
 
 
 def _vgg(batch: int, count: int) -> Stack:

@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 import pytest
-from helpers import USABLE, bits, known_by, normal, pretend, refused, warm
+from helpers import USABLE, bits, check_each_call, known_by, normal, pretend, refused, warm
 from loopback_backend import Loopback
 
 import pyconv
@@ -71,15 +71,7 @@ def test_what_is_grouped():
 def test_the_result_is_that_of_the_layers(backend, shape):
     net, x = network(), normal(*shape)
     with pyconv.use_backend(backend):
-        right = wanted(net, x)
-        for _ in range(5):
-            assert bits(net(x)) == bits(right)
-            out = np.full_like(right, 7)
-            assert net(x, out=out) is out
-            assert bits(out) == bits(right)
-        net.fuse = False
-        for _ in range(5):
-            assert bits(net(x)) == bits(right)
+        check_each_call(net, x, wanted(net, x))
 
 
 @pytest.mark.parametrize("fuse", [True, False])

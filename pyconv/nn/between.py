@@ -6,6 +6,8 @@ time; those that are free wait for the next call, of whatever thread.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import Any, NamedTuple
 
@@ -15,17 +17,22 @@ from ..functional.call import Call
 from ..plan import DTYPES
 from .module import Module
 
-__all__ = ["Half", "fit", "take"]
+__all__ = ["Half", "fit", "taken"]
 
 _LINE = 64  # bytes of a cache line
 
 
-def take(free: list[list[Any]]) -> list[Any]:
-    """A block that is free, or a new one of no bytes."""
+@contextmanager
+def taken(free: list[list[Any]]) -> Iterator[list[Any]]:
+    """A block of those that are free, or a new one of no bytes; free again at the end."""
     try:
-        return free.pop()
+        block = free.pop()
     except IndexError:
-        return [None, None]
+        block = [None, None]
+    try:
+        yield block
+    finally:
+        free.append(block)
 
 
 def fit(block: list[Any], half: int, size: int) -> None:

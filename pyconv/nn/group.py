@@ -25,7 +25,7 @@ from ..plan import (
 )
 from ..registry import Backend, fusing, select
 from . import activation
-from .between import Half, fit, take
+from .between import Half, fit, taken
 from .conv import Conv2d
 from .module import Module
 from .norm import BatchNorm2d, folded
@@ -57,30 +57,15 @@ def run_chain(
     :class:`pyconv.registry.Settings` that it was asked for when the call began, see :func:`watched`. What lies between
     plain layers is in memory that is kept, from the first call on.
     """
-    block = take(known.free_blocks)
-    try:
-        return _run_parts(parts, input, out, known, seen, block, half)
-    finally:
-        known.free_blocks.append(block)
-
-
-def _run_parts(
-    parts: Mapping[str, Module],
-    input: Any,
-    out: Any,
-    known: Known,
-    seen: tuple[tuple[Any, ...], ...],
-    block: list[Any],
-    half: Half | None,
-) -> Any:
     calls: list[Any] = []
     *_, last = parts
     lends = type(input) is np.ndarray and all(is_plain(part) for part in parts.values())
-    for place, (name, part) in enumerate(parts.items()):
-        target = half if name == last else Half(block, place % 2)
-        result = run_part(name, part, input, out if name == last else None, target if lends else None)
-        calls.append(part.known_calls().find(input) if calls_plainly(part) else None)
-        input = result
+    with taken(known.free_blocks) as block:
+        for place, (name, part) in enumerate(parts.items()):
+            target = half if name == last else Half(block, place % 2)
+            result = run_part(name, part, input, out if name == last else None, target if lends else None)
+            calls.append(part.known_calls().find(input) if calls_plainly(part) else None)
+            input = result
     if None not in calls:
         known.join(part.known_calls(), calls, seen + watched(parts.values()), fit)
     return result

@@ -11,7 +11,7 @@ from ..errors import ArgumentError, PyconvError, ShapeError
 from ..functional.conv import add_residual
 from ..functional.known import Known
 from ..plan import DTYPES, check_flag
-from .between import Half, fit, take
+from .between import Half, fit, taken
 from .container import Sequential
 from .group import Group, calls_plainly, groups, is_plain, kind_of, run_part, watched
 from .module import Module
@@ -174,11 +174,8 @@ class Residual(Parent):
         seen = watched(within)  # before what they are is asked
         pieces = self.pieces()
         self.check(input)
-        block = take(known.free_blocks)
-        try:
+        with taken(known.free_blocks) as block:
             return self._run(pieces, input, out, known, seen, block, half)
-        finally:
-            known.free_blocks.append(block)
 
     def _run(
         self,

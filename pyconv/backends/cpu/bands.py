@@ -266,7 +266,7 @@ def panel_places(offsets: np.ndarray, chunk: int, pixels: int, spread: bool) -> 
     one's some more.
     """
     places = np.arange(chunk, dtype=np.int32) * np.int32(pixels)
-    return np.concatenate([places, np.repeat(offsets[:chunk] - offsets[0], _FETCHERS)]) if spread else places
+    return np.concatenate([places, np.repeat(offsets[:chunk], _FETCHERS)]) if spread else places
 
 
 def bands(

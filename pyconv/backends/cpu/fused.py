@@ -139,14 +139,14 @@ def costs(plan: FusedPlan) -> dict[str, Cost]:
     reason, between = refusal(plan), traffic(plan).total - traffic(plan.conv).total
     if reason is not None:
         return {}
-    found = {}
-    for name, cost in conv.costs(plan.conv).items():
+    found, own = {}, conv.costs(plan.conv)
+    for name, cost in own.items():
         if uncut(plan) is None and cost.bytes is not None:
             found[f"{name}{_BANDS}"] = cost._replace(bytes=cost.bytes + between, workspace=None)
         else:
             found[f"{name}{_PARTS}"] = cost._replace(bytes=None, workspace=None)
     if pooled.refusal(plan) is None:
-        alone = conv.costs(plan.conv).get(pooled.implementation(plan).label(plan.conv), Cost())
+        alone = own.get(pooled.implementation(plan).label(plan.conv), Cost())
         found[f"{pooled.label(plan)}{_REGISTERS}"] = alone._replace(bytes=alone.bytes and alone.bytes + between)
     return found
 
