@@ -17,6 +17,7 @@ __all__ = [
     "ShapeError",
     "StateDictError",
     "TooLargeError",
+    "UnsupportedDTypeError",
 ]
 
 
@@ -61,6 +62,10 @@ class ConfigurationError(PyconvError, ValueError):
 
 class BackendError(PyconvError, RuntimeError):
     """No backend that may be used can run the operation."""
+
+
+class UnsupportedDTypeError(BackendError, DTypeError):
+    """No backend that may be used computes in the input's dtype, which others do: half precision, mostly."""
 
 
 class DeviceError(PyconvError, RuntimeError):

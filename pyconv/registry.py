@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from . import context, environment
 from .backends import API_VERSION, BUILTIN, BackendInfo
-from .errors import ArgumentError, BackendError, BackendWarning, ConfigurationError, DeviceError
-from .plan import FusedPlan, Plan, array_kind
+from .errors import ArgumentError, BackendError, BackendWarning, ConfigurationError, DeviceError, UnsupportedDTypeError
+from .plan import DTYPES, FusedPlan, Plan, array_kind
 
 __all__ = [
     "Backend",
@@ -326,7 +326,8 @@ def select(plan: Plan, kind: str, argument: Any = None) -> Backend:
     Raises
     ------
     BackendError
-        If none that may be used can run it; the message lists each one's reason.
+        If none that may be used can run it; the message lists each one's reason. UnsupportedDTypeError, which is a
+        DTypeError too, if the dtype is one that only some backends compute in.
     """
     return _select(plan, kind, requested(argument))
 
@@ -383,7 +384,8 @@ def _choose(plan: Plan, kind: str, names: tuple[str, ...] | None) -> Backend:
         "".join(f"\n  {name}: {reason}" for name, reason in refusals.items()) or f"\n  no backend takes {kind} arrays"
     )
     usable = [status.name for status in backends() if status.usable and kind in status.array_types]
-    raise BackendError(
+    error = BackendError if plan.dtype in DTYPES else UnsupportedDTypeError
+    raise error(
         f"{plan.op}: no backend can run it ({asked}):{details}\n"
         f"Usable here for {kind} arrays: {', '.join(usable) or 'none'}"
     )

@@ -164,7 +164,10 @@ def test_dtypes(dtype, advice):
 def test_half_precision_is_for_gpus():
     x, weight = X.astype("float16"), WEIGHT.astype("float16")
     words = ["cpu: it computes in float32 and float64, not float16", "pass input.astype(np.float32)", "reference: it"]
-    refused(BackendError, words, F.conv2d, x, weight)
+    for kind in (DTypeError, BackendError):  # to either it is what it expects
+        refused(kind, words, F.conv2d, x, weight)
+        refused(kind, words, F.conv_transpose2d, x, weight.swapaxes(0, 1))
+        refused(kind, [words[0]], F.conv1d, x[:, :, 0], weight[:, :, 0], backend="cpu")
     refused(DTypeError, ["input is float16 but weight is float32"], F.conv2d, x, WEIGHT)
     refused(DTypeError, ["weight has dtype int8"], F.conv2d, x, WEIGHT.astype("int8"))
     for function in (F.relu, pool):

@@ -214,6 +214,7 @@ def test_errors_are_what_a_caller_expects():
         "ConfigurationError": ValueError,
         "BackendError": RuntimeError,
         "DeviceError": RuntimeError,
+        "UnsupportedDTypeError": TypeError,
     }
     for name, builtin in expected.items():
         assert issubclass(getattr(errors, name), (builtin,))

@@ -248,7 +248,8 @@ def conv2d(
     TooLargeError
         If the result would not fit in memory.
     BackendError
-        If the backend that was named cannot run it.
+        If the backend that was named cannot run it. For half precision, where no backend takes it, an error that is
+        a DTypeError too.
 
     Notes
     -----
