@@ -103,6 +103,11 @@ def test_dtype(op):
     refused(DTypeError, ["complex128", "real and the imaginary part"], function, X.astype(complex), 1, dtype="float32")
     refused(DTypeError, [f"{op}: input has dtype <U"], function, X.astype(str), 1, dtype="float32")
     refused(OutputError, ["out has dtype float32, the result is float64"], function, X, 1, dtype="float64", out=X)
+    for kind in ("int64", "bool", "float16"):  # which dtype= would take
+        words = [f"{op}: input has dtype {kind}", "pass input.astype(np.float32), or dtype=np.float32 to the function"]
+        refused(DTypeError, words, function, X.astype(kind), 1)
+    with pytest.raises(DTypeError, match=r"pass input.astype\(np.float32\)$"):
+        F.glu(X.astype("int64"), 1)
 
 
 def test_glu():

@@ -118,7 +118,7 @@ def plan_call_prelu(input: Any, weight: Any, out: Any) -> Call:
 def plan_call_axis(op: str, input: Any, dim: Any, out: Any, dtype: Any = None) -> Call:
     """Check and plan one of AXIS_OPS along dimension ``dim``, of the input as ``dtype`` if it is given."""
     x = _cast(op, input, dtype)
-    kind, dtype = array_kind(x), dtype_name(op, "input", x)
+    kind, dtype = array_kind(x), dtype_name(op, "input", x, converts=op != "glu")
     plan = plan_axis(op, tuple(x.shape), dtype, axis_of(op, dim, x.ndim))
     if out is not None:
         check_out(op, out, kind, plan.out_shape, dtype, (x,), in_place=op != "glu")

@@ -76,8 +76,11 @@ def from_tensor(name: str, value: Any) -> str:
     return f"; pass np.asarray({name}{steps})"
 
 
-def dtype_name(op: str, name: str, array: Any, half: bool = False) -> str:
-    """'float32' or 'float64', with ``half`` one of HALF_DTYPES; others are refused with what to do about it."""
+def dtype_name(op: str, name: str, array: Any, half: bool = False, converts: bool = False) -> str:
+    """'float32' or 'float64', with ``half`` one of HALF_DTYPES; others are refused with what to do about it.
+
+    ``converts``: the function takes ``dtype=``, which is another way out.
+    """
     found = _NAMES.get(array.dtype)
     if found is None and half and array.dtype.name in HALF_DTYPES:
         return array.dtype.name
@@ -87,6 +90,8 @@ def dtype_name(op: str, name: str, array: Any, half: bool = False) -> str:
             hint = "apply the operation to the real and the imaginary part"
         elif array.dtype.kind in "OUSVMm":
             hint = "convert it to numbers first"
+        elif converts:
+            hint += ", or dtype=np.float32 to the function"
         elif array.dtype.name in HALF_DTYPES:
             hint += f"; {array.dtype} is for conv2d and conv1d alone, on the cuda backend"
         raise DTypeError(f"{op}: {name} has dtype {array.dtype}, pyconv computes in {' and '.join(DTYPES)}; {hint}")
