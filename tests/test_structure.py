@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -199,6 +201,20 @@ def test_public_names_are_there_and_documented():
             found = getattr(module, name)
             if callable(found):
                 assert (found.__doc__ or "").strip(), f"{module.__name__}.{name} has no docstring"
+
+
+def test_every_parameter_is_documented():
+    from pyconv import functional, nn
+
+    brief = {"Dropout1d", "Dropout2d", "Identity"}  # which take what is of no use
+    for module in (functional, nn):
+        for name in set(module.__all__) - brief:
+            found = getattr(module, name)
+            own = inspect.signature(found).parameters if isinstance(found, type) or inspect.isroutine(found) else ()
+            section = re.search(r"\n {4}Parameters\n.*?(\n\n {4}\w+\n {4}---|$)", found.__doc__, re.DOTALL)
+            for parameter in own:
+                assert section, f"{name} has no section of parameters"
+                assert re.search(rf"\n    (.*, )?\*{{0,2}}{parameter}(,.*)?( :|\n)", section[0]), f"{name}: {parameter}"
 
 
 def test_errors_are_what_a_caller_expects():

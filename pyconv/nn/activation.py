@@ -168,15 +168,7 @@ class PReLU(Module):
 
 
 class _AlongAxis(Module):
-    """A layer that works along one dimension.
-
-    Parameters
-    ----------
-    dim : int
-        The dimension.
-    backend : str, optional
-        A backend's name, or a comma list; see :func:`pyconv.backends`.
-    """
+    """A layer that works along one dimension."""
 
     plans_alike = True
 
@@ -195,25 +187,60 @@ class _AlongAxis(Module):
 
 
 class Softmax(_AlongAxis):
-    """``exp(x) / sum of exp(x)`` along a dimension; see :func:`pyconv.functional.softmax`."""
+    """``exp(x) / sum of exp(x)`` along a dimension; see :func:`pyconv.functional.softmax`.
+
+    Parameters
+    ----------
+    dim : int, optional
+        The dimension along which it sums; without it 0 for inputs of 0, 1 and 3 dimensions, else 1 (torch's rule,
+        which it advises against: name the dimension).
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+    """
 
     _op = "softmax"
 
 
 class Softmin(_AlongAxis):
-    """``exp(-x) / sum of exp(-x)`` along a dimension; see :func:`pyconv.functional.softmin`."""
+    """``exp(-x) / sum of exp(-x)`` along a dimension; see :func:`pyconv.functional.softmin`.
+
+    Parameters
+    ----------
+    dim : int, optional
+        The dimension along which it sums; without it 0 for inputs of 0, 1 and 3 dimensions, else 1 (torch's rule,
+        which it advises against: name the dimension).
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+    """
 
     _op = "softmin"
 
 
 class LogSoftmax(_AlongAxis):
-    """``x - log(sum of exp(x))`` along a dimension; see :func:`pyconv.functional.log_softmax`."""
+    """``x - log(sum of exp(x))`` along a dimension; see :func:`pyconv.functional.log_softmax`.
+
+    Parameters
+    ----------
+    dim : int, optional
+        The dimension along which it sums; without it 0 for inputs of 0, 1 and 3 dimensions, else 1 (torch's rule,
+        which it advises against: name the dimension).
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+    """
 
     _op = "log_softmax"
 
 
 class GLU(_AlongAxis):
-    """The first half times the sigmoid of the second; see :func:`pyconv.functional.glu`."""
+    """The first half times the sigmoid of the second; see :func:`pyconv.functional.glu`.
+
+    Parameters
+    ----------
+    dim : int, default -1
+        The dimension that is halved; it must be even.
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+    """
 
     _op = "glu"
 

@@ -141,8 +141,28 @@ class Conv2d(_Conv):
 class Conv1d(Lines, _Conv):
     """1-D convolution over lines of several channels; see :func:`pyconv.functional.conv1d`.
 
-    As :class:`Conv2d`, for inputs (N, C, L) or (C, L); kernel_size, stride, padding and dilation are ints or sequences
-    of one, and the padding may also be ((left, right),).
+    As :class:`Conv2d`, for inputs (N, C, L) or (C, L); ints may also be sequences of one.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the input and of the output.
+    kernel_size : int
+        The kernel's length.
+    stride : int, default 1
+        Step of the window; at least 1.
+    padding : int, ((left, right),), 'valid' or 'same', default 0
+        Added around the input. 'same' keeps the length, for stride 1.
+    dilation : int, default 1
+        Distance between the kernel's taps; at least 1.
+    groups : int, default 1
+        Groups of channels that do not see each other; it divides both channel numbers.
+    bias : bool, default True
+        Add a number to each output channel.
+    padding_mode : {'zeros', 'reflect', 'replicate', 'circular'}, default 'zeros'
+        What the padding is made of.
+    dtype, backend, algorithm, precision, rng
+        As for :class:`Conv2d`.
 
     Attributes
     ----------

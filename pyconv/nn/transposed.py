@@ -168,8 +168,31 @@ class ConvTranspose2d(_ConvTranspose):
 class ConvTranspose1d(Lines, _ConvTranspose):
     """1-D transposed convolution over lines of several channels; see :func:`pyconv.functional.conv_transpose1d`.
 
-    As :class:`ConvTranspose2d`, for inputs (N, C, L) or (C, L); kernel_size, stride, padding, output_padding and
-    dilation are ints or sequences of one, and the padding may also be ((left, right),). It has no ``output_size``.
+    As :class:`ConvTranspose2d`, for inputs (N, C, L) or (C, L), without ``output_size``; ints may also be sequences of
+    one.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the input and of the output.
+    kernel_size : int
+        The kernel's length.
+    stride : int, default 1
+        Distance between the places to which two neighbouring elements spread the kernel.
+    padding : int, ((left, right),) or 'valid', default 0
+        Elements of the output that are left away at the ends.
+    output_padding : int, default 0
+        Elements more at the end; less than the stride or the dilation.
+    groups : int, default 1
+        Groups of channels that do not see each other; it divides both channel numbers.
+    bias : bool, default True
+        Add a number to each output channel.
+    dilation : int, default 1
+        Distance between the kernel's taps.
+    padding_mode : {'zeros'}, default 'zeros'
+        There is no other; it is there because torch has it.
+    dtype, backend, algorithm, precision, rng
+        As for :class:`Conv2d`.
 
     Attributes
     ----------
