@@ -128,12 +128,15 @@ def test_the_numbers(photos, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "out/a.npy")[0], pooled, atol=1e-5)
 
 
-@pytest.mark.parametrize(("activation", "low", "high"), [("sigmoid", 0, 1), ("tanh", -1, 1), ("none", -9, 9)])
+@pytest.mark.parametrize(
+    ("activation", "low", "high"),
+    [("sigmoid", 0, 1), ("tanh", -1, 1), ("selu", -2, 9), ("gelu", -1, 9), ("none", -9, 9)],
+)
 def test_activations(photos, tmp_path, activation, low, high):
-    assert features(photos / "a.png", "--out", tmp_path, "--activation", activation, "--pool", 3) == 0
+    assert features(photos / "a.png", "--out", tmp_path, "--activation", activation, "--pool", 3, "--picture") == 0
     maps = np.load(tmp_path / "a.npy")
     conv = kernels_from("edges").layer()(np.moveaxis(noise(0).astype(np.float32) / 255, -1, 0))
-    function = {"sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh, "none": lambda x: x}[activation]
+    function = (lambda x: x) if activation == "none" else getattr(pyconv.functional, activation)
     np.testing.assert_allclose(maps, function(conv[:, :18, :21]).reshape(6, 6, 3, 7, 3).max(axis=(2, 4)), atol=1e-5)
     assert low <= maps.min() < maps.max() <= high
 

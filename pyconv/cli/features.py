@@ -18,7 +18,7 @@ from . import CommandError, need
 from .files import Job, find_jobs, write_whole
 from .images import ImageError, read_rgb
 from .kernels import Kernels, kernels_from
-from .network import as_input, build, layer_table, run_stages
+from .network import ACTIVATIONS, as_input, build, layer_table, run_stages
 from .record import Record, stamp
 
 __all__ = ["add_arguments", "run"]
@@ -56,7 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(K,) and names (K,)",
     )
     parser.add_argument(
-        "--activation", default="relu", choices=("relu", "sigmoid", "tanh", "none"), help="default: relu"
+        "--activation",
+        default="relu",
+        choices=(*ACTIVATIONS, "none"),
+        metavar="NAME",
+        help="none, or the function's name of an elementwise activation that needs no number: relu (default), gelu, "
+        "sigmoid, silu ...",
     )
     parser.add_argument("--pool", type=_at_least_one, default=2, metavar="N", help="N by N max pooling (default: 2)")
     parser.add_argument("--picture", action="store_true", help="also write a picture of every stage for each image")

@@ -8,12 +8,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import Conv2d, MaxPool2d, Module, ReLU, Sequential, Sigmoid, Tanh
+from .. import Conv2d, MaxPool2d, Module, Sequential, nn
+from ..plan import ACTIVATIONS as TABLE
 from ..report import explain
 
 __all__ = ["ACTIVATIONS", "Stage", "as_input", "build", "layer_table", "run_stages"]
 
-ACTIVATIONS = {"relu": ReLU, "sigmoid": Sigmoid, "tanh": Tanh}
+ACTIVATIONS: dict[str, type[Module]] = {
+    "gelu": nn.GELU,
+    **{
+        op: getattr(nn, entry.layer)
+        for op, entry in TABLE.items()
+        if entry.layer and all(parameter.default is not None for parameter in entry.parameters)
+    },
+}
+"""Layers that need no number, by their functions' names."""
 
 _RUNS, _SECONDS = 5, 1.0  # a layer is timed so many times, or until it has taken so long
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ..plan import ACTIVATIONS
 from .kernels import Kernels
 from .network import Stage
 
@@ -23,12 +25,13 @@ _BODY, _SMALL, _HEAD = 9.5, 8.0, 12.0  # font sizes, in points
 _LEFT, _RIGHT, _GAP, _MARGIN = 2.35, 0.75, 0.12, 0.15  # inches: the text column, the colour bars, between and around
 _WIDE_PIECES = 12  # the close-up shows so many pooled pixels a side
 
-_TITLES = {"conv": "Convolution", "relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "Tanh", "pool": "Max pooling"}
+_TITLES = {"conv": "Convolution", "pool": "Max pooling"}  # of an activation, its layer's name
 _FORMULAS = {
     "relu": "max(x, 0): what is\nnegative becomes 0.",
     "sigmoid": "1 / (1 + exp(−x)):\nsqueezed between 0 and 1.",
     "tanh": "tanh(x): squeezed\nbetween −1 and 1.",
 }
+_WORDS = 26  # letters of a line of the text column
 _CLOSE_UP = ("The marked square, pixel\nby pixel: before pooling", "and after it")
 
 
@@ -120,7 +123,7 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 def _title(page: _Page, name: str, stages: list[Stage], shown: int, count: int) -> None:
-    steps = [_TITLES[stage.name] for stage in stages]
+    steps = [_stage_title(stage) for stage in stages]
     title = f"{', '.join(steps[:-1])} and {steps[-1].lower()}"
     room = int((page.size[0] - 2 * _MARGIN) / 0.105)
     # a name may be no Unicode, and must not be taken for mathematics
@@ -131,6 +134,10 @@ def _title(page: _Page, name: str, stages: list[Stage], shown: int, count: int) 
     if shown < count:
         right = page.size[0] - _MARGIN
         page.text(right, 0.4, f"the first {shown} of {count} kernels", _SMALL, ha="right", color="0.3")
+
+
+def _stage_title(stage: Stage) -> str:
+    return _TITLES.get(stage.name, type(stage.layer).__name__)
 
 
 def _photograph(page: _Page, top: float, image: np.ndarray, high: float, mark: Rectangle) -> None:
@@ -239,7 +246,7 @@ def _map(axes: Any, values: np.ndarray, norm: Normalize) -> Any:
 
 
 def _caption(page: _Page, top: float, stage: Stage, kernels: Kernels) -> None:
-    page.text(_MARGIN, top, _TITLES[stage.name], _HEAD, weight="bold")
+    page.text(_MARGIN, top, _stage_title(stage), _HEAD, weight="bold")
     shapes = f"{_by(stage.input.shape)}\n→ {_by(stage.output.shape)}"
     if stage.name == "conv":
         kernel, size = kernels.weight.shape[2], stage.input.shape[1]
@@ -250,7 +257,7 @@ def _caption(page: _Page, top: float, stage: Stage, kernels: Kernels) -> None:
         what = f"The largest value of every\n{pool} × {pool} window."
         shapes += f"\n⌊{size} / {pool}⌋ = {stage.output.shape[1]} rows"
     else:
-        what = _FORMULAS[stage.name]
+        what = _FORMULAS.get(stage.name) or fill(ACTIVATIONS[stage.name].formula, _WORDS)
     _words(page, top, what, shapes)
 
 
