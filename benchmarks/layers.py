@@ -226,7 +226,7 @@ CHANNELS_LAST = [
     )
 ]
 
-# Every elementwise activation with its defaults, and the softmax family along channels and along the last axis.
+# Every elementwise activation but prelu, with its defaults; softmax and log_softmax along channels and the last axis.
 ACTIVATIONS = [
     activation(op, channels, size, **options)
     for channels, size in ((64, 112), (16, 24))
