@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import pyconv.functional as F
-from pyconv.plan import ACTIVATIONS
+from pyconv.plan import ACTIVATIONS, plan_elementwise
+from pyconv.registry import candidate
 
 DIGITS = 450
 """Of 1/2 less nearly 1/2, which is what the normal distribution function of -38.5 is here, 120 are left."""
@@ -76,6 +77,19 @@ def test_float64(backend, exact):
         check(lambda x: F.gelu(x, "tanh", backend=backend), exact, op, x)
     else:
         check(lambda x: getattr(F, op)(x, backend=backend), exact, op, x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("beta", [2.0**-20, 1e-6, 1e-9, 1e-30, 1e-40])
+def test_softplus_of_tiny_beta(beta, dtype):
+    """Zero far enough to the left, x to the right, on whichever backend is chosen: the kernels leave it alone."""
+    with np.errstate(over="ignore"):
+        x = np.array([-np.inf, -1000 / beta, 40 / beta, np.inf], dtype)
+    for sign in (1, -1):
+        got = F.softplus(sign * x, sign * beta)
+        np.testing.assert_array_equal(sign * got, [0, 0, *x[2:]])
+    plan = plan_elementwise("softplus", (4,), dtype, (beta, 20.0))
+    assert (candidate("cpu", plan, "numpy")[1] is None) == (beta >= 2.0**-20)
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])

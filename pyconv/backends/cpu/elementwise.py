@@ -40,16 +40,25 @@ elements; and where fewer than NEIGHBOURS elements have the same."""
 
 NEIGHBOURS = 16
 
+LEAST_BETA = 2.0**-20
+"""Of softplus, which multiplies by its reciprocal what is left of exponentials that should be zero."""
+
 
 def implementations(plan: ElementwisePlan | AxisPlan) -> list[tuple[str, str | None]]:
     """(name, None or the reason for refusing) of every implementation, in the order in which they are tried."""
-    known = isinstance(plan, AxisPlan) or plan.op == "prelu" or plan.op in elementwise.KERNELS
-    return [(f"vector_{isa.name()}", None if known else "the compiled core has no kernel for it")]
+    return [(f"vector_{isa.name()}", None if isinstance(plan, AxisPlan) else _refusal(plan))]
+
+
+def _refusal(plan: ElementwisePlan) -> str | None:
+    """None if there is a kernel for the plan's numbers, else the reason why not."""
+    if plan.op == "softplus" and abs(plan.parameters[0]) < LEAST_BETA:
+        return f"softplus with beta={plan.parameters[0]:g}: it takes those of at least {LEAST_BETA:g}, of either sign"
+    return None if plan.op == "prelu" or plan.op in elementwise.KERNELS else "the compiled core has no kernel for it"
 
 
 def by_rows(plan: ElementwisePlan) -> str | None:
     """None if any run of elements can be computed by itself, else the reason why not."""
-    return None if plan.op in elementwise.KERNELS else f"{plan.op} has no kernel for a run of elements"
+    return _refusal(plan) if plan.op in elementwise.KERNELS else f"{plan.op} has no kernel for a run of elements"
 
 
 def prepare(plan: ElementwisePlan | AxisPlan, weight: Any) -> Any:
