@@ -112,7 +112,9 @@ def explain(op: Any, input: Any, *args: Any, measure: bool = False, **kwargs: An
 
     Nothing is computed, unless ``measure`` or ``algorithm="measure"`` ask for it. Whether kernels are separable is
     seen; that images and weights are not finite, which are summed directly in the end, is not. Flops and bytes of the
-    operation are those of the plain sum and of its arrays, each counted once; those of a candidate are its own.
+    operation are those of the plain sum and of its arrays, each counted once; those of a candidate are its own. Its
+    seconds are those of its arithmetic and of packing, shared out evenly over the threads: what it takes to wake these,
+    to choose, and to bring arrays from memory comes on top.
 
     Parameters
     ----------
