@@ -156,6 +156,39 @@ def test_depthwise(level, dtype, kernel):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (2, 4)])
+@pytest.mark.parametrize("channels_in", [1, 2, 3, 4, 5, 17, 36])
+def test_depthwise_of_channels_last(level, dtype, kernel, channels_in):
+    """Rows that pass in a ring, dealt out or turned: the bits of planes that are filtered where they lie."""
+    tried = 0
+    for size, multiplier in itertools.product(((1, 1), (5, 7), (6, 33), (19, 70)), (1, 2)):
+        x = normal(2, channels_in, *size, dtype=dtype)
+        last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+        weight = normal(channels_in * multiplier, 1, *kernel, dtype=dtype, seed=1)
+        for given in parameters_of(stride=(1, 2, (3, 1)), padding=(0, ((3, 0), (1, 8))), dilation=(1, (2, 3))):
+            parameters = {**given, "groups": channels_in}
+            if checked(depthwise, last, weight, None, parameters):
+                wanted = run_by(depthwise, x, weight, **parameters)
+                np.testing.assert_array_equal(run_by(depthwise, last, weight, **parameters), wanted)
+                tried += 1
+    assert tried > 20
+
+
+def test_depthwise_of_wide_channels_last(monkeypatch):
+    """No more channels at a time than their rows stay near, whatever the lanes; in bands, and several images."""
+    monkeypatch.setattr(depthwise, "_NEAR", 2**14)
+    depthwise._tasks.cache_clear()
+    x, weight = normal(2, 70, 41, 90), normal(70, 1, 3, 3)
+    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    wanted = run_by(depthwise, x, weight, padding=1, groups=70)
+    for count in (1, 2, 7):
+        pyconv.set_num_threads(count)
+        np.testing.assert_array_equal(run_by(depthwise, last, weight, padding=1, groups=70), wanted)
+    pyconv.set_num_threads(2)
+    depthwise._tasks.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("layout", ["nchw", "nhwc", "strided", "rows with gaps"])
 def test_depthwise_channels(level, dtype, layout):
     """Every number of pixels in a tile, rows at hand that pass, lanes without a channel, any layout and stride."""

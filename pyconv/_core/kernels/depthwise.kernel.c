@@ -1,12 +1,13 @@
 /* Depthwise convolution, and any other whose groups have one input channel: every output plane is one image filtered.
  *
- * The image is read where it lies. A block of output rows shares its loads: each input row is loaded once for each kernel
+ * The image is read where it lies, or, where channels are neighbours, from a ring of rows that they are sorted into. A block of output rows shares its loads: each input row is loaded once for each kernel
  * column, and enters every output row that it belongs to. Where a block touches the padding on the left or right its
  * loads are masked; rows above and below are rows of zeros.
  */
 #include <string.h>
 
 #include "kernels.h"
+#include "planes.h"
 #include "vector.h"
 
 enum { ROWS = 4 }; /* output rows that are computed together */
@@ -276,10 +277,16 @@ static int needs_masks(const pc_depthwise *conv, const columns *of, int64_t colu
     return left < 0 || left + of->reach > conv->in_w;
 }
 
+/* A plane's rows. Of a ring, row r lies where r - slots lay. */
+typedef struct {
+    const real *at;
+    int64_t stride, slots; /* no slots: every row has its own place */
+} plane_rows;
+
 /* Output rows first .. end of a plane */
-static void filter_rows(const pc_depthwise *conv, const method *how, const columns *of, window w, const real *x,
-                        int64_t row_stride, const real *zeros, const real **rows, real bias, real *out, int64_t out_stride,
-                        int64_t first, int64_t end)
+static void filter_rows(const pc_depthwise *conv, const method *how, const columns *of, window w, plane_rows x,
+                        const real *zeros, const real **rows, real bias, real *out, int64_t out_stride, int64_t first,
+                        int64_t end)
 {
     for (int64_t y = first; y < end;) {
         int64_t count = how->rows;
@@ -290,7 +297,7 @@ static void filter_rows(const pc_depthwise *conv, const method *how, const colum
         const int64_t in_rows = (count - 1) * conv->stride_h / conv->dilation_h + conv->kernel_h;
         for (int64_t r = 0; r < in_rows; r++) {
             const int64_t at = top + r * conv->dilation_h;
-            rows[r] = at >= 0 && at < conv->in_h ? x + at * row_stride : zeros;
+            rows[r] = at < 0 || at >= conv->in_h ? zeros : x.at + (x.slots ? at % x.slots : at) * x.stride;
         }
         if (how->full_rows) {
             w.left = -conv->pad_left;
@@ -310,13 +317,62 @@ static void filter_rows(const pc_depthwise *conv, const method *how, const colum
     }
 }
 
+/* What all planes of a task share. */
+typedef struct {
+    const pc_depthwise *conv;
+    const pc_conv_arrays *arrays;
+    method how;
+    columns of;
+    const real *zeros, **rows; /* a row of padding, room for the rows that a block reads */
+    real *ring;
+} shared;
+
+/* Output rows first .. end of a plane of output */
+static void filter_plane(const shared *all, int64_t image, int64_t channel, plane_rows x, int64_t first, int64_t end)
+{
+    const pc_depthwise *conv = all->conv;
+    const int64_t *strides = all->arrays->out_strides;
+    const window w = {.row = all->rows,
+                      .weights = (const real *)all->arrays->weights + channel * conv->kernel_h * conv->kernel_w,
+                      .kernel_h = conv->kernel_h,
+                      .kernel_w = conv->kernel_w,
+                      .dilation = conv->dilation_w};
+    filter_rows(conv, &all->how, &all->of, w, x, all->zeros, all->rows, ((const real *)all->arrays->bias)[channel],
+                (real *)all->arrays->out + image * strides[0] + channel * strides[1], strides[2], first, end);
+}
+
+/* Output rows first .. end of so many channels of input, which are neighbours in memory: their rows pass in a ring. */
+static void filter_ring(const shared *all, int64_t image, int64_t channel, int64_t channels, int64_t first, int64_t end)
+{
+    const pc_depthwise *conv = all->conv;
+    const int64_t *strides = all->arrays->x_strides, pitch = conv->row_size, plane = conv->slots * pitch;
+    const int64_t span = (conv->kernel_h - 1) * conv->dilation_h + 1;
+    const real *x = (const real *)all->arrays->x + image * strides[0] + channel * strides[1];
+    int64_t filled = 0; /* the row after the last that is at hand */
+    for (int64_t y = first; y < end; y += conv->rows) {
+        if (end - y < conv->rows) y = end - first < conv->rows ? first : end - conv->rows; /* some once more */
+        const int64_t past = least(y + conv->rows, end);
+        int64_t row = y * conv->stride_h - conv->pad_top;
+        const int64_t end_row = least((past - 1) * conv->stride_h - conv->pad_top + span, conv->in_h);
+        for (row = row < filled ? filled : row; row < end_row; row++) {
+            planes_of_row(x + row * strides[2], strides[3], channels, conv->in_w,
+                          all->ring + row % conv->slots * pitch, plane);
+        }
+        if (end_row > filled) filled = end_row;
+        for (int64_t k = 0; k < channels * conv->multiplier; k++) {
+            const plane_rows from = {all->ring + k / conv->multiplier * plane, pitch, conv->slots};
+            filter_plane(all, image, channel * conv->multiplier + k, from, y, past);
+        }
+    }
+}
+
 void PC_NAME(depthwise_task)(const void *parameters, const pc_conv_arrays *arrays, int64_t task, void *scratch)
 {
-    /* task = part of the planes of all images * bands + band */
+    /* task = part of the units of all images * bands + band; a unit is a plane, or the channels of a ring */
     const pc_depthwise *conv = parameters;
-    const int64_t *x_strides = arrays->x_strides, *out_strides = arrays->out_strides;
+    const int64_t *x_strides = arrays->x_strides;
     const int64_t band = task % conv->bands, part = task / conv->bands;
-    const int64_t first_plane = conv->units * part / conv->parts, end_plane = conv->units * (part + 1) / conv->parts;
+    const int64_t first_unit = conv->units * part / conv->parts, end_unit = conv->units * (part + 1) / conv->parts;
     const int64_t first = conv->out_h * band / conv->bands, end = conv->out_h * (band + 1) / conv->bands;
     const method how = choose_method(conv);
     const int64_t width = how.vectors * LANES;
@@ -332,21 +388,23 @@ void PC_NAME(depthwise_task)(const void *parameters, const pc_conv_arrays *array
     }
     /* aligned again: an odd number of masks may end anywhere (there are bytes for it, see depthwise.py) */
     const int64_t used = ((char *)masks - (char *)scratch + VECTOR_BYTES - 1) / VECTOR_BYTES * VECTOR_BYTES;
-    real *zeros = (real *)((char *)scratch + used);
-    const real **rows = (const real **)(zeros + (conv->in_w + LANES - 1) / LANES * LANES);
+    real *ring = (real *)((char *)scratch + used);
+    real *zeros = ring + conv->together * conv->slots * conv->row_size;
     memset(zeros, 0, (size_t)conv->in_w * sizeof(real));
+    const real **rows = (const real **)(zeros + (conv->in_w + LANES - 1) / LANES * LANES);
+    const shared all = {conv, arrays, how, of, zeros, rows, ring};
     const __auto_type mode = flush_denormals();
-    for (int64_t plane = first_plane; plane < end_plane; plane++) {
-        const int64_t image = plane / conv->out_channels, channel = plane % conv->out_channels;
-        const window w = {.row = rows,
-                          .weights = (const real *)arrays->weights + channel * conv->kernel_h * conv->kernel_w,
-                          .kernel_h = conv->kernel_h,
-                          .kernel_w = conv->kernel_w,
-                          .dilation = conv->dilation_w};
-        filter_rows(conv, &how, &of, w,
-                    (const real *)arrays->x + image * x_strides[0] + channel / conv->multiplier * x_strides[1],
-                    x_strides[2], zeros, rows, ((const real *)arrays->bias)[channel],
-                    (real *)arrays->out + image * out_strides[0] + channel * out_strides[1], out_strides[2], first, end);
+    for (int64_t unit = first_unit; unit < end_unit; unit++) {
+        if (conv->together) {
+            const int64_t in_channels = conv->out_channels / conv->multiplier;
+            const int64_t units = (in_channels + conv->together - 1) / conv->together;
+            const int64_t channel = unit % units * conv->together;
+            filter_ring(&all, unit / units, channel, least(in_channels - channel, conv->together), first, end);
+        } else {
+            const int64_t image = unit / conv->out_channels, channel = unit % conv->out_channels;
+            const real *x = (const real *)arrays->x + image * x_strides[0] + channel / conv->multiplier * x_strides[1];
+            filter_plane(&all, image, channel, (plane_rows){x, x_strides[2], 0}, first, end);
+        }
     }
     restore_denormals(mode);
 }

@@ -101,11 +101,13 @@ typedef struct {
     int64_t parts;                    /* of the units */
     int64_t bands;                    /* of a plane */
 
-    /* of blocks only */
-    int64_t together;                 /* blocks whose input is read together, which are a unit */
-    int64_t rows;                     /* output rows whose sums wait together until they are turned into rows */
-    int64_t slots;                    /* input rows at hand, of row_size vectors each */
+    /* of blocks, and of planes whose rows are at hand, which are those of channels-last images */
+    int64_t together;                 /* blocks or input channels that are read together, which are a unit; of planes, or 0 */
+    int64_t rows;                     /* output rows that are computed while the same rows are at hand */
+    int64_t slots;                    /* input rows at hand, of row_size vectors each; of planes, elements */
     int64_t row_size;
+
+    /* of blocks only */
     int64_t tile;                     /* output pixels that are computed together, at most */
     const pc_depthwise_taps *row_taps, *column_taps; /* of each output row; of each tile in a row */
     const int32_t *places;            /* of the image's columns in a row at hand, in vectors */

@@ -1,4 +1,7 @@
-"""Depthwise convolution with vectors along rows: every output plane is one input plane, filtered where it lies."""
+"""Depthwise convolution with vectors along rows: every output plane is one input plane, filtered where it lies.
+
+Rows of channels-last images are sorted into rows of planes first, a few of all channels, which stay near.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._core import conv, runtime
-from ...plan import ConvPlan, Cost
+from ...plan import ConvPlan, Cost, span
 from . import direct, estimate, isa, winograd_row
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, run_tasks, threads_for
 
@@ -39,6 +42,8 @@ _ALIKE = 1.1  # estimates that are no more than that apart say the same, and pac
 _MOST_SCRATCH = 2**24
 _VECTOR_BYTES = 64  # of the widest instruction set
 _MOST_ROWS = 4  # output rows that are computed together
+_MOST_DEALT = 4  # channels of a pixel that are dealt out, not turned in squares
+_NEAR = 2**18  # bytes of rows of channels-last images that are to stay in the second-level cache
 
 _SLOWNESS = 6
 """Flops take so many times as long as in dense convolutions: memory and the edges of rows set the pace (measured)."""
@@ -61,6 +66,7 @@ class Cut(NamedTuple):
     scratch: int
     """Bytes of scratch memory a task needs."""
     together: int = 0
+    """Of planes: channels of a channels-last image whose rows are at hand together."""
     rows: int = 0
     slots: int = 0
     row_size: int = 0
@@ -97,12 +103,12 @@ def refusal(plan: ConvPlan) -> str | None:
     """None if it takes the plan, else the reason why not."""
     if (reason := shape_refusal(plan)) is not None:
         return reason
-    if plan.layout != "nchw":
-        return f"the input's layout is {plan.layout}, it takes nchw"
+    if plan.layout == "strided":
+        return "the input's layout is strided, it takes nchw and nhwc"
     if plan.stride[1] > 2:
         return f"the horizontal stride is {plan.stride[1]}, it takes 1 and 2"
-    if _scratch(plan) > _MOST_SCRATCH:
-        return f"the masks for so wide a kernel take {_scratch(plan):,} bytes, more than {_MOST_SCRATCH:,}"
+    if (scratch := _cut(plan, isa.current(), 1).scratch) > _MOST_SCRATCH:
+        return f"the masks and rows for so large a kernel take {scratch:,} bytes, more than {_MOST_SCRATCH:,}"
     if plan.algorithm == "measure":
         return None
     return _slower_than_along_rows(plan, isa.current()) or _slower_than_packed(plan, isa.current())
@@ -143,14 +149,33 @@ def _scratch(plan: ConvPlan) -> int:
     return masks + plan.in_size[1] * 8 + _VECTOR_BYTES + (plan.kernel[0] + _MOST_ROWS) * 8
 
 
+def _cut(plan: ConvPlan, level: int, count: int, shares: int | None = None, together: int | None = None) -> Cut:
+    """Cut the plan for ``count`` threads, or its units into ``shares``; the result does not depend on how.
+
+    ``together``: channels whose rows are at hand together, where the plan is of some rows of an image only.
+    """
+    scratch, units = _scratch(plan), plan.batch * plan.out_channels
+    rows = slots = row_size = 0
+    if plan.layout == "nhwc":
+        lanes, itemsize = runtime.lanes(level, is_double_plan(plan)), 8 if is_double_plan(plan) else 4
+        rows, reach = min(_MOST_ROWS, plan.out_size[0]), span(plan.kernel[0], plan.dilation[0])
+        slots = min((rows - 1) * plan.stride[0] + reach, plan.in_size[0])
+        row_size = ceil_div(plan.in_size[1], lanes) * lanes
+        line = slots * row_size * itemsize
+        together = together or min(max(_NEAR // (lanes * line), 1) * lanes, plan.in_channels)
+        scratch, units = scratch + together * line, plan.batch * ceil_div(plan.in_channels, together)
+    parts = bands = 1
+    if shares:
+        parts = shares
+    elif count > 1:
+        parts = max(min(units, 4 * count), 1)
+        bands = min(ceil_div(4 * count, parts), max(plan.out_size[0] // _LEAST_ROWS, 1))
+    return Cut(units, parts, bands, scratch, together or 0, rows, slots, row_size)
+
+
 @lru_cache(maxsize=256)
 def _tasks(plan: ConvPlan, level: int, count: int) -> conv.DepthwiseTasks:
-    planes = plan.batch * plan.out_channels
-    parts = bands = 1
-    if count > 1:
-        parts = max(min(planes, 4 * count), 1)
-        bands = min(ceil_div(4 * count, parts), max(plan.out_size[0] // _LEAST_ROWS, 1))
-    return conv.DepthwiseTasks(level, is_double_plan(plan), count, plan, Cut(planes, parts, bands, _scratch(plan)))
+    return conv.DepthwiseTasks(level, is_double_plan(plan), count, plan, _cut(plan, level, count))
 
 
 def _is_square_of_stride_2(plan: ConvPlan) -> bool:
@@ -163,7 +188,23 @@ def cycles(plan: ConvPlan, level: int) -> float:
     Each vector of outputs takes 5, and for each tap 1.1 where rows share their loads, 2.3 where they do not, 3.6 where
     every other column is picked; and more where loads are masked. Squares of stride 2 take 1.4 for a tap, and for a
     row 18, or 55 where it begins in the midst of the kernel. Measured on AVX-512; where it is missing, masks are dear.
+    To that comes the sorting of channels-last images.
     """
+    return _sorting(plan, level) + _filtering(plan, level)
+
+
+def _sorting(plan: ConvPlan, level: int) -> float:
+    """Cycles to sort a channels-last image into planes: 3 a vector, of whole squares where these are turned."""
+    if plan.layout != "nhwc":
+        return 0
+    lanes = runtime.lanes(level, is_double_plan(plan))
+    channels = plan.in_channels
+    if channels > _MOST_DEALT:
+        channels = ceil_div(channels, lanes) * lanes
+    return 3 * channels * plan.in_size[0] * ceil_div(plan.in_size[1], lanes)
+
+
+def _filtering(plan: ConvPlan, level: int) -> float:
     is_double = is_double_plan(plan)
     vectors = ceil_div(plan.out_size[1], runtime.lanes(level, is_double))
     has_masks = runtime.lanes(level, is_double) * (8 if is_double else 4) == _VECTOR_BYTES
@@ -211,10 +252,11 @@ def work(plan: ConvPlan, prepared: Given) -> conv.ConvWork:
 
 def pieces(plan: ConvPlan, level: int) -> Pieces:
     """How to compute the plan band by band."""
+    together = _cut(plan, level, 1).together
 
     def tasks(part: ConvPlan, shares: int) -> conv.DepthwiseTasks:
-        return conv.DepthwiseTasks(
-            level, is_double_plan(plan), 1, part, Cut(part.out_channels, shares, 1, _scratch(part))
-        )
+        # fewer rows would leave room for more channels, and the shares would be others than the whole image's
+        return conv.DepthwiseTasks(level, is_double_plan(plan), 1, part, _cut(part, level, 1, shares, together))
 
-    return Pieces(tasks, blocks=range(plan.out_channels), rows=plan.out_size[0])
+    step = together * plan.out_channels // plan.in_channels if together else 1
+    return Pieces(tasks, blocks=range(0, plan.out_channels, step), rows=plan.out_size[0])
