@@ -10,7 +10,11 @@
 #include "planes.h"
 #include "vector.h"
 
-enum { ROWS = 4 }; /* output rows that are computed together */
+enum {
+    ROWS = 4,                      /* output rows that are computed together */
+    LINE = 64 / sizeof(real),      /* elements of a line of the cache */
+    FAR = (1 << 24) / sizeof(real) /* of an image that is taken to come from memory at each call */
+};
 
 /* What a block of output rows needs. Where it is a constant, everything below is unrolled. */
 typedef struct {
@@ -20,7 +24,14 @@ typedef struct {
     int64_t kernel_h, kernel_w, dilation;
     int step;               /* 1 or 2 columns from one output to the next */
     const lane_mask *masks; /* where the block reaches over the image's edge, [kernel column][vector][step], else NULL */
+    const real *next;       /* what is fetched meanwhile, `ahead` elements for each vector of outputs */
+    int64_t ahead;
 } window;
+
+static inline void fetch(const real *next, int64_t count)
+{
+    for (int64_t i = 0; i < count; i += LINE) __builtin_prefetch(next + i);
+}
 
 /* LANES elements, step apart */
 static inline __attribute__((always_inline)) vec load_columns(const real *p, const int step, const lane_mask *masks)
@@ -211,6 +222,7 @@ static inline __attribute__((always_inline)) void strided(const int size, const 
 {
     pair before[5 + 2];
     real weights[5 * 5]; /* copied, since out may be anywhere: so the compiler keeps them, if there is room */
+    const real *next = w->next;
     int64_t column = w->left + size - 2, x = 0;
     memcpy(weights, w->weights, (size_t)(size * size) * sizeof(real));
     UNROLL for (int r = 0; r < size + 2 * (rows - 1); r++) before[r] = (pair){splat(0), splat(0)};
@@ -221,7 +233,8 @@ static inline __attribute__((always_inline)) void strided(const int size, const 
         }
     }
 #define BLOCKS(WHILE, EDGE)                                                                                         \
-    for (; x < count && (WHILE); x += LANES, column += 2 * LANES) {                                                 \
+    for (; x < count && (WHILE); x += LANES, column += 2 * LANES, next += w->ahead) {                               \
+        fetch(next, w->ahead);                                                                                      \
         strided_block(size, rows, w->row, weights, column, in_w, EDGE, splat(bias), before, out + x, out_stride,     \
                       count - x);                                                                                   \
     }
@@ -299,10 +312,12 @@ static void filter_rows(const pc_depthwise *conv, const method *how, const colum
             const int64_t at = top + r * conv->dilation_h;
             rows[r] = at < 0 || at >= conv->in_h ? zeros : x.at + (x.slots ? at % x.slots : at) * x.stride;
         }
+        if (!x.slots) w.next = x.at + (top + (in_rows - 1) * conv->dilation_h + 1) * x.stride; /* rows not yet read */
         if (how->full_rows) {
             w.left = -conv->pad_left;
             strided_filter *whole = count == how->rows ? how->full_rows : how->one_row;
             whole(&w, conv->in_w, bias, out + y * out_stride, out_stride, conv->out_w);
+            w.next += (conv->out_w + LANES - 1) / LANES * w.ahead;
             y += count;
             continue;
         }
@@ -310,6 +325,8 @@ static void filter_rows(const pc_depthwise *conv, const method *how, const colum
         for (int64_t column = 0; column < conv->out_w; column += of->width) {
             w.left = column * conv->stride_w - conv->pad_left;
             w.masks = needs_masks(conv, of, column) ? masks : NULL;
+            fetch(w.next, how->vectors * w.ahead);
+            w.next += how->vectors * w.ahead;
             run(&w, bias, out + y * out_stride + column, out_stride, conv->out_w - column);
             if (w.masks) masks += of->masks;
         }
@@ -327,8 +344,9 @@ typedef struct {
     real *ring;
 } shared;
 
-/* Output rows first .. end of a plane of output */
-static void filter_plane(const shared *all, int64_t image, int64_t channel, plane_rows x, int64_t first, int64_t end)
+/* Output rows first .. end of a plane of output; of what lies at next, so much is fetched for each vector of outputs. */
+static void filter_plane(const shared *all, int64_t image, int64_t channel, plane_rows x, int64_t first, int64_t end,
+                         const real *next, int64_t ahead)
 {
     const pc_depthwise *conv = all->conv;
     const int64_t *strides = all->arrays->out_strides;
@@ -336,7 +354,9 @@ static void filter_plane(const shared *all, int64_t image, int64_t channel, plan
                       .weights = (const real *)all->arrays->weights + channel * conv->kernel_h * conv->kernel_w,
                       .kernel_h = conv->kernel_h,
                       .kernel_w = conv->kernel_w,
-                      .dilation = conv->dilation_w};
+                      .dilation = conv->dilation_w,
+                      .next = next,
+                      .ahead = ahead};
     filter_rows(conv, &all->how, &all->of, w, x, all->zeros, all->rows, ((const real *)all->arrays->bias)[channel],
                 (real *)all->arrays->out + image * strides[0] + channel * strides[1], strides[2], first, end);
 }
@@ -348,6 +368,8 @@ static void filter_ring(const shared *all, int64_t image, int64_t channel, int64
     const int64_t *strides = all->arrays->x_strides, pitch = conv->row_size, plane = conv->slots * pitch;
     const int64_t span = (conv->kernel_h - 1) * conv->dilation_h + 1;
     const real *x = (const real *)all->arrays->x + image * strides[0] + channel * strides[1];
+    const int64_t planes = channels * conv->multiplier;
+    const int is_far = channels == strides[3] && conv->in_h * conv->in_w * channels > FAR;
     int64_t filled = 0; /* the row after the last that is at hand */
     for (int64_t y = first; y < end; y += conv->rows) {
         if (end - y < conv->rows) y = end - first < conv->rows ? first : end - conv->rows; /* some once more */
@@ -359,9 +381,15 @@ static void filter_ring(const shared *all, int64_t image, int64_t channel, int64
                           all->ring + row % conv->slots * pitch, plane);
         }
         if (end_row > filled) filled = end_row;
-        for (int64_t k = 0; k < channels * conv->multiplier; k++) {
+        /* the next rows are fetched while these are filtered, each plane a part of them */
+        const int64_t left = is_far ? least(past + conv->rows, end) - past : 0;
+        const int64_t vectors = (past - y + all->how.rows - 1) / all->how.rows * ((conv->out_w + LANES - 1) / LANES);
+        const int64_t each = left * conv->stride_h * strides[2] / planes;
+        const int64_t ahead = each / vectors;
+        for (int64_t k = 0; k < planes; k++) {
             const plane_rows from = {all->ring + k / conv->multiplier * plane, pitch, conv->slots};
-            filter_plane(all, image, channel * conv->multiplier + k, from, y, past);
+            filter_plane(all, image, channel * conv->multiplier + k, from, y, past, x + end_row * strides[2] + k * each,
+                         ahead);
         }
     }
 }
@@ -392,6 +420,9 @@ void PC_NAME(depthwise_task)(const void *parameters, const pc_conv_arrays *array
     real *zeros = ring + conv->together * conv->slots * conv->row_size;
     memset(zeros, 0, (size_t)conv->in_w * sizeof(real));
     const real **rows = (const real **)(zeros + (conv->in_w + LANES - 1) / LANES * LANES);
+    const int64_t vectors = (conv->out_w + LANES - 1) / LANES;
+    const int is_far = conv->in_h * conv->in_w * (conv->out_channels / conv->multiplier) > FAR;
+    const int64_t ahead = is_far ? how.rows * conv->stride_h * x_strides[2] / vectors : 0;
     const shared all = {conv, arrays, how, of, zeros, rows, ring};
     const __auto_type mode = flush_denormals();
     for (int64_t unit = first_unit; unit < end_unit; unit++) {
@@ -403,7 +434,7 @@ void PC_NAME(depthwise_task)(const void *parameters, const pc_conv_arrays *array
         } else {
             const int64_t image = unit / conv->out_channels, channel = unit % conv->out_channels;
             const real *x = (const real *)arrays->x + image * x_strides[0] + channel / conv->multiplier * x_strides[1];
-            filter_plane(&all, image, channel, (plane_rows){x, x_strides[2], 0}, first, end);
+            filter_plane(&all, image, channel, (plane_rows){x, x_strides[2], 0}, first, end, NULL, ahead);
         }
     }
     restore_denormals(mode);

@@ -162,7 +162,7 @@ def _cut(plan: ConvPlan, level: int, count: int, shares: int | None = None, toge
         slots = min((rows - 1) * plan.stride[0] + reach, plan.in_size[0])
         row_size = ceil_div(plan.in_size[1], lanes) * lanes
         line = slots * row_size * itemsize
-        together = together or min(max(_NEAR // (lanes * line), 1) * lanes, plan.in_channels)
+        together = together or min(max(_NEAR // max(lanes * line, 1), 1) * lanes, plan.in_channels)
         scratch, units = scratch + together * line, plan.batch * ceil_div(plan.in_channels, together)
     parts = bands = 1
     if shares:
