@@ -2,8 +2,9 @@
 """New arrays that begin where a cache line does.
 
 NumPy's begin 16 bytes into one, so that every second vector of 32 bytes, and each of 64, lies in two lines, and takes
-two accesses. NumPy lets the functions that allocate be replaced (NEP 49): that is done here for the one array, which
-keeps them to itself, and owns its memory as any other.
+two accesses. NumPy lets the functions that allocate be replaced (NEP 49), and an array keeps those that it was made
+with, and owns its memory as any other. Replacing them and putting them back takes ten times as long as a small array:
+the memory is taken first, and the array given the functions that it would have kept.
 """
 
 from libc.stdint cimport uintptr_t
@@ -16,6 +17,7 @@ import sys
 
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_New
+from cpython.ref cimport Py_INCREF
 
 import numpy as np
 
@@ -38,6 +40,10 @@ cdef extern from * nogil:
     const int HUGE_PAGES
 
 cdef extern from "numpy/arrayobject.h":
+    ctypedef struct PyArrayObject_fields:
+        int flags
+        PyObject *mem_handler
+
     ctypedef struct PyDataMemAllocator:
         void *ctx
         void *(*malloc)(void *, size_t) noexcept nogil
@@ -52,17 +58,21 @@ cdef extern from "numpy/arrayobject.h":
 
     cnp.ndarray PyArray_New(type kind, int axes, cnp.npy_intp *shape, int type_number, cnp.npy_intp *strides,
                             void *data, int itemsize, int flags, PyObject *like)
-    object PyDataMem_SetHandler(PyObject *handler)
     object PyDataMem_GetHandler()
     PyObject *PyDataMem_DefaultHandler
 
+cdef extern from "Python.h":
+    int PyTraceMalloc_Track(unsigned int domain, uintptr_t memory, size_t size)
+
 cdef enum:
+    NPY_TRACE_DOMAIN = 389047  # of NumPy's memory, for tracemalloc
     MOST_AXES = 64  # of NumPy's arrays
 
 cdef size_t LINE = 64
 cdef size_t PAGE = 4096
 cdef size_t LARGE = 1 << 22     # bytes from which NumPy too asks for huge pages
 cdef double SMALL = 16_384      # bytes below which asking costs more than the lines save
+cdef double LARGEST = 2.0**62   # bytes; beyond, they might not be counted exactly
 
 
 cdef void *take(void *context, size_t size) noexcept nogil:
@@ -105,15 +115,27 @@ cdef cnp.ndarray new(int axes, cnp.npy_intp *shape, int type_number, cnp.npy_int
     cdef int i
     for i in range(axes):
         size *= shape[i]
-    before = PyDataMem_GetHandler() if size >= SMALL else None
-    cdef bint usual = <PyObject *>before == PyDataMem_DefaultHandler
-    if usual:
-        PyDataMem_SetHandler(<PyObject *>handler)
-    try:
+    functions_set = PyDataMem_GetHandler() if size >= SMALL else None
+    if <PyObject *>functions_set != PyDataMem_DefaultHandler:
         return PyArray_New(cnp.ndarray, axes, shape, type_number, strides, NULL, 0, 0, NULL)
-    finally:
-        if usual:
-            PyDataMem_SetHandler(<PyObject *>before)
+    cdef void *memory = take(NULL, <size_t>size) if size < LARGEST else NULL
+    if memory == NULL:  # NumPy says so in its own words
+        return PyArray_New(cnp.ndarray, axes, shape, type_number, strides, NULL, 0, 0, NULL)
+    cdef cnp.ndarray array
+    try:
+        array = PyArray_New(
+            cnp.ndarray, axes, shape, type_number, strides, memory, 0,
+            cnp.NPY_ARRAY_CARRAY if strides == NULL else cnp.NPY_ARRAY_BEHAVED, NULL,
+        )
+    except BaseException:
+        free(memory)
+        raise
+    cdef PyArrayObject_fields *fields = <PyArrayObject_fields *>array
+    Py_INCREF(handler)
+    fields.mem_handler = <PyObject *>handler
+    fields.flags |= cnp.NPY_ARRAY_OWNDATA
+    PyTraceMalloc_Track(NPY_TRACE_DOMAIN, <uintptr_t>memory, <size_t>size)
+    return array
 
 
 def empty(shape, dtype, order=None):
