@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from guarded import guarded
 from helpers import DTYPES, bits, normal
 
 import pyconv
@@ -91,6 +92,22 @@ def test_every_edge_along_rows(level, dtype, tall):
         weight, bias = normal(outs, channels, tall, 5, dtype=dtype, seed=1), normal(outs, dtype=dtype, seed=2)
         got = run(x, weight, bias, way=winograd_row, padding=padding)
         assert error(got, x, weight, bias, padding=padding) < SMALL[dtype], (width, outs, height)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_rows_read_where_they_lie(level, dtype, threads):
+    """Nothing is packed without padding, and nothing read beyond the image: the bits are those of a packed band."""
+    lanes = runtime.lanes(level, dtype == "float64")
+    pyconv.set_num_threads(threads)
+    for width, height, channels in itertools.product((4, 24, 4 * lanes, 8 * lanes + 4), (1, 5, 24, 70), (1, 3)):
+        x = normal(2, channels, height + 4, width + 4, dtype=dtype)
+        weight = normal(5, channels, 5, 5, dtype=dtype, seed=1)
+        gapped = np.repeat(x, 2, -1)[..., ::2]
+        wanted = run(gapped, weight, way=winograd_row)
+        for at_end in (False, True):
+            assert bits(run(guarded(x, at_end), weight, way=winograd_row)) == bits(wanted), (width, height, channels)
+        assert error(wanted, x, weight) < SMALL[dtype]
 
 
 @pytest.mark.parametrize(("way", "kernel", "stride"), WAYS)

@@ -21,20 +21,41 @@ typedef struct {
     int64_t pitch, point;   /* of the places, [point][plane][row][tile]: from one plane, and from one point, to the next */
 } band;
 
-/* B' along every row of the band's input: places[point][plane][row][tile]; and zeros behind the last tile. */
-INLINE void transform_input(const pc_direct *conv, band b, int64_t rows, const real *pixels, real *places)
+/* B' along every row of the band's input, places[point][plane][row][tile]; and zeros behind the last tile. The last of the
+ * rows, from number `own` on, are copied before, since whole vectors reach beyond what may be read. */
+INLINE void transform_input(const pc_direct *conv, band b, int64_t rows, const real *pixels, int64_t plane, int64_t own,
+                            real *copy, real *places)
 {
     for (int64_t p = 0; p < b.planes; p++) {
         real *to = places + p * b.pitch;
-        for (int64_t y = 0; y < rows; y++)
-            transform_along(PAIRS, TILE, pixels + p * conv->channel_pitch + y * conv->pitch, b.cols, to + y * b.cols,
-                            b.point);
+        for (int64_t y = 0; y < rows; y++) {
+            const real *from = pixels + p * plane + y * conv->pitch;
+            if (y >= own) from = memcpy(copy, from, conv->pitch * sizeof(real));
+            transform_along(PAIRS, TILE, from, b.cols, to + y * b.cols, b.point);
+        }
         UNROLL for (int i = 0; i < SIZE; i++) store(to + i * b.point + rows * b.cols, splat(0));
     }
 }
 
+/* add_pair of winograd.h with multiply-adds: the compiler makes none of what loops lie between. */
+INLINE void add_points(const int pair, vec first, vec second, vec *y)
+{
+    if (pair == 0) {
+        add_pair(PAIRS, TILE, pair, first, second, y);
+        return;
+    }
+    const real *powers = points_of[PAIRS - 1].powers[pair - 1];
+    const vec sum = first + second, difference = first - second;
+    UNROLL for (int k = 0; k < TILE; k++)
+    {
+        const vec both = k % 2 ? difference : sum;
+        y[k] = powers[k] == 1 ? y[k] + both : multiply_add(both, splat(powers[k]), y[k]);
+    }
+}
+
 /* The outputs of a vector of tiles, y[channel][column], begun at the bias. Pair 0 is the points 0 and infinity. */
-INLINE void outputs(band b, const real *places, const real *weights, const real *bias, vec y[TOGETHER][TILE])
+INLINE void outputs(band b, const int64_t planes, const int64_t height, const real *places, const real *weights,
+                    const real *bias, vec y[TOGETHER][TILE])
 {
     UNROLL for (int c = 0; c < TOGETHER; c++)
     {
@@ -46,14 +67,14 @@ INLINE void outputs(band b, const real *places, const real *weights, const real 
         const real *second = places + (pair ? 2 * pair : SIZE - 1) * b.point;
         vec sum[2][TOGETHER];
         UNROLL for (int c = 0; c < TOGETHER; c++) sum[0][c] = sum[1][c] = splat(0);
-        for (int64_t p = 0; p < b.planes; p++, first += b.pitch, second += b.pitch) {
-            for (int64_t i = 0; i < b.height; i++, weights += 2 * TOGETHER) {
+        for (int64_t p = 0; p < planes; p++, first += b.pitch, second += b.pitch) {
+            for (int64_t i = 0; i < height; i++, weights += 2 * TOGETHER) {
                 const vec x = load_once(first + i * b.cols), other = load_once(second + i * b.cols);
                 UNROLL for (int c = 0; c < TOGETHER; c++) sum[0][c] += x * splat(weights[c]);
                 UNROLL for (int c = 0; c < TOGETHER; c++) sum[1][c] += other * splat(weights[TOGETHER + c]);
             }
         }
-        UNROLL for (int c = 0; c < TOGETHER; c++) add_pair(PAIRS, TILE, pair, sum[0][c], sum[1][c], y[c]);
+        UNROLL for (int c = 0; c < TOGETHER; c++) add_points(pair, sum[0][c], sum[1][c], y[c]);
     }
 }
 
@@ -74,11 +95,12 @@ static void scatter(band b, int64_t width, int64_t first, int64_t end, const rea
     }
 }
 
-/* Of all tiles of a band, for the blocks of output channels begin .. end - 1: 1 if a result is not finite. */
-INLINE int all_outputs(const pc_direct *conv, band b, const real *places, const pc_conv_arrays *arrays, real *out,
-                       int64_t begin, int64_t end, real *spare)
+/* Of all tiles of a band, for the blocks of output channels begin .. end - 1: 1 if a result is not finite. `planes` and
+ * `height` are the band's. */
+INLINE int all_outputs(const pc_direct *conv, band b, const int64_t planes, const int64_t height, const real *places,
+                       const pc_conv_arrays *arrays, real *out, int64_t begin, int64_t end, real *spare)
 {
-    const int64_t width = conv->out_w, *strides = arrays->out_strides, each = SIZE * b.planes * b.height * TOGETHER;
+    const int64_t width = conv->out_w, *strides = arrays->out_strides, each = SIZE * planes * height * TOGETHER;
     const int gapless = b.cols * TILE == width && strides[2] == width; /* tiles follow one another in memory too */
     vec odd = splat(0);
     for (int64_t block = begin; block < end; block++) {
@@ -91,7 +113,7 @@ INLINE int all_outputs(const pc_direct *conv, band b, const real *places, const 
             real *at = whole ? first + y * strides[2] + x * TILE : spare;
             const int64_t apart = whole ? strides[1] : TILE * LANES;
             vec found[TOGETHER][TILE];
-            outputs(b, places + t, weights, bias, found);
+            outputs(b, planes, height, places + t, weights, bias, found);
             UNROLL for (int c = TOGETHER - 1; c >= 0; c--) /* what pads a block goes to where its first channel does */
             {
                 vec joined[TILE], all = found[c][0];
@@ -127,10 +149,23 @@ void PC_NAME(winograd_row_task)(const void *parameters, const pc_conv_arrays *ar
     real *out = (real *)arrays->out + image * out_strides[0] + first_row * out_strides[2];
 
     const __auto_type mode = flush_denormals();
-    PC_NAME(conv_pack)(conv, (const real *)arrays->x + image * x_strides[0], x_strides, first_row, rows, 0, packed);
-    transform_input(conv, b, rows + height - 1, packed, places);
-    const int broken = all_outputs(conv, b, places, arrays, out, blocks * share / conv->shares,
-                                   blocks * (share + 1) / conv->shares, spare);
+    const real *x = (const real *)arrays->x + image * x_strides[0];
+    const int64_t read = rows + height - 1, top = first_row - conv->pad_top;
+    /* rows are read where they lie, if a packed band would be just the same */
+    if (conv->pad_left == 0 && conv->in_w == conv->pitch && x_strides[2] == conv->pitch && x_strides[3] == 1 && top >= 0 &&
+        top + read <= conv->in_h) {
+        const int64_t reach = (cols + LANES - 1) / LANES * LANES * TILE + SIZE - TILE, beyond = reach - conv->pitch;
+        const int64_t own = conv->in_h - top - (beyond + conv->pitch - 1) / conv->pitch;
+        transform_input(conv, b, read, x + top * x_strides[2], x_strides[1], own, packed, places);
+    } else {
+        PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, 0, packed);
+        transform_input(conv, b, read, packed, conv->channel_pitch, read, packed, places);
+    }
+    const int64_t begin = blocks * share / conv->shares, end = blocks * (share + 1) / conv->shares, planes = b.planes;
+    /* loops of so few steps, if they are not unrolled, cost a seventh of the time */
+    const int broken = height != 5   ? all_outputs(conv, b, planes, height, places, arrays, out, begin, end, spare)
+                       : planes != 1 ? all_outputs(conv, b, planes, 5, places, arrays, out, begin, end, spare)
+                                     : all_outputs(conv, b, 1, 5, places, arrays, out, begin, end, spare);
     restore_denormals(mode);
     if (broken) arrays->broken[image] = 1; /* every thread that writes here writes the same */
 }
