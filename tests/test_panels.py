@@ -12,7 +12,8 @@ from test_kernels import on_tiling, plan_of, tilings_of
 
 import pyconv.functional as F
 from pyconv.backends.cpu import bands as module
-from pyconv.backends.cpu.bands import bands
+from pyconv.backends.cpu.bands import bands, copies_panels
+from pyconv.backends.cpu.tiles import choose
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -27,8 +28,9 @@ def test_panels(level, dtype, kernel, stride, size, monkeypatch):
     wanted = on_tiling(plan, tilings[0], level, x, weight)
     assert_close(wanted, F.conv2d(x, weight, None, stride, backend="reference"), terms=5 * kernel**2)
     forms = set()
+    monkeypatch.setattr(module.estimate, "asks_much", lambda level: False)  # then few taps pass as many do
     for near, planes in itertools.product((64, 2**20), (0, 21)):  # taps in chunks; blocks of channels by turns
-        monkeypatch.setattr(module, "_near", lambda level, near=near: near)
+        monkeypatch.setattr(module, "_near", lambda level, panels, near=near: near)
         monkeypatch.setattr(module, "_MANY_PLANES", planes)
         for tiling in tilings:
             own = tiling._replace(panels=True)
@@ -57,7 +59,7 @@ def test_channels_last_pixels_turned_into_panels(level, dtype, channels, monkeyp
         wanted = on_tiling(plan, next(tilings_of(level, dtype == "float64", 21)), level, x, weight)
         assert_close(wanted, F.conv2d(x, weight, groups=groups, backend="reference"), terms=channels)
         for near, planes in itertools.product((64, 2**20), (0, 21)):
-            monkeypatch.setattr(module, "_near", lambda level, near=near: near)
+            monkeypatch.setattr(module, "_near", lambda level, panels, near=near: near)
             monkeypatch.setattr(module, "_MANY_PLANES", planes)
             for tiling in tilings_of(level, dtype == "float64", 21):
                 own, given = tiling._replace(panels=True), replace(plan, layout="nhwc")
@@ -66,3 +68,26 @@ def test_channels_last_pixels_turned_into_panels(level, dtype, channels, monkeyp
                 assert cut.panels == 0
                 for threads in (1, 3):
                     np.testing.assert_array_equal(on_tiling(given, own, level, last, weight, threads), wanted)
+
+
+def test_where_wide_vectors_share_panels(level, monkeypatch):
+    """Two multiply-adds of 64 bytes a cycle and a second level that keeps up: flat images of many taps and readers."""
+    runtime = module.runtime
+    if runtime.lanes(level, False) < 16:
+        return
+    plans = [
+        plan_of(normal(1, channels, 8, 9), normal(readers, channels, kernel, kernel))
+        for channels, readers, kernel in ((65, 49, 1), (64, 49, 1), (65, 48, 1), (65, 49, 3))
+    ]
+    for multiply_adds, second_level in itertools.product((1, 2), (32, 64)):
+        monkeypatch.setattr(runtime, "multiply_adds", lambda level, count=multiply_adds: count)
+        monkeypatch.setattr(runtime, "second_level", lambda count=second_level: count)
+        expected = multiply_adds == 2 and second_level == 64
+        assert [copies_panels(plan, level) for plan in plans] == [expected, False, False, False]
+    choose.cache_clear()
+    try:
+        for out_channels in (64, 96, 128, 256, 768):  # 12 x 16 would ask for as many loads as it has multiply-adds
+            tiling = choose(out_channels, 3136, level, False, 256, panels=True)
+            assert (tiling.channels, tiling.pixels) == (12, 32)
+    finally:
+        choose.cache_clear()

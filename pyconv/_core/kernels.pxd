@@ -190,4 +190,5 @@ cdef extern from "kernels/kernels.h" nogil:
     const char *pc_isa_name(int isa)
     int pc_isa_usable(int isa)
     int pc_multiply_adds(int isa)
+    int pc_second_level()
     const pc_kernels *pc_kernels_of(int isa, int is_double)

@@ -6,7 +6,15 @@ from libc.stdint cimport int64_t
 
 cimport numpy as cnp
 
-from .kernels cimport pc_isa_count, pc_isa_name, pc_isa_usable, pc_kernels, pc_kernels_of, pc_multiply_adds
+from .kernels cimport (
+    pc_isa_count,
+    pc_isa_name,
+    pc_isa_usable,
+    pc_kernels,
+    pc_kernels_of,
+    pc_multiply_adds,
+    pc_second_level,
+)
 
 import time
 
@@ -92,6 +100,11 @@ def multiply_adds(int isa):
     """Multiply-adds of whole vectors that a core of this processor begins in a cycle."""
     check(isa)
     return pc_multiply_adds(isa)
+
+
+def second_level():
+    """Bytes that a core of this processor gets from the second level of the cache in a cycle, about."""
+    return pc_second_level()
 
 
 def tiles(int isa, bint is_double):

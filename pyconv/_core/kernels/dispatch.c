@@ -1,5 +1,8 @@
 /* Which instruction sets were built, which of them this machine has. */
 #include <stddef.h>
+#ifdef PC_X86_64
+#include <cpuid.h>
+#endif
 
 #include "kernels.h"
 
@@ -54,6 +57,24 @@ int pc_multiply_adds(int isa)
     }
 #endif
     return 2;
+}
+
+#ifdef PC_X86_64
+static unsigned family(void)
+{
+    unsigned signature, b, c, d;
+    if (!__get_cpuid(1, &signature, &b, &c, &d)) return 0;
+    return (signature >> 8 & 0xf) + (signature >> 20 & 0xff);
+}
+#endif
+
+int pc_second_level(void)
+{
+#ifdef PC_X86_64
+    __builtin_cpu_init();
+    if (__builtin_cpu_is("amd") && family() == 0x1a) return 64; /* Zen 5, whose name GCC 12 does not know */
+#endif
+    return 32;
 }
 
 const pc_kernels *pc_kernels_of(int isa, int is_double) { return is_double ? builds[isa].f64 : builds[isa].f32; }

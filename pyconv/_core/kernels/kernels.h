@@ -255,6 +255,7 @@ int pc_isa_count(void);
 const char *pc_isa_name(int isa);       /* in ascending order, the baseline first */
 int pc_isa_usable(int isa);             /* the processor and the operating system have it */
 int pc_multiply_adds(int isa);          /* of whole vectors, that a core begins in a cycle; by the processor's name */
+int pc_second_level(void);              /* bytes that a core gets from there in a cycle, about; by the processor's name */
 const pc_kernels *pc_kernels_of(int isa, int is_double);
 
 /* One build's name of a function: pc_f32_direct_task__x86_64_v3 */

@@ -189,8 +189,11 @@ def copies_panels(plan: ConvPlan, level: int) -> bool:
     if _turns(plan):
         return True
     taps = plan.in_channels // plan.groups * plan.kernel[0] * plan.kernel[1]
+    readers = plan.out_channels // plan.groups
+    if _has_many_sums(level):  # the second level is near enough, but not with a page for each tap
+        return is_flat(plan) and taps > _FEW_TAPS // 2 and readers > _FEW_READERS * 3 // 2
     many = taps > (32 if is_flat(plan) else _FEW_TAPS)  # of fewer, all pixels stay near as they are (measured)
-    return _wants_near(level) and many and plan.out_channels // plan.groups > _FEW_READERS
+    return _wants_near(level) and many and readers > _FEW_READERS
 
 
 def may_spread(plan: ConvPlan) -> bool:
@@ -237,11 +240,18 @@ def _wants_near(level: int) -> bool:
     return _has_few_sums(level) and runtime.multiply_adds(level) * runtime.lanes(level, False) >= 16
 
 
-def _near(level: int) -> int:
+def _has_many_sums(level: int) -> bool:
+    """Whether two multiply-adds of vectors of 64 bytes begin in a cycle, and the second level of the cache keeps up."""
+    return estimate.asks_much(level) and runtime.second_level() >= 64
+
+
+def _near(level: int, panels: bool) -> int:
     """Bytes of pixels that stay while the weights of all output channels pass by: so near as multiply-adds ask for.
 
     Weights and sums of the tiles that pass want room beside them, the more the fewer sums a tile has (measured).
     """
+    if panels and _has_many_sums(level):
+        return WORKING_SET // 2
     if _wants_near(level):
         return FIRST_LEVEL * 2 // 3
     return FIRST_LEVEL if estimate.asks_much(level) or _has_few_sums(level) else WORKING_SET // 2
@@ -351,7 +361,7 @@ def bands(
     # where weights pass, they all do for one tile's pixels before the next
     pass_by = stays or (_wants_near(level) and weights <= LEVEL_3 // 4)
     band_stays = not pass_by or few or (whole_rows and many and taps <= _FEW_TAPS)
-    chunk = taps if band_stays else _chunk(plan, tiling, itemsize, _near(level))
+    chunk = taps if band_stays else _chunk(plan, tiling, itemsize, _near(level, tiling.panels))
     panels = tiling.panels and (not band_stays or flat)
     band_size = packed
     if panels:  # of a tile's taps that pass together, or of all tiles

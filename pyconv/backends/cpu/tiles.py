@@ -58,7 +58,7 @@ def _cycles(channels: int, vectors: int, pace: float, far: bool, panels: bool) -
     to 7 for 4 x 3, whose weights pass more often).
     """
     if panels and pace == 1:
-        return max(channels * vectors / 2, 5.0) * (0.98 + 0.04 * vectors)
+        return max(channels * vectors / 2, (channels + vectors) / 2, 5.0) * (0.98 + 0.04 * vectors)
     if pace == 1:
         more = 0.04 * max(vectors - 3, 0)
         more += 0.03 * max(channels - 4, 0) if far else 0.0  # weights pass once for each tile of pixels
