@@ -117,7 +117,7 @@ def test_direct_in_chunks(level, kernel, stride, monkeypatch):
     wanted = F.conv2d(x, weight, bias, stride, kernel // 2, backend="reference")
     plan, results, chunks = plan_of(x, weight, stride, kernel // 2, bias=bias), [], set()
     for near, count in ((1, 1), (5_000, 3), (24_576, 2), (10**7, 1)):
-        monkeypatch.setattr(bands, "_near", lambda level, near=near: near)
+        monkeypatch.setattr(bands, "_near", lambda level, panels, near=near: near)
         direct._cut.cache_clear()
         direct._tasks.cache_clear()
         pyconv.set_num_threads(count)
