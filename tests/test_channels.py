@@ -82,23 +82,25 @@ def test_channels_in_squares(level, dtype, groups):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_channels_of_turned_pixels(level, dtype, groups, monkeypatch):
+@pytest.mark.parametrize("stride", [1, 2, (1, 2), (3, 2)])
+def test_channels_of_turned_pixels(level, dtype, groups, stride, monkeypatch):
     """Small images whose pixels are turned before, at the edges of squares: the bits of those read where they lie."""
     lanes = runtime.lanes(level, dtype == "float64")
     for per_in, size in itertools.product(
-        (1, lanes - 1, lanes, 2 * lanes + 1, 130), ((1, 1), (1, lanes + 1), (17, 15))
+        (1, lanes - 1, lanes, 2 * lanes + 1, 130), ((1, 1), (1, lanes + 1), (3, 4 * lanes), (17, 15))
     ):
         x = normal(2, per_in * groups, *size, dtype=dtype)
         weight, bias = normal(33 * groups, per_in, 1, 1, dtype=dtype, seed=1), normal(33 * groups, dtype=dtype, seed=2)
-        plan, results = plan_of(x, weight, bias=bias, groups=groups), []
+        plan, results = plan_of(x, weight, bias=bias, stride=stride, groups=groups), []
         for turned, count in itertools.product((False, True), (1, 3)):
             monkeypatch.setattr(blocks, "turns_pixels", lambda plan, level, turned=turned: turned)
             channels._tasks.cache_clear()
             pyconv.set_num_threads(count)
             assert (blocks.cut(plan, level, count).squares == 2) == turned
-            results.append(run_by(channels, x, weight, bias, groups=groups))
+            results.append(run_by(channels, x, weight, bias, stride=stride, groups=groups))
             np.testing.assert_array_equal(results[-1], results[0])
-        assert_close(results[0], F.conv2d(x, weight, bias, groups=groups, backend="reference"), terms=max(per_in, 16))
+        wanted = F.conv2d(x, weight, bias, stride=stride, groups=groups, backend="reference")
+        assert_close(results[0], wanted, terms=max(per_in, 16))
     channels._tasks.cache_clear()
     pyconv.set_num_threads(2)
 
@@ -107,6 +109,9 @@ def test_pixels_are_turned_for_many_output_channels(level):
     """Of images that stay in the cache, where tiles have few sums."""
     few = runtime.block_vectors(level, False) < 4
     assert blocks.turns_pixels(plan_of(normal(1, 512, 7, 7), normal(512, 512, 1, 1)), level) == few
+    assert blocks.turns_pixels(plan_of(normal(1, 512, 14, 14), normal(512, 512, 1, 1), stride=2), level) == few
+    assert not blocks.turns_pixels(plan_of(normal(1, 512, 14, 14), normal(512, 512, 1, 1), stride=3), level)
+    assert not blocks.turns_pixels(plan_of(normal(1, 512, 14, 14), normal(512, 512, 1, 1), stride=2, padding=1), level)
     assert not blocks.turns_pixels(plan_of(normal(1, 512, 7, 7), normal(32, 512, 1, 1)), level)
     assert not blocks.turns_pixels(plan_of(normal(1, 512, 64, 64), normal(512, 512, 1, 1)), level)
     assert not blocks.turns_pixels(plan_of(normal(1, 512, 7, 7), normal(512, 512, 3, 3)), level)

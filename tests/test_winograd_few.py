@@ -226,11 +226,15 @@ def test_pooled_in_registers(level, monkeypatch, dtype, activation, threads, spe
 
 def test_used_where_it_pays():
     """First layers of networks: yes, if it is quicker; as image filters with one result, and by name: no."""
-    wide = runtime.lanes(isa.current(), False) >= 16
-    for arguments, shape in (((3, 64, 3, 1, 1), (1, 3, 224, 224)), ((3, 64, 7, 2, 3), (1, 3, 224, 224))):
+    lanes = runtime.lanes(isa.current(), False)
+    wide = lanes >= 16 and runtime.multiply_adds(isa.current()) == 1  # else direct sums may be as quick
+    for arguments, shape, sure in (
+        ((3, 64, 3, 1, 1), (1, 3, 224, 224), wide),
+        ((3, 64, 7, 2, 3), (1, 3, 224, 224), lanes >= 8),
+    ):
         layer = pyconv.Conv2d(*arguments, backend="cpu", rng=0)
         name = explain(layer, normal(*shape)).steps[0].implementation
-        assert name == winograd_few.label(made(normal(*shape), layer.weight, stride=arguments[3])) or not wide
+        assert name == winograd_few.label(made(normal(*shape), layer.weight, stride=arguments[3])) or not sure
         layer.algorithm = "direct"
         assert "winograd" not in explain(layer, normal(*shape)).steps[0].implementation
     layer, x = pyconv.Conv2d(1, 16, 5, backend="cpu", rng=0), normal(1, 1, 28, 28)
@@ -239,6 +243,18 @@ def test_used_where_it_pays():
     assert "winograd" not in explain(layer, x).steps[0].implementation
     one = explain(F.conv2d, normal(1, 3, 64, 64), normal(1, 3, 3, 3), padding=1, backend="cpu")
     assert "winograd" not in one.steps[0].implementation
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [28, 56, 112, 224])
+def test_places_lie_in_many_sets_of_the_cache(level, dtype, size):
+    """An odd number of vectors apart, of those that are half a line of the cache or a line."""
+    lanes = runtime.lanes(level, dtype == "float64")
+    plan = made(normal(1, 2, size, size, dtype=dtype), normal(32, 2, 7, 7, dtype=dtype), stride=2, padding=3)
+    for count in (1, 2):
+        _, (_, pitch, _) = winograd_few._cut(plan, level, count)
+        assert pitch % lanes == 0
+        assert pitch // lanes % 2 == 1 or lanes * np.dtype(dtype).itemsize < 32
 
 
 def test_refusals_say_why():

@@ -14,9 +14,14 @@
 
 enum { LINE = CACHE_LINE / sizeof(int64_t), PAGE = 4096 / sizeof(real) };
 
+/* In elements: where the first tap of the first output pixel lies, and how far the next row's and column's are from there. */
+typedef struct {
+    int64_t first, row, column;
+} steps;
+
 /* Where the first tap of every pixel of a band's tiles lies, in elements from the first of the image; it may lie before
  * the image, where nothing is read. */
-static void find_offsets(const pc_channels *conv, const int64_t *x_strides, int64_t band, int64_t *offsets)
+static void find_offsets(const pc_channels *conv, const steps *to, int64_t band, int64_t *offsets)
 {
     int64_t pixel = -1, y = 0, column = -1; /* most pixels follow the one before: divisions take longer than the rest */
     for (int64_t t = conv->band_tiles[band]; t < conv->band_tiles[band + 1]; t++, offsets += MOST_PIXELS) {
@@ -29,8 +34,7 @@ static void find_offsets(const pc_channels *conv, const int64_t *x_strides, int6
             } else {
                 y = pixel / conv->out_w, column = pixel % conv->out_w;
             }
-            offsets[p] = (y * conv->stride_h - conv->pad_top) * x_strides[2] +
-                         (column * conv->stride_w - conv->pad_left) * x_strides[3];
+            offsets[p] = to->first + y * to->row + column * to->column;
         }
     }
 }
@@ -120,6 +124,38 @@ static int run_squares(const pc_channels *conv, const real *x, const int64_t *x_
     return 1;
 }
 
+/* Elements 0, 2, 4 ... of a row, `some` of them and zeros behind; what is behind the last is not touched. */
+INLINE vec load_evens(const real *from, int64_t some)
+{
+    const int64_t end = 2 * some - 1;
+    return even_of(load_part(from, 0, end), load_part(from + LANES, 0, end - LANES));
+}
+
+/* The pixels first .. past - 1 that a 1x1 kernel sees in every second column, turned so that the channels of each are
+ * neighbours: turned[i * pitch + c]. */
+static void turn_pixels(const pc_channels *conv, const real *x, const int64_t *x_strides, int64_t first, int64_t past,
+                        real *turned, int64_t pitch)
+{
+    for (int64_t pixel = first, some; pixel < past; pixel += some, turned += some * pitch) {
+        const int64_t row = pixel / conv->out_w, column = pixel % conv->out_w;
+        some = least(least(conv->out_w - column, past - pixel), LANES);
+        const real *from = x + row * conv->stride_h * x_strides[2] + column * 2;
+        for (int64_t c = 0; c < conv->in_channels; c += LANES) {
+            const int64_t channels = least(conv->in_channels - c, LANES);
+            vec square[LANES];
+            UNROLL for (int k = 0; k < LANES; k++)
+            {
+                square[k] = k < channels ? load_evens(from + (c + k) * x_strides[1], some) : splat(0);
+            }
+            turn_square(square);
+            UNROLL for (int p = 0; p < LANES; p++)
+            {
+                if (p < some) store(turned + p * pitch + c, square[p]); /* a pixel has room for whole vectors */
+            }
+        }
+    }
+}
+
 /* A block of output channels: its vectors, BLOCK_VECTORS at most, its first channel and how many it has. */
 typedef struct {
     int64_t vectors, first, channels;
@@ -162,12 +198,18 @@ void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays
     }
     /* an odd number of cache lines, so that the pixels of a tile spread over the sets */
     const int64_t line = CACHE_LINE / sizeof(real), pitch = ((conv->in_channels + line - 1) / line | 1) * line;
-    const int64_t turned_strides[4] = {0, 1, conv->out_w * pitch, pitch};
-    if (conv->squares == 2 && x_strides[3] == 1 && is_line(conv, x_strides)) {
+    int64_t channel_stride = x_strides[1];
+    steps to = {-conv->pad_top * x_strides[2] - conv->pad_left * x_strides[3], conv->stride_h * x_strides[2],
+                conv->stride_w * x_strides[3]};
+    if (conv->squares == 2 && x_strides[3] == 1 && (conv->stride_w == 2 || is_line(conv, x_strides))) {
         real *turned = sums + conv->pixels * most_vectors * LANES;
         const int64_t start = first_band * conv->pixels;
-        PC_NAME(conv_pack_panel)(x + start, x_strides[1], conv->in_channels, past - start, conv->in_channels, turned, pitch);
-        x = turned - start * pitch, x_strides = turned_strides;
+        if (conv->stride_w == 2) {
+            turn_pixels(conv, x, x_strides, start, past, turned, pitch);
+        } else {
+            PC_NAME(conv_pack_panel)(x + start, x_strides[1], conv->in_channels, past - start, conv->in_channels, turned, pitch);
+        }
+        x = turned - start * pitch, channel_stride = 1, to = (steps){0, conv->out_w * pitch, pitch};
     }
     int64_t in_squares = 0; /* blocks that are done so: all or none */
     for (; conv->squares == 1 && in_squares < blocks; in_squares++) {
@@ -182,8 +224,8 @@ void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays
         const channel_block block = find_block(conv, first_block + (conv->band_stays ? i % blocks : i / bands));
         const int64_t band = first_band + (conv->band_stays ? i / blocks : i % bands);
         const int64_t first = band * conv->pixels, count = least(pixels - first, conv->pixels);
-        find_offsets(conv, x_strides, band, offsets);
-        run_band(conv, x, x_strides[1], band, offsets, places, block.vectors, weights + block.first * taps,
+        find_offsets(conv, &to, band, offsets);
+        run_band(conv, x, channel_stride, band, offsets, places, block.vectors, weights + block.first * taps,
                  bias + block.first, sums);
         write_rows(sums, block.vectors * LANES, first, count, block.channels, conv->out_w,
                    out + block.first * out_strides[1], out_strides);

@@ -107,15 +107,21 @@ def in_squares(plan: ConvPlan, level: int) -> bool:
     return is_flat(plan) and plan.layout == "nhwc" and lanes >= 8 and few
 
 
+def _turned_bytes(plan: ConvPlan) -> int:
+    """Of the pixels that a 1x1 kernel sees."""
+    return plan.in_channels // plan.groups * prod(plan.out_size) * (8 if is_double_plan(plan) else 4)
+
+
 def turns_pixels(plan: ConvPlan, level: int) -> bool:
     """Whether the pixels of a small image are turned first, so that a tile reads whole lines of the cache.
 
     For tiles that ask for pixels after few multiply-adds, and for so many output channels that it is worth it. What is
-    turned stays in the second level of the cache while all weights pass by.
+    turned stays in the second level of the cache while all weights pass by. Columns in steps of two are dealt out then.
     """
     wide = plan.out_channels // plan.groups >= _WIDE * runtime.block_vectors(level, False) * runtime.lanes(level, False)
-    flat = is_flat(plan) and plan.layout == "nchw"
-    return has_few_sums(level) and flat and wide and _input_bytes(plan) <= 1.5 * WORKING_SET
+    steps = plan.kernel == (1, 1) and plan.stride[1] == 2 and plan.padding == ((0, 0), (0, 0))
+    planes = (is_flat(plan) or steps) and plan.layout == "nchw"
+    return has_few_sums(level) and planes and wide and _turned_bytes(plan) <= 1.6 * WORKING_SET
 
 
 def _most_products(plan: ConvPlan, level: int) -> int:

@@ -23,9 +23,10 @@ from ..._core import conv, runtime
 from ...plan import ConvPlan, Cost
 from . import channels, direct, estimate, few, isa, winograd
 from .bands import LARGEST_BAND, Bands, bands
+from .blocks import has_few_sums
 from .cache import WORKING_SET
 from .cut import BRIEF_FLOPS, Pieces, ceil_div, is_double_plan, shares, threads_for
-from .tiles import Tiling
+from .tiles import FIRST_LEVEL, Tiling
 
 __all__ = [
     "Transformed",
@@ -149,15 +150,17 @@ def cycles(plan: ConvPlan, level: int) -> float:
 
     In the cost models' cycles (see estimate.py), also where vectors pass at half the pace, as multiply-adds do. A plane
     has 36 products for a vector of tiles and an output channel, each of which asks for a broadcast weight and its part
-    of a vector of pixels; of two loads a cycle five eighths are reached (measured). Transforming weights, unless they
-    are kept, takes some 14 cycles for each of them.
+    of a vector of pixels; of two loads a cycle five eighths are reached, three quarters by small vectors whose places
+    stay in the first level of the cache (measured). Transforming weights, unless they are kept, takes some 14 cycles
+    for each of them.
     """
     tile, planes = _tile(plan), _planes(plan)
     is_double = is_double_plan(plan)
     lanes, together = runtime.lanes(level, is_double), runtime.winograd_few_channels(level, is_double)
     height, width = (ceil_div(size, tile) for size in plan.out_size)
     out_channels = ceil_div(plan.out_channels, together) * together
-    loads = estimate.pace(level) * (1 + 1 / together) / 1.25
+    near = has_few_sums(level) and _SIZE**2 * planes * lanes * (8 if is_double else 4) <= FIRST_LEVEL
+    loads = estimate.pace(level) * (1 + 1 / together) / (1.5 if near else 1.25)
     products = _SIZE**2 * planes * max(0.5 / 0.97, loads)
     preparing = 0 if plan.keeps_weights else 14 * _SIZE**2 * planes * plan.out_channels
     coming_in = _coming_in(tile) * height * ceil_div(width, lanes) * planes
@@ -225,6 +228,8 @@ def _cut(plan: ConvPlan, level: int, count: int) -> tuple[Bands, tuple[int, int,
     channel_pitch = whole(phases * packed_rows * pitch, lanes)
     band_size = whole(plan.in_channels * channel_pitch + pitch, lanes) + lanes
     places_pitch = whole(rows * width, lanes) + 2 * lanes
+    if lanes * (8 if is_double else 4) >= 32:
+        places_pitch = (places_pitch // lanes | 1) * lanes  # else places would meet in few sets of the cache
     work_line = whole(pitch, lanes) + (tile + 1) * lanes
     behind = max(_SIZE * work_line, runtime.winograd_few_channels(level, is_double) * tile**2 * lanes + lanes)
     found = cut._replace(
