@@ -13,7 +13,7 @@ from test_implementations import checked, plan_of, run_by
 
 import pyconv
 import pyconv.functional as F
-from pyconv._core import runtime
+from pyconv._core import conv, runtime
 from pyconv.backends.cpu import blocks, channels, isa
 from pyconv.backends.cpu.cut import ceil_div
 
@@ -209,3 +209,44 @@ def test_channels_leave_weights_that_are_not_finite_to_others():
     with np.errstate(invalid="ignore"):
         wanted = F.conv2d(x, weight, padding=1, backend="reference")
     np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
+
+
+@pytest.mark.parametrize(("multiply_adds", "second_level"), [(1, 32), (1, 64), (2, 32), (2, 64)])
+def test_parts_of_weights_by_the_processor(level, multiply_adds, second_level, monkeypatch):
+    """Long parts, fetched little by little, where two multiply-adds of 64 bytes a cycle find the second level near."""
+    if blocks.has_few_sums(level):
+        return
+    monkeypatch.setattr(runtime, "multiply_adds", lambda level: multiply_adds)
+    monkeypatch.setattr(runtime, "second_level", lambda: second_level)
+    asks_much = multiply_adds * runtime.lanes(level, False) >= 32
+    near = asks_much and second_level >= 64
+    for size, much in ((8, 64), (9, 128)):
+        plan = plan_of(normal(1, 2048, size, size), normal(33, 2048, 1, 1))
+        assert blocks.chunk_of(plan, level) == ((512 if size == 8 else 1024) if near else much if asks_much else 1024)
+        assert blocks.cut(plan, level, 2).spreads == near
+
+
+@pytest.mark.parametrize("size", [1, 3, 9])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_weights_fetched_little_by_little(level, size, kernel):
+    """The same bits, whatever tiles fetch for the next: one tile and several, many vectors of channels and few."""
+    x, weight = normal(1, 70, size, size), normal(150, 70, kernel, kernel, seed=1)
+    plan = plan_of(x, weight, padding=kernel // 2)
+    wanted = F.conv2d(x, weight, padding=kernel // 2, backend="reference")
+    prepared, cut, results = channels.prepare(plan, weight, None), blocks.cut(plan, level, 1), []
+    for spreads in (False, True):
+        tasks = conv.ChannelsTasks(level, False, 1, plan, cut._replace(spreads=spreads))
+        out = np.full(plan.out_shape, np.nan, plan.dtype)
+        conv.run(tasks, x, prepared.weights, prepared.bias, out)
+        results.append(out)
+    assert_close(results[0], wanted, terms=70 * kernel**2)
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_packed_weights_begin_a_cache_line(level, dtype):
+    """Else each vector of 64 bytes would lie in two: NumPy's arrays begin 16 bytes into one."""
+    x, weight = normal(1, 300, 7, 7).astype(dtype), normal(71, 300, 1, 1, seed=1).astype(dtype)
+    kept = [channels.prepare(plan_of(x, weight), weight, None).weights for _ in range(3)]
+    assert [weights.ctypes.data % 64 for weights in kept] == [0, 0, 0]
+    assert not kept[0][:, -1].any()  # the last block's channels are filled up with zeros

@@ -124,7 +124,7 @@ cdef class ChannelsTasks(ConvTasks):
         c.dilation_h, c.dilation_w = plan.dilation
         c.chunk, c.places, c.blocks, c.shares = cut.chunk, cut.places, cut.blocks, cut.shares
         c.bands, c.parts, c.pixels, c.most_tiles = cut.bands, cut.parts, cut.pixels, cut.most_tiles
-        c.band_stays, c.squares = cut.band_stays, cut.squares
+        c.band_stays, c.spreads, c.squares = cut.band_stays, cut.spreads, cut.squares
         c.tiles = <const pc_channels_tile *>cnp.PyArray_DATA(tiles)
         c.band_tiles = <const int64_t *>cnp.PyArray_DATA(band_tiles)
         self.parameters, self.work = c, self.table.channels_task

@@ -53,7 +53,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t chunk, places
         int64_t blocks, shares
         int64_t bands, parts
-        int64_t band_stays
+        int64_t band_stays, spreads
         int64_t pixels
         int64_t most_tiles
         int64_t squares

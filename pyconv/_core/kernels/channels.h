@@ -20,7 +20,7 @@ enum { CACHE_LINE = 64, FETCHED = 2 * CACHE_LINE /* bytes that a tile may fetch 
 /* For each pixel p and each channel of the vectors:
  * sums[p][k] = start + sum over t < taps, c < count of inputs[p][places[t] + c * step] * weights[t][c][k],
  * where start is bias[k], or sums[p][k] if bias is NULL. Meanwhile FETCHED bytes are
- * fetched from `next` for each c of each tap; next_step is FETCHED, or 0 to fetch nothing new. */
+ * fetched from `next` for each c of each tap, which goes on by next_step: FETCHED, less, or 0 to fetch nothing new. */
 typedef void channel_tile(const real *const *inputs, const int64_t *places, int64_t taps, int64_t step, int64_t count,
                           const real *weights, const real *bias, real *const *sums, const char *next,
                           int64_t next_step);

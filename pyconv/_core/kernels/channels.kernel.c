@@ -58,6 +58,8 @@ static void run_band(const pc_channels *conv, const real *x, int64_t channel_str
     const int64_t count = conv->band_tiles[band + 1] - conv->band_tiles[band];
     /* pixels of one tap, each of a page of its own: no stream that the processor would find */
     const int far = taps == 1 && (channel_stride <= -PAGE || channel_stride >= PAGE);
+    /* bytes of the next weights that a tile fetches for each channel of a tap; of a few at a time none waits for others */
+    const int64_t fetches = conv->spreads && !far ? least(width * (int64_t)sizeof(real) / count + 1, FETCHED) : FETCHED;
     channel_tile *const *runs = PC_NAME(channel_tiles)[vectors - 1];
     for (int64_t c = 0; c < conv->in_channels; c += conv->chunk) {
         const int64_t channels = least(conv->in_channels - c, conv->chunk);
@@ -65,7 +67,7 @@ static void run_band(const pc_channels *conv, const real *x, int64_t channel_str
             const int64_t end = least(taps, first + conv->places);
             const int64_t first_row = first / conv->kernel_w, first_column = first % conv->kernel_w;
             const int64_t part = (end - first) * channels * width;
-            /* the tiles that pass first fetch the part of the weights that comes next */
+            /* the tiles that pass, or the first of them, fetch the part of the weights that comes next */
             const char *next = (const char *)(weights + part);
             const char *next_end = next + part * (int64_t)sizeof(real);
             for (int64_t t = 0; t < count; t++) {
@@ -84,7 +86,7 @@ static void run_band(const pc_channels *conv, const real *x, int64_t channel_str
                     if (place >= past) break;
                     const int is_first = c == 0 && i == tile->row && j == tile->column;
                     const char *fetched = next;
-                    int64_t step = next < next_end ? FETCHED : 0;
+                    int64_t step = next < next_end ? fetches : 0;
                     if (!step && far && t + 1 < count) { /* then the pixels of the next tile */
                         fetched = (const char *)(x + (offsets[(t + 1) * MOST_PIXELS] + c * channel_stride));
                         step = channel_stride * (int64_t)sizeof(real);
@@ -92,7 +94,7 @@ static void run_band(const pc_channels *conv, const real *x, int64_t channel_str
                     runs[tile->count - 1](inputs, places + place, past - place, channel_stride, channels,
                                           weights + (place - first) * channels * width, is_first ? bias : NULL, to, fetched,
                                           step);
-                    if (next < next_end) next += (past - place) * channels * FETCHED;
+                    if (next < next_end) next += (past - place) * channels * fetches;
                     if (whole) break;
                 }
             }

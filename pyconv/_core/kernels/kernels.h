@@ -77,6 +77,7 @@ typedef struct {
     int64_t blocks, shares;        /* of output channels, as even as they can be; tasks that divide them */
     int64_t bands, parts;          /* of an image; tasks that divide them */
     int64_t band_stays;            /* while the weights of all blocks pass it; else those of one block pass all bands */
+    int64_t spreads;               /* fetching the weights that come next over all tiles of a band, not its first few */
     int64_t pixels;                /* of a band; the last may have fewer */
     int64_t most_tiles;            /* of a band */
     int64_t squares;               /* of a flat 1x1 that are turned, if the arrays allow; 1: of sums; 2: of pixels, before */

@@ -22,6 +22,7 @@ __all__ = [
     "cut",
     "first_vectors",
     "has_few_sums",
+    "has_near_second_level",
     "in_squares",
     "inside",
     "places_of",
@@ -39,7 +40,8 @@ where a band is small, twice and four times as many in smaller vectors of severa
 (measured)."""
 
 _LONG_CHUNK = 1024
-"""The same, 256 KiB, where they may as well come from the second level (measured)."""
+"""The same, 256 KiB, where they may as well come from the second level; with two multiply-adds of 64 bytes a cycle half
+as many where a band is small (measured)."""
 
 _WIDE = 12
 """Blocks of output channels, for so many of which it is worth it to turn all pixels first (measured)."""
@@ -60,6 +62,8 @@ class Cut(NamedTuple):
     parts: int
     band_stays: bool
     """While the weights of all blocks pass it; else those of one block pass all bands."""
+    spreads: bool
+    """All tiles of a band fetch a little of the weights that come next; else the first few, as much as they can."""
     pixels: int
     most_tiles: int
     squares: int
@@ -83,6 +87,11 @@ def inside(plan: ConvPlan, axis: int) -> np.ndarray:
 def has_few_sums(level: int) -> bool:
     """Whether tiles have 16 registers, and so ask for weights and pixels after few multiply-adds."""
     return runtime.block_vectors(level, False) < 4
+
+
+def has_near_second_level(level: int) -> bool:
+    """Whether two multiply-adds of vectors of 64 bytes begin in a cycle, and the second level of the cache keeps up."""
+    return estimate.asks_much(level) and runtime.second_level() >= 64
 
 
 def _input_bytes(plan: ConvPlan) -> int:
@@ -135,8 +144,11 @@ def _most_products(plan: ConvPlan, level: int) -> int:
         return 4 * CHUNK
     if has_few_sums(level):
         return CHUNK if plan.kernel == (1, 1) else 2 * CHUNK
+    small = plan.out_size[0] * plan.out_size[1] <= 64
+    if has_near_second_level(level):
+        return _LONG_CHUNK // 2 if small else _LONG_CHUNK
     if estimate.asks_much(level):
-        return CHUNK // 2 if plan.out_size[0] * plan.out_size[1] <= 64 else CHUNK
+        return CHUNK // 2 if small else CHUNK
     return _LONG_CHUNK
 
 
@@ -273,6 +285,7 @@ def cut(plan: ConvPlan, level: int, count: int) -> Cut:
         bands=bands,
         parts=min(parts, bands),
         band_stays=weights + pixels_read * band / size <= WORKING_SET,
+        spreads=has_near_second_level(level),
         pixels=band,
         most_tiles=most_tiles,
         squares=squares,
