@@ -14,7 +14,7 @@ from test_implementations import checked, plan_of, run_by
 import pyconv
 import pyconv.functional as F
 from pyconv._core import conv, runtime
-from pyconv.backends.cpu import blocks, channels, isa
+from pyconv.backends.cpu import blocks, channels, isa, tiles
 from pyconv.backends.cpu.cut import ceil_div
 
 
@@ -250,3 +250,19 @@ def test_packed_weights_begin_a_cache_line(level, dtype):
     kept = [channels.prepare(plan_of(x, weight), weight, None).weights for _ in range(3)]
     assert [weights.ctypes.data % 64 for weights in kept] == [0, 0, 0]
     assert not kept[0][:, -1].any()  # the last block's channels are filled up with zeros
+
+
+def test_which_processor_they_are_quicker_on(level, monkeypatch):
+    """Large strided images: with two multiply-adds of 64 bytes a cycle where the second level of the cache keeps up."""
+    if runtime.lanes(level, False) < 16:
+        return
+    plan = plan_of(normal(1, 192, 28, 28), normal(384, 192, 2, 2), 2)
+    reasons = []
+    for multiply_adds, second_level in ((1, 32), (2, 32), (2, 64)):
+        monkeypatch.setattr(runtime, "multiply_adds", lambda level, count=multiply_adds: count)
+        monkeypatch.setattr(runtime, "second_level", lambda count=second_level: count)
+        tiles.choose.cache_clear()
+        reasons.append(channels.refusal(plan))
+    tiles.choose.cache_clear()
+    assert reasons[0] is reasons[2] is None
+    assert "vectors along rows take fewer cycles" in reasons[1]

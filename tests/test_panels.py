@@ -1,4 +1,4 @@
-"""Direct sums whose tiles share the pixels that one of them has copied, on every instruction set."""
+"""Direct sums whose tiles share the pixels that one has copied, and whose threads share bands, on every instruction set."""
 
 from __future__ import annotations
 
@@ -91,3 +91,14 @@ def test_where_wide_vectors_share_panels(level, monkeypatch):
             assert (tiling.channels, tiling.pixels) == (12, 32)
     finally:
         choose.cache_clear()
+
+
+def test_threads_are_done_together(level, monkeypatch):
+    """Weights that do not stay in the cache pass bands as even as can be, not one that fills it and a rest."""
+    monkeypatch.setattr(module, "WORKING_SET", 2**19)
+    plan = plan_of(normal(1, 192, 28, 28), normal(384, 192, 2, 2), 2)
+    tiling = choose(384, 14 * 14, level, False, 768)
+    alone, both, four = (bands(plan, tiling, 4, threads, level) for threads in (1, 2, 4))
+    assert alone.rows > 7
+    assert (both.rows, both.bands_h, both.shares) == (7, 2, 1)
+    assert (four.rows, four.bands_h, four.shares) == (7, 2, 2)

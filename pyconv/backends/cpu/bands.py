@@ -112,18 +112,20 @@ def _columns(plan: ConvPlan, spread: bool) -> tuple[list[int], list[int], list[i
     return [column * plan.dilation[1] for column in columns], [*columns], [0 for _ in columns]
 
 
-def _quickest(out_h: int, choice: range, parts: int, threads: int, work: Callable[[int], float]) -> int:
+def _quickest(out_h: int, choice: range, parts: int, tiles: int, threads: int, work: Callable[[int], float]) -> int:
     """Rows for a band such that ``threads`` are soonest done with the bands of ``parts`` images.
 
-    A band of some rows takes ``work(rows)``. For one thread, or with bands of whole channels to share out, that is the
-    sum of all bands.
+    A band of some rows takes ``work(rows)``; up to ``tiles`` tasks may divide its output channels. For one thread the
+    time is the sum of all bands.
     """
 
     def time(rows: int) -> float:
         whole, rest = divmod(out_h, rows)
         if threads == 1:
             return whole * work(rows) + (work(rest) if rest else 0)
-        return ceil_div(parts * ceil_div(out_h, rows), threads) * work(rows)
+        count = parts * ceil_div(out_h, rows)
+        share = shares(count, tiles, threads)
+        return ceil_div(count * share, threads) * work(rows) / share
 
     return min(choice, key=time)
 
@@ -190,7 +192,7 @@ def copies_panels(plan: ConvPlan, level: int) -> bool:
         return True
     taps = plan.in_channels // plan.groups * plan.kernel[0] * plan.kernel[1]
     readers = plan.out_channels // plan.groups
-    if _has_many_sums(level):  # the second level is near enough, but not with a page for each tap
+    if estimate.keeps_up(level):  # the second level is near enough, but not with a page for each tap
         return is_flat(plan) and taps > _FEW_TAPS // 2 and readers > _FEW_READERS * 3 // 2
     many = taps > (32 if is_flat(plan) else _FEW_TAPS)  # of fewer, all pixels stay near as they are (measured)
     return _wants_near(level) and many and readers > _FEW_READERS
@@ -240,17 +242,12 @@ def _wants_near(level: int) -> bool:
     return _has_few_sums(level) and runtime.multiply_adds(level) * runtime.lanes(level, False) >= 16
 
 
-def _has_many_sums(level: int) -> bool:
-    """Whether two multiply-adds of vectors of 64 bytes begin in a cycle, and the second level of the cache keeps up."""
-    return estimate.asks_much(level) and runtime.second_level() >= 64
-
-
 def _near(level: int, panels: bool) -> int:
     """Bytes of pixels that stay while the weights of all output channels pass by: so near as multiply-adds ask for.
 
     Weights and sums of the tiles that pass want room beside them, the more the fewer sums a tile has (measured).
     """
-    if panels and _has_many_sums(level):
+    if panels and estimate.keeps_up(level):
         return WORKING_SET // 2
     if _wants_near(level):
         return FIRST_LEVEL * 2 // 3
@@ -324,21 +321,23 @@ def bands(
     most = max(1, min(out_h, room // (planes * pitch) - step_h[-1]))
     # Enough tasks for all threads: bands, if the weights stay in the cache; otherwise shares of the output channels,
     # each of which packs the band anew. A band reads the rows again that its neighbours reach, and the last vector of
-    # its line may be half empty. A packed vector takes about 6 cycles.
+    # its line may be half empty. A packed vector takes about 6 cycles; to get weights from the third level, as long as
+    # the sums of a vector of pixels.
     parts = plan.groups * max(plan.batch, 1) * ceil_div(out_w, cols)
     packing = 12 * planes / (plan.kernel[0] * plan.kernel[1] * tiling.packed_channels)
+    far = weights > 2 * WORKING_SET
 
     def work(rows: int) -> float:
         vectors = ceil_div((rows - 1) * pitch + cols, tiling.lanes)
         if tiling.by_rows:
             vectors = rows * ceil_div(cols, tiling.lanes)
-        return vectors + packing * (rows + step_h[-1]) * ceil_div(pitch, tiling.lanes)
+        return vectors + packing * (rows + step_h[-1]) * ceil_div(pitch, tiling.lanes) + far
 
     if stays and threads > 1:  # what one of them leaves, another may still take
-        most = min(most, max(out_h // ceil_div(2 * threads, parts), 1))
+        most = min(most, ceil_div(out_h, ceil_div(2 * threads, parts)))
     most = max(most // step * step, step)
     choice = range(most, 0, -step) if stays else range(most, most // 2, -step)
-    rows = _quickest(out_h, choice, parts, threads if stays else 1, work)
+    rows = _quickest(out_h, choice, parts, 1 if stays else tiles, threads, work)
     bands_h, bands_w = ceil_div(out_h, rows), ceil_div(out_w, cols)
     count = parts * bands_h
     share = shares(count, tiles, threads)

@@ -22,7 +22,6 @@ __all__ = [
     "cut",
     "first_vectors",
     "has_few_sums",
-    "has_near_second_level",
     "in_squares",
     "inside",
     "places_of",
@@ -89,11 +88,6 @@ def has_few_sums(level: int) -> bool:
     return runtime.block_vectors(level, False) < 4
 
 
-def has_near_second_level(level: int) -> bool:
-    """Whether two multiply-adds of vectors of 64 bytes begin in a cycle, and the second level of the cache keeps up."""
-    return estimate.asks_much(level) and runtime.second_level() >= 64
-
-
 def _input_bytes(plan: ConvPlan) -> int:
     """Of the channels of a group, as far as they are read."""
     rows = min(plan.in_size[0], plan.out_size[0] * plan.kernel[0])
@@ -145,7 +139,7 @@ def _most_products(plan: ConvPlan, level: int) -> int:
     if has_few_sums(level):
         return CHUNK if plan.kernel == (1, 1) else 2 * CHUNK
     small = plan.out_size[0] * plan.out_size[1] <= 64
-    if has_near_second_level(level):
+    if estimate.keeps_up(level):
         return _LONG_CHUNK // 2 if small else _LONG_CHUNK
     if estimate.asks_much(level):
         return CHUNK // 2 if small else CHUNK
@@ -285,7 +279,7 @@ def cut(plan: ConvPlan, level: int, count: int) -> Cut:
         bands=bands,
         parts=min(parts, bands),
         band_stays=weights + pixels_read * band / size <= WORKING_SET,
-        spreads=has_near_second_level(level),
+        spreads=estimate.keeps_up(level),
         pixels=band,
         most_tiles=most_tiles,
         squares=squares,

@@ -77,13 +77,13 @@ def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated, in the cost models' (see estimate.py).
 
     Of two multiply-adds a cycle 85 in a hundred are reached, 88 where all of a kernel's places pass at a time, 93 of
-    turned pixels, 95 where the second level of the cache keeps up, of one 97, and fewer in tiles of one or two vectors
+    turned pixels, 97 where the second level of the cache keeps up, as of one, and fewer in tiles of one or two vectors
     of four, which load more. In the core's own cycles: about 50 each time that a tile takes up its sums and puts them
-    down; 120 to turn a vector of channels of as many pixels into rows, 240 with one multiply-add a cycle, and half as
-    many to turn pixels; up to 8, or 3 where the second level keeps up, for each cache line of input, where the channels
-    of a part lie in more pages than the processor keeps at hand and two multiply-adds a cycle wait for them; and 4 for
-    each channel of a tile's tap where channels lie whole pages apart, and so meet in few sets of the first level of the
-    cache (measured).
+    down, 60 where the second level keeps up; 120 to turn a vector of channels of as many pixels into rows, 240 with
+    one multiply-add a cycle, 160 where the second level keeps up, and half as many to turn pixels; up to 8 for each
+    cache line of input, 2 where the second level keeps up, where the channels of a part lie in more pages than the
+    processor keeps at hand and two multiply-adds a cycle wait for them; and 4 for each channel of a tile's tap where
+    channels lie whole pages apart, and so meet in few sets of the first level of the cache (measured).
     """
     if blocks.in_squares(plan, level):
         return _square_cycles(plan, level)
@@ -95,11 +95,11 @@ def cycles(plan: ConvPlan, level: int) -> float:
     per_in = plan.in_channels // plan.groups
     rows, columns = (float(np.diff(blocks.inside(plan, axis)).sum()) for axis in (0, 1))
     one = estimate.pace(level) < 1  # multiply-add a cycle
+    keeps_up = estimate.keeps_up(level)
     few = {1: 0.7, 2: 0.9}.get(vectors, 1.0) if vectors < runtime.block_vectors(level, is_double) else 1.0
     near = blocks.has_few_sums(level) and plan.kernel != (1, 1)
-    keeps_up = blocks.has_near_second_level(level)
     turns = blocks.turns_pixels(plan, level)
-    reached = 0.97 * few if one else 0.95 if keeps_up else 0.88 if near else 0.93 if turns else 0.85
+    reached = 0.97 * few if one or keeps_up else 0.88 if near else 0.93 if turns else 0.85
     products = rows * columns * per_in * vectors / 2 / reached
     chunk = blocks.chunk_of(plan, level)
     parts: float = ceil_div(per_in, chunk)
@@ -107,12 +107,15 @@ def cycles(plan: ConvPlan, level: int) -> float:
         parts *= rows * columns
     else:
         parts *= pixels * ceil_div(prod(plan.kernel), blocks.places_of(plan, level, chunk))
-    taking_up = 50 * count * parts / runtime.block_pixels(level, is_double)
-    turning = (240 if one else 120) * ceil_div(pixels, lanes) * (vectors + turns * ceil_div(per_in, 2 * lanes))
+    taking_up = (60 if keeps_up else 50) * count * parts / runtime.block_pixels(level, is_double)
+    square = 240 if one else 160 if keeps_up else 120
+    if keeps_up and pixels <= 2:
+        square = 20  # so few pixels are put down one by one
+    turning = square * ceil_div(pixels, lanes) * (vectors + turns * ceil_div(per_in, 2 * lanes))
     width = plan.in_size[1] * (8 if is_double else 4)
     lines = count * per_in * plan.out_size[0] * plan.kernel[0] * ceil_div(width, 64)
     pages = min(plan.in_size[0] * width / PAGE, 1.0) * (chunk if near else min(per_in, blocks.CHUNK))
-    fetching = lines * (3 if keeps_up else 8) * max(pages - 64, 0) / 64
+    fetching = lines * (2 if keeps_up else 8) * max(pages - 64, 0) / 64
     tiles = count * rows * columns / runtime.block_pixels(level, is_double)  # of each tap
     meeting = 4 * tiles * per_in if plan.in_size[0] * width % PAGE == 0 and plan.layout == "nchw" else 0
     waiting = meeting + (0 if one else fetching)

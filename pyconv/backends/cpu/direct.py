@@ -87,9 +87,9 @@ def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated: those of the tiles, and those of packing.
 
     Pixels of many channels that are read in place are waited for, as long as packing takes, but where the first tile
-    copies them, which takes a fourth of that. Where a multiply-add takes
-    a cycle, a vector of sums takes 5 to be begun and stored, besides, and weights of float64 that do not stay in the
-    cache slow the tiles down by a tenth (measured).
+    copies them, which takes a fourth of that. Where a multiply-add takes a cycle, a vector of sums takes 5 to be begun
+    and stored, besides, 1.5 with two a cycle where the second level keeps up; and weights of float64 that do not stay
+    in the cache slow the tiles down by a tenth (measured).
     """
     per_in, per_out = plan.in_channels // plan.groups, plan.out_channels // plan.groups
     lanes, tiling = runtime.lanes(level, is_double_plan(plan)), _tiling(plan, level)
@@ -98,7 +98,7 @@ def cycles(plan: ConvPlan, level: int) -> float:
     far = is_double_plan(plan) and 8 * tiling.packed_channels * taps > WORKING_SET
     products = tiling.cycles * taps / ((0.9 if far else 0.97) if one else 0.95)
     line = plan.out_size[0] * plan.out_size[1] if tiling.spread else packed_line(plan)
-    storing = 5 * ceil_div(line, lanes) * per_out if one else 0
+    storing = (5 if one else 1.5 if estimate.keeps_up(level) else 0) * ceil_div(line, lanes) * per_out
     times = 0.25 if tiling.panels else float(per_in > 128)
     if not reads_in_place(plan, level):
         times = 1.25 if tiling.panels else 1.0

@@ -14,7 +14,7 @@ from ..._core import runtime
 from ...plan import ConvPlan, Cost, traffic
 from . import isa
 
-__all__ = ["Sized", "asks_much", "cost", "pace"]
+__all__ = ["Sized", "asks_much", "cost", "keeps_up", "pace"]
 
 _MEASURING = 0.005
 
@@ -22,6 +22,11 @@ _MEASURING = 0.005
 def asks_much(level: int) -> bool:
     """Whether multiply-adds ask for more than the second level of the cache gives: two vectors of 64 bytes a cycle."""
     return runtime.multiply_adds(level) * runtime.lanes(level, False) >= 32
+
+
+def keeps_up(level: int) -> bool:
+    """Whether multiply-adds ask for so much, and the second level of the cache gives it (Zen 5 with AVX-512)."""
+    return asks_much(level) and runtime.second_level() >= 64
 
 
 def pace(level: int) -> float:

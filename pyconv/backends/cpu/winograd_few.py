@@ -117,7 +117,7 @@ def refusal(plan: ConvPlan) -> str | None:
     own = cycles(plan, level)
     if plan.algorithm == "auto":
         plain = min(each.cycles(plan, level) for each in (direct, channels, few))
-        if own > 0.85 * plain:
+        if own > (0.96 if estimate.keeps_up(level) else 0.85) * plain:  # the gain that is asked for
             return f"the transforms would cost more than they save: {own:,.0f} cycles, direct sums {plain:,.0f}"
     if is_plain and own > (other := winograd.cycles(plan, level)):
         return f"vectors along channels take fewer cycles: {other:,.0f}, along tiles {own:,.0f}"
