@@ -1,4 +1,4 @@
-"""Direct sums whose tiles share the pixels that one has copied, and whose threads share bands, on every instruction set."""
+"""Direct sums whose tiles share pixels that one has copied, and whose threads share bands, on every instruction set."""
 
 from __future__ import annotations
 

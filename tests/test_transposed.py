@@ -335,7 +335,7 @@ def test_bands_of_long_lines_are_shorter_with_the_same_bits(monkeypatch):
         results.add(bits(result))
     channels._tasks.cache_clear()
     assert len(results) == 1
-    assert most == {200, 40}
+    assert most == ({100} if blocks.has_few_sums(isa.current()) else {200, 40})
 
 
 X, W, L, WL = normal(1, 4, 5, 6), normal(4, 3, 3, 3), normal(1, 4, 9), normal(6, 4, 3)

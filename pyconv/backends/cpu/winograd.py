@@ -130,7 +130,8 @@ def _cycles(plan: ConvPlan, level: int, tile: int) -> float:
     square of pixels and channels that is turned, and two for each place of a tile's vector of channels; on the way out
     as much for turning, and two and a half for each place (measured).
     Weights that do not stay in the second level of the cache come from the third at 12 bytes of the core's own cycles,
-    8 where multiply-adds ask for much, and half as fast from memory. Transforming weights, unless they are kept, takes
+    8 where multiply-adds ask for much, 19 where the second level keeps up with these, and half as fast from memory.
+    Transforming weights, unless they are kept, takes
     some 14 cycles for each of them.
     """
     groups, plan = plan.groups, _group(plan)
@@ -168,7 +169,8 @@ def _fetching(plan: ConvPlan, level: int, tile: int) -> float:
     weights = _weight_bytes(plan, tile)
     if weights <= WORKING_SET:
         return 0.0
-    rate = (8 if estimate.asks_much(level) else 12) * (1 if weights <= LEVEL_3 else 0.5)
+    near = 19 if estimate.keeps_up(level) else 8 if estimate.asks_much(level) else 12
+    rate = near * (1 if weights <= LEVEL_3 else 0.5)
     return weights / rate * estimate.pace(level)
 
 
