@@ -77,11 +77,11 @@ def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated, in the cost models' (see estimate.py).
 
     Of two multiply-adds a cycle 85 in a hundred are reached, 88 where all of a kernel's places pass at a time, 93 of
-    turned pixels, 97 where the second level of the cache keeps up, as of one, and fewer in tiles of one or two vectors
-    of four, which load more. In the core's own cycles: about 50 each time that a tile takes up its sums and puts them
-    down, 60 where the second level keeps up; 120 to turn a vector of channels of as many pixels into rows, 240 with
-    one multiply-add a cycle, 160 where the second level keeps up, and half as many to turn pixels; up to 8 for each
-    cache line of input, 2 where the second level keeps up, where the channels of a part lie in more pages than the
+    turned pixels, 97 where the second level of the cache keeps up, as of one, and fewer in tiles of one to three
+    vectors of four, which load more. In the core's own cycles: about 50 each time that a tile takes up its sums and
+    puts them down, 100 where the second level keeps up; 120 to turn a vector of channels of as many pixels into rows,
+    240 with one multiply-add a cycle, 160 where the second level keeps up, and half as many to turn pixels; up to 8 for
+    each cache line of input, 2 where the second level keeps up, where the channels of a part lie in more pages than the
     processor keeps at hand and two multiply-adds a cycle wait for them; and 4 for each channel of a tile's tap where
     channels lie whole pages apart, and so meet in few sets of the first level of the cache (measured).
     """
@@ -96,7 +96,9 @@ def cycles(plan: ConvPlan, level: int) -> float:
     rows, columns = (float(np.diff(blocks.inside(plan, axis)).sum()) for axis in (0, 1))
     one = estimate.pace(level) < 1  # multiply-add a cycle
     keeps_up = estimate.keeps_up(level)
-    few = {1: 0.7, 2: 0.9}.get(vectors, 1.0) if vectors < runtime.block_vectors(level, is_double) else 1.0
+    few = 1.0
+    if vectors < runtime.block_vectors(level, is_double):
+        few = ({1: 0.7, 2: 0.85, 3: 0.93} if keeps_up else {1: 0.7, 2: 0.9}).get(vectors, 1.0)
     near = blocks.has_few_sums(level) and plan.kernel != (1, 1)
     turns = blocks.turns_pixels(plan, level)
     reached = 0.97 * few if one or keeps_up else 0.88 if near else 0.93 if turns else 0.85
@@ -107,7 +109,7 @@ def cycles(plan: ConvPlan, level: int) -> float:
         parts *= rows * columns
     else:
         parts *= pixels * ceil_div(prod(plan.kernel), blocks.places_of(plan, level, chunk))
-    taking_up = (60 if keeps_up else 50) * count * parts / runtime.block_pixels(level, is_double)
+    taking_up = (100 if keeps_up else 50) * count * parts / runtime.block_pixels(level, is_double)
     square = 240 if one else 160 if keeps_up else 120
     if keeps_up and pixels <= 2:
         square = 20  # so few pixels are put down one by one

@@ -131,8 +131,7 @@ def _cycles(plan: ConvPlan, level: int, tile: int) -> float:
     as much for turning, and two and a half for each place (measured).
     Weights that do not stay in the second level of the cache come from the third at 12 bytes of the core's own cycles,
     8 where multiply-adds ask for much, 19 where the second level keeps up with these, and half as fast from memory.
-    Transforming weights, unless they are kept, takes
-    some 14 cycles for each of them.
+    Transforming weights, unless they are kept, takes some 14 cycles for each of them.
     """
     groups, plan = plan.groups, _group(plan)
     places, tiles = (tile + 2) ** 2, _tiles(plan, tile)
