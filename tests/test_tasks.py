@@ -62,9 +62,7 @@ def test_helpers_work_again_after_some_work():
         assert tasks.resting() == 0.1
         time.sleep(0.01)
         assert tasks.resting() == 0.1
-        F.tanh(x)
-        assert tasks.resting() < 0.1
-        end = time.monotonic() + 60
+        end = time.monotonic() + 60  # others at work may set them to rest once more
         while tasks.resting() and time.monotonic() < end:
             F.tanh(x)
         assert tasks.resting() == 0

@@ -14,7 +14,7 @@ from transposed_sizes import BANDED, BY_TILES, FEW_CHANNELS
 import pyconv
 import pyconv.functional as F
 from pyconv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
-from pyconv.backends.cpu import blocks, channels, conv, isa, transposed
+from pyconv.backends.cpu import blocks, channels, conv, estimate, isa, transposed
 from pyconv.errors import ArgumentError, DTypeError, OutputError, ShapeError
 from pyconv.plan import phase_parts, plan_conv_transpose2d, taps_part, transposed_parameters
 
@@ -140,10 +140,14 @@ def test_bands_have_the_bits_of_the_parts(cut_for, level, sizes, room, threads):
 def test_phases_by_tiles_see_what_is_not_finite(sizes):
     """An image whose results are not all finite is computed once more; a tile would have spread them."""
     (shape, (ins, outs, *kernel), stride, padding, more, groups, dilation) = sizes
-    asked = "winograd"  # what it takes unasked depends on the processor
+    asked = "winograd" if dilation > 1 else "auto"
     layer = ConvTranspose2d(ins, outs, kernel, stride, padding, more, groups, True, dilation, algorithm=asked, rng=0)
     x = normal(3, *shape[1:])
-    assert "winograd" in pyconv.report.explain(layer, x, measure=False).steps[0].implementation
+    if "winograd" not in pyconv.report.explain(layer, x, measure=False).steps[0].implementation:
+        level = isa.current()
+        assert estimate.asks_much(level)
+        assert not estimate.keeps_up(level)
+        pytest.skip("direct sums take fewer cycles on this processor")
     warm(layer, x)
     finite = known_by(layer, x)
     for value in (np.nan, np.inf, -np.inf, 3e38):
