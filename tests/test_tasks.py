@@ -55,14 +55,19 @@ def test_waits_too_short_to_be_noticed_are_spent_too():
 
 def test_helpers_work_again_after_some_work():
     """Of some milliseconds, however long that takes: pauses between calls are not counted."""
-    x, before = normal(1, 16, 100, 100), pyconv.get_num_threads()
+    x, before = (
+        normal(1, 16, 500, 500),
+        pyconv.get_num_threads(),
+    )  # enough for two threads however slow they are to wake
     pyconv.set_num_threads(2)
     try:
         tasks.note_wait(0.0, 0.025)
         assert tasks.resting() == 0.1
         time.sleep(0.01)
         assert tasks.resting() == 0.1
-        end = time.monotonic() + 60  # others at work may set them to rest once more
+        F.tanh(x)
+        assert tasks.resting() < 0.1
+        end = time.monotonic() + 60
         while tasks.resting() and time.monotonic() < end:
             F.tanh(x)
         assert tasks.resting() == 0
