@@ -65,7 +65,7 @@ class BackendError(PyconvError, RuntimeError):
 
 
 class UnsupportedDTypeError(BackendError, DTypeError):
-    """No backend that may be used computes in the input's dtype, which others do: half precision, mostly."""
+    """No backend that may be used computes in the input's dtype, though in float32: of half precision."""
 
 
 class DeviceError(PyconvError, RuntimeError):

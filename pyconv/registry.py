@@ -11,6 +11,7 @@ import contextlib
 import warnings
 from collections.abc import Hashable
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, cast
@@ -384,11 +385,18 @@ def _choose(plan: Plan, kind: str, names: tuple[str, ...] | None) -> Backend:
         "".join(f"\n  {name}: {reason}" for name, reason in refusals.items()) or f"\n  no backend takes {kind} arrays"
     )
     usable = [status.name for status in backends() if status.usable and kind in status.array_types]
-    error = BackendError if plan.dtype in DTYPES else UnsupportedDTypeError
-    raise error(
+    raise (UnsupportedDTypeError if _only_its_dtype(plan, kind, names) else BackendError)(
         f"{plan.op}: no backend can run it ({asked}):{details}\n"
         f"Usable here for {kind} arrays: {', '.join(usable) or 'none'}"
     )
+
+
+def _only_its_dtype(plan: Plan, kind: str, names: tuple[str, ...] | None) -> bool:
+    """Whether one that may be used would run the plan in float32."""
+    if plan.dtype in DTYPES or isinstance(plan, FusedPlan):
+        return False
+    single = replace(plan, dtype=DTYPES[0])
+    return any(candidate(name, single, kind)[0] is not None for name in names or _automatic(kind))
 
 
 def order(kind: str, argument: Any = None) -> tuple[str, ...]:

@@ -180,7 +180,7 @@ def check_stack(seed: int, number: int) -> bool:
             out = guarded(layout(np.full_like(wanted, 7)), draw.chance(0.5))
             assert stack(x, out=out) is out, words
             see(out, wanted, f"{count} threads, out=")
-            if x.ndim == 4 and len(x) > 1:
+            if x.ndim == 4 and len(x) > 1 and x.strides[0]:  # the layout of images that are one is another
                 see(stack(x[-1:]), wanted[-1:], "alone")
     return True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from helpers import USABLE, normal, pretend, refused
@@ -380,3 +382,10 @@ def test_advice_never_leads_to_half_precision():
     words = r"pass input.astype\(np.float64\) or weight.astype\(np.float32\)$"
     with pytest.raises(DTypeError, match=words):
         F.conv2d(single, single.astype(np.float64))
+
+
+@pytest.mark.skipif(find_spec("cupy") is not None, reason="cuda may be usable here")
+def test_half_precision_where_float32_would_not_run_either():
+    with pytest.raises(BackendError, match="CuPy") as caught:
+        F.conv2d(X.astype("float16"), WEIGHT.astype("float16"), backend="cuda")
+    assert not isinstance(caught.value, DTypeError)

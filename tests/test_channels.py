@@ -14,7 +14,7 @@ from test_implementations import checked, plan_of, run_by
 import pyconv
 import pyconv.functional as F
 from pyconv._core import conv, runtime
-from pyconv.backends.cpu import blocks, channels, isa, tiles
+from pyconv.backends.cpu import blocks, channels, direct, isa, tiles
 from pyconv.backends.cpu.cut import ceil_div
 
 
@@ -261,8 +261,10 @@ def test_which_processor_they_are_quicker_on(level, monkeypatch):
     for multiply_adds, second_level in ((1, 32), (2, 32), (2, 64)):
         monkeypatch.setattr(runtime, "multiply_adds", lambda level, count=multiply_adds: count)
         monkeypatch.setattr(runtime, "second_level", lambda count=second_level: count)
-        tiles.choose.cache_clear()
+        for known in (tiles.choose, direct._cut):
+            known.cache_clear()
         reasons.append(channels.refusal(plan))
-    tiles.choose.cache_clear()
+    for known in (tiles.choose, direct._cut):
+        known.cache_clear()
     assert reasons[0] is reasons[2] is None
     assert "vectors along rows take fewer cycles" in reasons[1]

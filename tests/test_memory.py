@@ -143,3 +143,14 @@ def test_functions_that_a_user_has_set_are_used():
         assert name(F.relu(x, backend="cpu")) == "pyconv"
         assert name() == usual
     assert name(pyconv.ReLU()(normal(1, 1, 4, 4))) == usual  # small ones
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128", "longlong", "int8", "bool"])
+@pytest.mark.parametrize("order", [None, (1, 0)])
+def test_room_for_elements_of_every_size(dtype, order):
+    array = memory.empty((5000, 4), dtype, order)
+    assert array.dtype == dtype
+    assert array.nbytes == 20_000 * np.dtype(dtype).itemsize
+    array[...] = 1
+    assert (array == 1).all()
+    del array

@@ -293,3 +293,12 @@ def test_nothing_is_lost_half_way(level):
     x = np.full((1, 1, 40, 40), 1e-30, np.float32)
     x[:, :, 10:20] = 0
     assert_close(_run(x, weight, padding=3), F.conv2d(x, weight, padding=3, backend="reference"), terms=49)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 3, 1, 2)])
+def test_no_images(axes):
+    line = np.exp(-(np.arange(-3, 4) ** 2) / 2).astype("float32")
+    weight = np.repeat(np.outer(line, line)[None, None], 3, axis=0)
+    x = np.zeros(np.take((0, 3, 32, 32), np.argsort(axes)), np.float32).transpose(axes)
+    assert F.conv2d(x, weight, padding=3, groups=3, backend="cpu").shape == (0, 3, 32, 32)
+    assert "separable" in explain(F.conv2d, x, weight, padding=3, groups=3, backend="cpu").steps[0].implementation

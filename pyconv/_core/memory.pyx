@@ -41,7 +41,6 @@ cdef extern from * nogil:
 
 cdef extern from "numpy/arrayobject.h":
     ctypedef struct PyArrayObject_fields:
-        int flags
         PyObject *mem_handler
 
     ctypedef struct PyDataMemAllocator:
@@ -110,8 +109,15 @@ cdef object handler = PyCapsule_New(&functions, b"mem_handler", NULL)
 
 
 cdef cnp.ndarray new(int axes, cnp.npy_intp *shape, int type_number, cnp.npy_intp *strides):
-    """A new array, contiguous without ``strides``; where somebody has set functions of their own, by those."""
-    cdef double size = 8 if type_number in (cnp.NPY_DOUBLE, cnp.NPY_INT64) else 4
+    """A new array, contiguous without ``strides``; where somebody has set functions of their own, by those.
+
+    Of other types than the three here NumPy knows the size, and makes it.
+    """
+    cdef double size = 0
+    if type_number in (cnp.NPY_DOUBLE, cnp.NPY_INT64):
+        size = 8
+    elif type_number == cnp.NPY_FLOAT:
+        size = 4
     cdef int i
     for i in range(axes):
         size *= shape[i]
@@ -133,7 +139,7 @@ cdef cnp.ndarray new(int axes, cnp.npy_intp *shape, int type_number, cnp.npy_int
     cdef PyArrayObject_fields *fields = <PyArrayObject_fields *>array
     Py_INCREF(handler)
     fields.mem_handler = <PyObject *>handler
-    fields.flags |= cnp.NPY_ARRAY_OWNDATA
+    cnp.PyArray_ENABLEFLAGS(array, cnp.NPY_ARRAY_OWNDATA)
     PyTraceMalloc_Track(NPY_TRACE_DOMAIN, <uintptr_t>memory, <size_t>size)
     return array
 

@@ -135,8 +135,8 @@ INLINE vec load_evens(const real *from, int64_t some)
 
 /* The pixels first .. past - 1 that a 1x1 kernel sees in every second column, turned so that the channels of each are
  * neighbours: turned[i * pitch + c]. */
-static void turn_pixels(const pc_channels *conv, const real *x, const int64_t *x_strides, int64_t first, int64_t past,
-                        real *turned, int64_t pitch)
+static void turn_every_second_pixel(const pc_channels *conv, const real *x, const int64_t *x_strides, int64_t first,
+                                    int64_t past, real *turned, int64_t pitch)
 {
     for (int64_t pixel = first, some; pixel < past; pixel += some, turned += some * pitch) {
         const int64_t row = pixel / conv->out_w, column = pixel % conv->out_w;
@@ -207,7 +207,7 @@ void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays
         real *turned = sums + conv->pixels * most_vectors * LANES;
         const int64_t start = first_band * conv->pixels;
         if (conv->stride_w == 2) {
-            turn_pixels(conv, x, x_strides, start, past, turned, pitch);
+            turn_every_second_pixel(conv, x, x_strides, start, past, turned, pitch);
         } else {
             PC_NAME(conv_pack_panel)(x + start, x_strides[1], conv->in_channels, past - start, conv->in_channels, turned, pitch);
         }

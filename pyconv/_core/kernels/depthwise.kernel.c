@@ -1,8 +1,9 @@
 /* Depthwise convolution, and any other whose groups have one input channel: every output plane is one image filtered.
  *
- * The image is read where it lies, or, where channels are neighbours, from a ring of rows that they are sorted into. A block of output rows shares its loads: each input row is loaded once for each kernel
- * column, and enters every output row that it belongs to. Where a block touches the padding on the left or right its
- * loads are masked; rows above and below are rows of zeros.
+ * The image is read where it lies, or, where channels are neighbours, from a ring of rows that they are sorted into. A
+ * block of output rows shares its loads: each input row is loaded once for each kernel column, and enters every output
+ * row that it belongs to. Where a block touches the padding on the left or right its loads are masked; rows above and
+ * below are rows of zeros.
  */
 #include <string.h>
 

@@ -16,7 +16,7 @@ enum { PAIRS = 3, SIZE = 2 * PAIRS + 2, TILE = 4, TOGETHER = WINOGRAD_FEW_CHANNE
 
 /* What the sums of a band are made of. */
 typedef struct {
-    int64_t planes, height; /* input channels; rows of the kernel */
+    int64_t planes;         /* input channels */
     int64_t cols, count;    /* tiles of a row, and of all rows of outputs */
     int64_t pitch, point;   /* of the places, [point][plane][row][tile]: from one plane, and from one point, to the next */
 } band;
@@ -142,7 +142,7 @@ void PC_NAME(winograd_row_task)(const void *parameters, const pc_conv_arrays *ar
     const int64_t rows = least(conv->rows, conv->out_h - first_row), blocks = (conv->out_channels + TOGETHER - 1) / TOGETHER;
     const int64_t height = conv->packed_rows - conv->rows + 1, cols = conv->cols / TILE, pitch = conv->places_pitch;
     const band b = {
-        .planes = conv->in_channels, .height = height, .cols = cols, .count = rows * cols,
+        .planes = conv->in_channels, .cols = cols, .count = rows * cols,
         .pitch = pitch, .point = conv->in_channels * pitch,
     };
     real *packed = scratch, *places = packed + conv->band_size, *spare = places + SIZE * b.point;

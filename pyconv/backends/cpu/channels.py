@@ -167,7 +167,7 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Pack
     groups, per_out, per_in = plan.groups, plan.out_channels // plan.groups, plan.in_channels // plan.groups
     chunk = blocks.chunk_of(plan, level)
     each = per_in * plan.kernel[0] * plan.kernel[1]
-    packed = memory.empty((groups, edges[-1] * each), plan.dtype)  # vectors of lanes, each in one line of the cache
+    packed = memory.empty((groups, edges[-1] * each), plan.dtype)  # of 16 KB and more each vector in one line
     packed.fill(0)
     given = np.asarray(weight, plan.dtype).reshape(groups, per_out, per_in, *plan.kernel)
     if not np.isfinite(given).all():

@@ -187,8 +187,8 @@ def cycles(plan: ConvPlan, level: int) -> float:
 
     Each vector of outputs takes 5, and for each tap 1.1 where rows share their loads, 2.3 where they do not, 3.6 where
     every other column is picked; and more where loads are masked. Squares of stride 2 take 1.4 for a tap, and for a
-    row 18, or 55 where it begins in the midst of the kernel, 24 more with two multiply-adds a cycle (Zen 5). Measured
-    on AVX-512; where it is missing, masks are dear. To that comes the sorting of channels-last images.
+    row 18, or 55 where it begins in the midst of the kernel, 24 more on a Zen 5 with AVX-512. Measured on
+    AVX-512; where it is missing, masks are dear. To that comes the sorting of channels-last images.
     """
     return _sorting(plan, level) + _filtering(plan, level)
 

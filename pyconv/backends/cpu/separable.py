@@ -118,7 +118,9 @@ def slowness(plan: ConvPlan) -> float:
     Once: there are fewer, and memory sets the pace. More often, by its cycles, where kernels of one row save none.
     """
     level = isa.current()
-    dense = plan.flops / max(plan.batch, 1) / (4 * runtime.lanes(level, is_double_plan(plan)))
+    if not plan.batch:
+        return 1.0
+    dense = plan.flops / plan.batch / (4 * runtime.lanes(level, is_double_plan(plan)))
     return max(1.0, cycles(plan, level) / dense)
 
 

@@ -33,12 +33,13 @@ _MOST_CHANNELS = 16
 _PAIRS = ((0, 7), (1, 2), (3, 4), (5, 6))
 """Points whose sums are in registers together: 0 and infinity, and those that differ by their sign."""
 
-_AROUND, _COMING_IN = 14, 40
+_AROUND, _COMING_IN, _LOADS = 14, 40, 1.5
 """The core's cycles of a vector of tiles and an output channel beside its products, and until one of an input channel's
-row is transformed (measured)."""
+row is transformed; loads of a cycle, of two that a core could begin. Measured on a Zen 5, for all instruction sets."""
 
-_LOADS = 1.5
-"""Loads of a cycle, of two that a core could begin (measured on a Zen 5)."""
+_SLOW = 25, 60, 1.25
+"""The same where multiply-adds take twice as long, or ask for more than the cache gives: of a Zen 4, before its loops
+were unrolled."""
 
 
 def label(plan: ConvPlan) -> str:
@@ -82,11 +83,13 @@ def cycles(plan: ConvPlan, level: int) -> float:
     lanes, together = runtime.lanes(level, is_double), runtime.winograd_few_channels(level, is_double)
     (height, width), terms = plan.out_size, plan.in_channels * plan.kernel[0]
     tiles, out_channels = ceil_div(width, _TILE), ceil_div(plan.out_channels, together) * together
-    products = _SIZE * terms * max(0.5 / 0.97, pace * (1 + 1 / together) / _LOADS)
-    coming_in = _COMING_IN * (height + plan.kernel[0] - 1) * ceil_div(tiles, lanes) * plan.in_channels
+    waits = pace < 1 or (estimate.asks_much(level) and not estimate.keeps_up(level))
+    around, each, loads = _SLOW if waits else (_AROUND, _COMING_IN, _LOADS)
+    products = _SIZE * terms * max(0.5 / 0.97, pace * (1 + 1 / together) / loads)
+    coming_in = each * (height + plan.kernel[0] - 1) * ceil_div(tiles, lanes) * plan.in_channels
     vectors = ceil_div(height * tiles, lanes)
     preparing = 0 if plan.keeps_weights else 14 * _SIZE * terms * plan.out_channels
-    return preparing + pace * coming_in + vectors * out_channels * (products + pace * _AROUND)
+    return preparing + pace * coming_in + vectors * out_channels * (products + pace * around)
 
 
 @lru_cache(maxsize=256)
