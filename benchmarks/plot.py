@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from .results import best_peer, geometric_mean, lists_of, micros, ratio
+from .results import best_peer, geometric_mean, lists_of, measured_libraries, micros, ratio
 
 __all__ = ["bars", "peers", "roofline"]
 
@@ -69,7 +69,7 @@ def bars(report: dict[str, Any]) -> bytes | None:
 
 
 def _peers(report: dict[str, Any]) -> list[str]:
-    return [name for name, library in report["libraries"].items() if library["status"] == "ok" and name != "pyconv"]
+    return [name for name in measured_libraries(report) if name != "pyconv"]
 
 
 def _ratio_axis(axis: Any) -> None:

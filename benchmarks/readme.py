@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from .results import best_peer, geometric_mean, lists_of, micros, ratio
-from .table import summary
+from .table import shown, summary
 
 __all__ = ["filled", "totals"]
 
@@ -44,12 +44,8 @@ def _layer(name: str, row: dict[str, Any]) -> str:
     best = best_peer(row)
     if best is None:
         raise KeyError(f"no library was compared on {name}")
-    times = [_time(micros(row, "pyconv")), _time(micros(row, "torch")), f"{_time(best[1])} ({best[0]})"]
-    return f"| {name} | {' | '.join(times)} | {ratio(row):.2f} |\n"
-
-
-def _time(micros: float | None) -> str:
-    return "–" if micros is None else f"{micros:.1f}" if micros < 100 else f"{micros:,.0f}"
+    own, torch, other = (shown(time, ",.0f") for time in (micros(row, "pyconv"), micros(row, "torch"), best[1]))
+    return f"| {name} | {own} | {torch} | {other} ({best[0]}) | {ratio(row):.2f} |\n"
 
 
 def totals(report: dict[str, Any]) -> str:

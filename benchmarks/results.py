@@ -8,7 +8,18 @@ from math import exp, log
 from pathlib import Path
 from typing import Any
 
-__all__ = ["best_peer", "fresh", "geometric_mean", "lists_of", "micros", "ratio", "read", "write_bytes", "write_json"]
+__all__ = [
+    "best_peer",
+    "fresh",
+    "geometric_mean",
+    "lists_of",
+    "measured_libraries",
+    "micros",
+    "ratio",
+    "read",
+    "write_bytes",
+    "write_json",
+]
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -85,3 +96,8 @@ def lists_of(report: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     for row in report["rows"]:
         found.setdefault(row["list"], []).append(row)
     return found
+
+
+def measured_libraries(report: dict[str, Any]) -> list[str]:
+    """Those that could be used, pyconv among them."""
+    return [name for name, library in report["libraries"].items() if library["status"] == "ok"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .results import best_peer, geometric_mean, lists_of, micros, ratio
+from .results import best_peer, geometric_mean, lists_of, measured_libraries, micros, ratio
 
-__all__ = ["grid", "head", "markdown", "summary"]
+__all__ = ["grid", "head", "markdown", "shown", "summary"]
 
 NOISY = 1.2
 """A row is marked where pyconv's or the best peer's median is this many times its minimum."""
@@ -14,7 +14,7 @@ NOISY = 1.2
 
 def markdown(report: dict[str, Any]) -> str:
     """A head, a table for each list, and a summary."""
-    names = _libraries(report)
+    names = measured_libraries(report)
     parts = [head(report, names), _summary(report, names)]
     for listing, rows in lists_of(report).items():
         parts.append(f"## {listing}\n\n" + _rows(report, rows, [name for name in names if name != "pyconv"]))
@@ -24,16 +24,13 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _libraries(report: dict[str, Any]) -> list[str]:
-    return [name for name, library in report["libraries"].items() if library["status"] == "ok"]
-
-
 def _number(value: float | None, form: str = ".2f") -> str:
     return "–" if value is None else format(value, form)
 
 
-def _time(micros: float | None) -> str:
-    return "–" if micros is None else f"{micros:.1f}" if micros < 100 else f"{micros:.0f}"
+def shown(micros: float | None, long: str = ".0f") -> str:
+    """A time in a table; from 100 microseconds on in the form ``long``."""
+    return "–" if micros is None else format(micros, ".1f" if micros < 100 else long)
 
 
 def _line(cells: list[str]) -> str:
@@ -84,7 +81,7 @@ def _summary(report: dict[str, Any], names: list[str]) -> str:
 
 def summary(report: dict[str, Any]) -> str:
     """How many times as quick pyconv is, by list: a table."""
-    peers = [name for name in _libraries(report) if name != "pyconv"]
+    peers = [name for name in measured_libraries(report) if name != "pyconv"]
     lines = []
     for listing, rows in lists_of(report).items():
         ratios = [_ratios(rows, None), *(_ratios(rows, peer) for peer in peers)]
@@ -118,13 +115,13 @@ def _rows(report: dict[str, Any], rows: list[dict[str, Any]], peers: list[str]) 
             [
                 row["name"],
                 str(row["count"]),
-                _time(micros(row, "pyconv")),
+                shown(micros(row, "pyconv")),
                 rate,
                 share,
                 best[0] if best else "–",
-                _time(best[1]) if best else "–",
+                shown(best[1]) if best else "–",
                 _number(ratio(row)) + mark,
-                *(_time(micros(row, peer)) for peer in peers),
+                *(shown(micros(row, peer)) for peer in peers),
                 row["implementation"] or "–",
                 *(_memory(row) if saves else []),
             ]
