@@ -239,11 +239,15 @@ def _along_axis(op: str, input: Any, dim: Any, out: Any, backend: str | None, dt
     return run(plan_call_axis(op, input, dim, out), input, backend, _known[op], key)
 
 
+HALVED_DIM = """
+    dim : int, default -1
+        The dimension that is halved; it must be even."""
+"""Of glu, function and layer."""
+
+
 @planned_by(lambda *, input, dim, out: plan_call_axis("glu", input, _given(dim), out))
 @_documented(
-    """
-    dim : int, default -1
-        The dimension that is halved; it must be even.""",
+    HALVED_DIM,
     input="array of at least one dimension",
     out="it must have the result's shape and dtype and share no memory with the input",
     returns="array of the input's dtype, with half of dimension ``dim``",
@@ -253,11 +257,14 @@ def glu(input: Any, dim: int = -1, *, out: Any = None, backend: str | None = Non
     return _along_axis("glu", input, _given(dim), out, backend)
 
 
-_DIM = """
+SUMMED_DIM = """
     dim : int, optional
         The dimension along which it sums; without it 0 for inputs of 0, 1 and 3 dimensions, else 1 (torch's rule,
-        which it advises against: name the dimension).
-    dtype : {'float32', 'float64'} or numpy dtype, optional
+        which it advises against: name the dimension)."""
+"""Of the softmax family, functions and layers."""
+
+_DIM = f"""{SUMMED_DIM}
+    dtype : {{'float32', 'float64'}} or numpy dtype, optional
         The input is converted to it first; then whole numbers and half precision are taken too."""
 
 

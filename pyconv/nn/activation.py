@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from ..errors import ArgumentError
 from ..functional.activation import (
+    HALVED_DIM,
+    SUMMED_DIM,
     call_signature,
     gelu_op,
     plan_call_activation,
@@ -186,61 +189,49 @@ class _AlongAxis(Module):
         return f"dim={self.dim}"
 
 
-class Softmax(_AlongAxis):
-    """``exp(x) / sum of exp(x)`` along a dimension; see :func:`pyconv.functional.softmax`.
+_Layer = TypeVar("_Layer", bound=type[_AlongAxis])
+
+
+def _documented(dim: str) -> Callable[[_Layer], _Layer]:
+    """Put the parameters behind the first line of a layer's documentation, ``dim`` as its function has it."""
+
+    def mark(layer: _Layer) -> _Layer:
+        layer.__doc__ = f"""{layer.__doc__}
 
     Parameters
-    ----------
-    dim : int, optional
-        The dimension along which it sums; without it 0 for inputs of 0, 1 and 3 dimensions, else 1 (torch's rule,
-        which it advises against: name the dimension).
+    ----------{dim}
     backend : str, optional
         A backend's name, or a comma list; see :func:`pyconv.backends`.
     """
+        return layer
+
+    return mark
+
+
+@_documented(SUMMED_DIM)
+class Softmax(_AlongAxis):
+    """``exp(x) / sum of exp(x)`` along a dimension; see :func:`pyconv.functional.softmax`."""
 
     _op = "softmax"
 
 
+@_documented(SUMMED_DIM)
 class Softmin(_AlongAxis):
-    """``exp(-x) / sum of exp(-x)`` along a dimension; see :func:`pyconv.functional.softmin`.
-
-    Parameters
-    ----------
-    dim : int, optional
-        The dimension along which it sums; without it 0 for inputs of 0, 1 and 3 dimensions, else 1 (torch's rule,
-        which it advises against: name the dimension).
-    backend : str, optional
-        A backend's name, or a comma list; see :func:`pyconv.backends`.
-    """
+    """``exp(-x) / sum of exp(-x)`` along a dimension; see :func:`pyconv.functional.softmin`."""
 
     _op = "softmin"
 
 
+@_documented(SUMMED_DIM)
 class LogSoftmax(_AlongAxis):
-    """``x - log(sum of exp(x))`` along a dimension; see :func:`pyconv.functional.log_softmax`.
-
-    Parameters
-    ----------
-    dim : int, optional
-        The dimension along which it sums; without it 0 for inputs of 0, 1 and 3 dimensions, else 1 (torch's rule,
-        which it advises against: name the dimension).
-    backend : str, optional
-        A backend's name, or a comma list; see :func:`pyconv.backends`.
-    """
+    """``x - log(sum of exp(x))`` along a dimension; see :func:`pyconv.functional.log_softmax`."""
 
     _op = "log_softmax"
 
 
+@_documented(HALVED_DIM)
 class GLU(_AlongAxis):
-    """The first half times the sigmoid of the second; see :func:`pyconv.functional.glu`.
-
-    Parameters
-    ----------
-    dim : int, default -1
-        The dimension that is halved; it must be even.
-    backend : str, optional
-        A backend's name, or a comma list; see :func:`pyconv.backends`.
-    """
+    """The first half times the sigmoid of the second; see :func:`pyconv.functional.glu`."""
 
     _op = "glu"
 
