@@ -121,11 +121,11 @@ cdef cnp.ndarray new(int axes, cnp.npy_intp *shape, int type_number, cnp.npy_int
     cdef int i
     for i in range(axes):
         size *= shape[i]
-    functions_set = PyDataMem_GetHandler() if size >= SMALL else None
-    if <PyObject *>functions_set != PyDataMem_DefaultHandler:
-        return PyArray_New(cnp.ndarray, axes, shape, type_number, strides, NULL, 0, 0, NULL)
-    cdef void *memory = take(NULL, <size_t>size) if size < LARGEST else NULL
-    if memory == NULL:  # NumPy says so in its own words
+    cdef void *memory = NULL
+    functions_set = PyDataMem_GetHandler() if SMALL <= size < LARGEST else None
+    if <PyObject *>functions_set == PyDataMem_DefaultHandler:
+        memory = take(NULL, <size_t>size)
+    if memory == NULL:  # or, where there is none to be had, NumPy says so in its own words
         return PyArray_New(cnp.ndarray, axes, shape, type_number, strides, NULL, 0, 0, NULL)
     cdef cnp.ndarray array
     try:
