@@ -86,16 +86,24 @@ INLINE void transform_out(const int pairs, const int tile, const vec *m, const v
     y[tile - 1] += m[2 * pairs + 1];
 }
 
-/* B' along a row, for tiles that begin every `tile` pixels: place j of all to places + j * step. */
+/* B' along a row, for a vector of tiles that begin every `tile` pixels. */
+INLINE void transform_vector(const int pairs, const int tile, const real *row, vec *t)
+{
+    const int size = 2 * pairs + 2;
+    vec part[MOST_OUT], d[MOST_IN];
+    UNROLL for (int j = 0; j < tile; j++) part[j] = load(row + j * LANES);
+    UNROLL for (int j = 0; j < tile; j++) d[j] = every(part, tile, j);
+    UNROLL for (int j = tile; j < size; j++) d[j] = SHUFFLE(d[j - tile], splat(row[tile * LANES + j - tile]), FROM(1));
+    transform_in(pairs, d, t);
+}
+
+/* The same for `tiles` of them: place j of all to places + j * step. */
 INLINE void transform_along(const int pairs, const int tile, const real *row, int64_t tiles, real *places, int64_t step)
 {
     const int size = 2 * pairs + 2;
     for (int64_t k = 0; k < tiles; k += LANES, row += tile * LANES, places += LANES) {
-        vec part[MOST_OUT], d[MOST_IN], t[MOST_IN];
-        UNROLL for (int j = 0; j < tile; j++) part[j] = load(row + j * LANES);
-        UNROLL for (int j = 0; j < tile; j++) d[j] = every(part, tile, j);
-        UNROLL for (int j = tile; j < size; j++) d[j] = SHUFFLE(d[j - tile], splat(row[tile * LANES + j - tile]), FROM(1));
-        transform_in(pairs, d, t);
+        vec t[MOST_IN];
+        transform_vector(pairs, tile, row, t);
         UNROLL for (int j = 0; j < size; j++) store(places + j * step, t[j]);
     }
 }

@@ -21,17 +21,28 @@ typedef struct {
     int64_t pitch, point;   /* of the places, [point][plane][row][tile]: from one plane, and from one point, to the next */
 } band;
 
-/* B' along every row of the band's input, places[point][plane][row][tile]; and zeros behind the last tile. The last of the
- * rows, from number `own` on, are copied before, since whole vectors reach beyond what may be read. */
+/* B' along every row of the band's input, places[point][plane][row][tile]; and zeros behind the last tile. Rows follow one
+ * another in memory with one tile's pixels more than `cols`, so that short ones are taken several at a time: the tiles that
+ * cross row ends are left out as they are put down. The last rows, from number `own` on, are copied before, since whole
+ * vectors reach beyond what may be read. */
 INLINE void transform_input(const pc_direct *conv, band b, int64_t rows, const real *pixels, int64_t plane, int64_t own,
                             real *copy, real *places)
 {
+    const int64_t group = LANES / (b.cols + 1), step = group > 1 ? group : 1;
+    ivec from_lane;
+    for (int64_t i = 0; i < LANES; i++) from_lane[i] = (integer)least(i + i / b.cols, LANES - 1);
     for (int64_t p = 0; p < b.planes; p++) {
         real *to = places + p * b.pitch;
-        for (int64_t y = 0; y < rows; y++) {
+        for (int64_t y = 0; y < rows; y += step) {
             const real *from = pixels + p * plane + y * conv->pitch;
-            if (y >= own) from = memcpy(copy, from, conv->pitch * sizeof(real));
-            transform_along(PAIRS, TILE, from, b.cols, to + y * b.cols, b.point);
+            if (y >= own) from = memcpy(copy, from, least(step, rows - y) * conv->pitch * sizeof(real));
+            if (step == 1) {
+                transform_along(PAIRS, TILE, from, b.cols, to + y * b.cols, b.point);
+                continue;
+            }
+            vec t[SIZE];
+            transform_vector(PAIRS, TILE, from, t);
+            UNROLL for (int i = 0; i < SIZE; i++) store(to + i * b.point + y * b.cols, rearranged(t[i], from_lane));
         }
         UNROLL for (int i = 0; i < SIZE; i++) store(to + i * b.point + rows * b.cols, splat(0));
     }

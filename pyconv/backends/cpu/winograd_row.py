@@ -86,7 +86,8 @@ def cycles(plan: ConvPlan, level: int) -> float:
     waits = pace < 1 or (estimate.asks_much(level) and not estimate.keeps_up(level))
     around, each, loads = _SLOW if waits else (_AROUND, _COMING_IN, _LOADS)
     products = _SIZE * terms * max(0.5 / 0.97, pace * (1 + 1 / together) / loads)
-    coming_in = each * (height + plan.kernel[0] - 1) * ceil_div(tiles, lanes) * plan.in_channels
+    at_once = max(lanes // (tiles + 1), 1)  # rows
+    coming_in = each * ceil_div(height + plan.kernel[0] - 1, at_once) * ceil_div(tiles, lanes) * plan.in_channels
     vectors = ceil_div(height * tiles, lanes)
     preparing = 0 if plan.keeps_weights else 14 * _SIZE * terms * plan.out_channels
     return preparing + pace * coming_in + vectors * out_channels * (products + pace * around)
