@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from guarded import guarded
 from helpers import assert_close, normal
 
 import pyconv
@@ -159,7 +160,8 @@ def test_depthwise(level, dtype, kernel):
 @pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (2, 4)])
 @pytest.mark.parametrize("channels_in", [1, 2, 3, 4, 5, 17, 36])
 def test_depthwise_of_channels_last(level, dtype, kernel, channels_in):
-    """Rows that pass in a ring, dealt out or turned: the bits of planes that are filtered where they lie."""
+    """Rows that pass in a ring, dealt out or turned: the bits of planes that are filtered where they lie.
+    Nothing is read beyond the image."""
     tried = 0
     for size, multiplier in itertools.product(((1, 1), (5, 7), (6, 33), (19, 70)), (1, 2)):
         x = normal(2, channels_in, *size, dtype=dtype)
@@ -169,7 +171,9 @@ def test_depthwise_of_channels_last(level, dtype, kernel, channels_in):
             parameters = {**given, "groups": channels_in}
             if checked(depthwise, last, weight, None, parameters):
                 wanted = run_by(depthwise, x, weight, **parameters)
-                np.testing.assert_array_equal(run_by(depthwise, last, weight, **parameters), wanted)
+                for at_end in (False, True):
+                    beside = guarded(last, at_end)
+                    np.testing.assert_array_equal(run_by(depthwise, beside, weight, **parameters), wanted)
                 tried += 1
     assert tried > 20
 
