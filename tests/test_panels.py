@@ -48,7 +48,7 @@ def test_panels(level, dtype, kernel, stride, size, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("channels", [4, 5, 16, 37])
+@pytest.mark.parametrize("channels", [4, 5, 8, 16, 37])
 def test_channels_last_pixels_turned_into_panels(level, dtype, channels, monkeypatch):
     """A tile's squares of pixels and channels, whole or not, before the first tile reads them: the bits of NCHW."""
     for (height, width), groups in itertools.product(((1, 1), (5, 7), (32, 33)), (1, 2)):

@@ -68,34 +68,66 @@ static void pack_row(real *to, const real *from, int64_t step, int64_t begin, in
     }
 }
 
-/* The same row of channels whose elements are neighbours in memory: squares of LANES pixels and channels are turned in
- * registers; the pixels that lie `ahead` of them are fetched meanwhile. */
+/* LANES pixels of `channels` channels, LANES or half as many, that all lie in the row, to as many whole rows: a square that
+ * is turned in registers; the pixels that lie `ahead` of them are fetched meanwhile. Addresses follow one another: 32 of
+ * them worked out side by side would take longer than turning. */
+INLINE void turn_whole(real *to, int64_t to_pitch, const real *from, int64_t step, const int channels, int64_t ahead)
+{
+    const lane_mask lanes = lanes_between(0, channels);
+    vec square[LANES];
+    UNROLL for (int p = 0; p < LANES; p++, from += step)
+    {
+        square[p] = channels < LANES ? load_lanes(from, lanes) : load(from);
+        __builtin_prefetch(from + ahead * step);
+    }
+    turn_square(square); /* of half the rows the compiler turns no more */
+    UNROLL for (int k = 0; k < channels; k++, to += to_pitch) store(to, square[k]);
+}
+
+/* Not inlined: in a loop the compiler would keep the places of all rows, on the stack, and take longer than for turning. */
+static NOT_INLINED void turn_all(real *to, int64_t to_pitch, const real *from, int64_t step, int64_t ahead)
+{
+    turn_whole(to, to_pitch, from, step, LANES, ahead);
+}
+
+static NOT_INLINED void turn_half(real *to, int64_t to_pitch, const real *from, int64_t step, int64_t ahead)
+{
+    turn_whole(to, to_pitch, from, step, LANES / 2, ahead);
+}
+
+/* The same where some pixels, channels or places of the rows are missing. */
+static NOT_INLINED void turn_some(real *to, int64_t to_pitch, const real *from, int64_t step, int64_t begin, int64_t end,
+                                  int64_t room, int64_t channels)
+{
+    const lane_mask lanes = lanes_between(0, channels);
+    vec square[LANES];
+    UNROLL for (int p = 0; p < LANES; p++)
+    {
+        square[p] = p >= begin && p < end ? load_lanes(from + p * step, lanes) : splat(0);
+    }
+    turn_square(square);
+    UNROLL for (int k = 0; k < LANES; k++)
+    {
+        if (k < channels) store_part(to + k * to_pitch, square[k], room);
+    }
+}
+
+/* The same row of channels whose elements are neighbours in memory, in squares of LANES pixels and channels. */
 static void pack_channels(real *to, int64_t to_pitch, const real *from, int64_t step, int64_t begin, int64_t end,
                           int64_t pitch, int64_t channels, int64_t ahead)
 {
     for (int64_t i = 0; i < pitch; i += LANES) {
+        const int whole = i >= begin && i + LANES <= least(end, pitch);
         for (int64_t c = 0; c < channels; c += LANES) {
-            const int64_t some = channels - c < LANES ? channels - c : LANES;
+            const int64_t some = least(channels - c, LANES);
             const real *corner = from + i * step + c;
-            vec square[LANES];
-            if (some == LANES && i >= begin && i + LANES <= end) {
-                UNROLL for (int p = 0; p < LANES; p++) square[p] = load(corner + p * step);
-                UNROLL for (int p = 0; p < LANES; p++) __builtin_prefetch(corner + (ahead + p) * step);
+            real *row = to + c * to_pitch + i;
+            if (whole && some == LANES) {
+                turn_all(row, to_pitch, corner, step, ahead);
+            } else if (whole && some == LANES / 2) {
+                turn_half(row, to_pitch, corner, step, ahead);
             } else {
-                const lane_mask lanes = lanes_between(0, some);
-                UNROLL for (int p = 0; p < LANES; p++)
-                {
-                    square[p] = i + p >= begin && i + p < end ? load_lanes(corner + p * step, lanes) : splat(0);
-                }
-            }
-            turn_square(square);
-            if (some == LANES && i + LANES <= pitch) { /* without masks, behind which loads would have to wait */
-                UNROLL for (int k = 0; k < LANES; k++) store(to + (c + k) * to_pitch + i, square[k]);
-                continue;
-            }
-            UNROLL for (int k = 0; k < LANES; k++)
-            {
-                if (k < some) store_part(to + (c + k) * to_pitch + i, square[k], pitch - i);
+                turn_some(row, to_pitch, corner, step, begin - i, end - i, pitch - i, some);
             }
         }
     }

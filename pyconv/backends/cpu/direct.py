@@ -48,8 +48,7 @@ def _tiling(plan: ConvPlan, level: int) -> Tiling:
     if line > plan.out_size[0] * plan.out_size[1]:
         rows = plan.out_size
         if may_spread(plan):
-            lanes = runtime.lanes(level, is_double)
-            more = packing_cycles(plan, lanes, spread=True) - packing_cycles(plan, lanes)
+            more = packing_cycles(plan, level, spread=True) - packing_cycles(plan, level)
             spreading = estimate.pace(level) * more
     return choose(per_out, line, level, is_double, taps, rows, spreading, copies_panels(plan, level))
 
@@ -102,7 +101,7 @@ def cycles(plan: ConvPlan, level: int) -> float:
     times = 0.25 if tiling.panels else float(per_in > 128)
     if not reads_in_place(plan, level):
         times = 1.25 if tiling.panels else 1.0
-    packing = times * packing_cycles(plan, lanes)
+    packing = times * packing_cycles(plan, level)
     return plan.groups * (products + estimate.pace(level) * (storing + packing))
 
 

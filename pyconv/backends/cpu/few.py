@@ -143,7 +143,7 @@ def cycles(plan: ConvPlan, level: int, pooled: int = 1) -> float:
     products /= 0.9 if far else 1.0
     turning = 8 * lanes * blocks * ceil_div(height * width, pooled * lanes)
     beginning = 4 * tiles * 2 * (width + count)
-    return plan.groups * (products + pace * (beginning + turning + packing_cycles(plan, lanes)))
+    return plan.groups * (products + pace * (beginning + turning + packing_cycles(plan, level)))
 
 
 def cost(plan: ConvPlan) -> Cost:
