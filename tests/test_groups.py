@@ -11,7 +11,7 @@ from test_implementations import checked, parameters_of, plan_of, run_by
 
 import pyconv
 import pyconv.functional as F
-from pyconv._core import runtime
+from pyconv._core import conv, runtime
 from pyconv.backends.cpu import depthwise_channels
 
 
@@ -105,3 +105,28 @@ def test_known_calls_and_results_along_channels(level):
         np.testing.assert_allclose(F.conv2d(x, weight, bias, padding=1, groups=12), wanted, atol=1e-5)
         out.fill(np.nan)
         np.testing.assert_allclose(F.conv2d(x, weight, bias, padding=1, groups=12, out=out), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "most", "together"), [(9, 7, 5), (16, 7, 4), (36, 16, 9), (6, 6, 6), (5, 8, 8), (9, 1, 1), (3, 2, 2)]
+)
+def test_units_of_channels_are_even(vectors, most, together):
+    """In size, and in number where they can be: two threads have as much to do."""
+    assert depthwise_channels._even(vectors, most) == together
+
+
+def test_threads_share_units_of_channels_evenly(level):
+    """Of channels-last images: the same bits as one thread's units, which may be larger."""
+    lanes, results = runtime.lanes(level, False), []
+    x, weight = _in_layout(normal(1, 9 * lanes, 24, 60), "nhwc"), normal(9 * lanes, 1, 3, 3, seed=1)
+    plan = plan_of(x, weight, padding=1, stride=2, groups=9 * lanes)
+    one = depthwise_channels.cut(plan, level, 1)
+    for count in (1, 2, 4):
+        cut = depthwise_channels.cut(plan, level, count)
+        tasks = conv.DepthwiseTasks(level, False, count, plan, cut)
+        assert cut.units == -(-9 // cut.together)
+        assert cut.together <= one.together
+        results.append(np.full(plan.out_shape, np.nan, np.float32))
+        prepared = depthwise_channels.prepare(plan, weight, None)
+        conv.run(tasks, x, prepared.weights, prepared.bias, results[-1])
+        np.testing.assert_array_equal(results[-1], results[0])

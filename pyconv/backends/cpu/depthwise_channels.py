@@ -146,6 +146,15 @@ def _bands(plan: ConvPlan, units: int, count: int) -> int:
     return min(range(1, max(min(_MOST_BANDS * count, out_h), 1) + 1), key=time) if count > 1 else 1
 
 
+def _even(vectors: int, most: int) -> int:
+    """Vectors of channels, ``most`` or fewer, to be read together, such that their units are even in size and, if possible, number.
+
+    Seven of nine in the first unit, and two in the second, would leave one of two threads waiting for the other.
+    """
+    units = ceil_div(vectors, most)
+    return ceil_div(vectors, units + units % 2) if most > 1 and units > 1 else most
+
+
 class _Sizes(NamedTuple):
     """Sizes of what a task has at hand; names as in Cut."""
 
@@ -204,6 +213,8 @@ def _column_taps(plan: ConvPlan, tile: int) -> np.ndarray:
 def cut(plan: ConvPlan, level: int, count: int, shares: int | None = None, together: int | None = None) -> Cut:
     """Cut the plan for ``count`` threads, or its blocks into ``shares``; the result does not depend on how."""
     is_double = is_double_plan(plan)
+    if count > 1 and together is None:
+        together = _even(ceil_div(plan.out_channels, runtime.lanes(level, is_double)), _sizes(plan, level).together)
     together, rows, slots, phase, scratch = _sizes(plan, level, together)
     out_w, stride = plan.out_size[1], plan.stride[1]
     units = plan.batch * ceil_div(plan.out_channels, together * runtime.lanes(level, is_double))
