@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 import pytest
+from guarded import guarded
 from helpers import assert_close, normal
 from test_implementations import checked, plan_of, run_by
 
@@ -61,8 +62,10 @@ def test_channels_taps_in_parts(level, kernel, dilation, monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_channels_in_squares(level, dtype, groups):
+def test_channels_in_squares(level, dtype, groups, monkeypatch):
     """Channels-last images at the edges of squares: the bits of the other tiles, on any number of threads."""
+    monkeypatch.setattr(blocks, "in_pairs", lambda plan, level: False)
+    channels._tasks.cache_clear()
     lanes, tried = runtime.lanes(level, dtype == "float64"), 0
     counts = (1, 3, lanes // 2, lanes // 2 + 1, lanes - 1, lanes, lanes + 1, 3 * lanes // 2, 2 * lanes, 4 * lanes)
     for channels_out, width, channels_in in itertools.product(counts, (lanes // 2, lanes, lanes + 3), (1, 6, 33)):
@@ -76,8 +79,76 @@ def test_channels_in_squares(level, dtype, groups):
             pyconv.set_num_threads(count)
             np.testing.assert_array_equal(run_by(channels, x, weight, bias, groups=groups), other)
         tried += checked(channels, x, weight, bias, {"groups": groups})
+    channels._tasks.cache_clear()
     pyconv.set_num_threads(2)
     assert tried == len(counts) * 9
+
+
+@pytest.fixture
+def pairs(level, monkeypatch):
+    """A processor for which channels are paired, where vectors are of 64 bytes; whether they are."""
+    monkeypatch.setattr(runtime, "multiply_adds", lambda level: 2)
+    monkeypatch.setattr(runtime, "second_level", lambda: 64)
+    channels._tasks.cache_clear()
+    yield runtime.lanes(level, False) == 16
+    channels._tasks.cache_clear()
+    pyconv.set_num_threads(2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_channels_in_pairs(level, pairs, dtype, groups):
+    """Squares that leave half of a vector empty, at their edges, and whole vectors before: the same bits on any number
+    of threads, and where rows of the image, of the output or of both have gaps.
+    """
+    lanes = runtime.lanes(level, dtype == "float64")
+    counts = (1, lanes // 2, lanes + 1, 3 * lanes // 2, 2 * lanes + 1, 7 * lanes // 2)
+    sizes = ((1, 1), (1, 3), (1, 7), (3, 5), (2, lanes), (7, lanes + 1))
+    for channels_out, (height, width), channels_in in itertools.product(counts, sizes, (2, 6, 34)):
+        x = np.moveaxis(normal(2, height, width, channels_in * groups, dtype=dtype), -1, 1)
+        weight = normal(channels_out * groups, channels_in, 1, 1, dtype=dtype, seed=1)
+        bias = normal(channels_out * groups, dtype=dtype, seed=2)
+        plan = plan_of(x, weight, groups=groups, bias=bias)
+        assert (blocks.cut(plan, level, 1).squares == 3) == (pairs and height * width > 1)
+        prepared, results = channels.prepare(plan, weight, bias), []
+        wider = np.moveaxis(np.full((2, height, width + 1, channels_in * groups), np.nan, dtype), -1, 1)
+        wider[..., :width] = x
+        for count, image, gap in itertools.product((1, 2, 5), (x, wider[..., :width]), (0, 3)):
+            out = np.full((*plan.out_shape[:-1], width + gap), np.nan, dtype)
+            tasks = conv.ChannelsTasks(level, dtype == "float64", count, plan, blocks.cut(plan, level, count))
+            conv.run(tasks, image, prepared.weights, prepared.bias, out[..., :width])
+            assert np.isnan(out[..., width:]).all()
+            results.append(out[..., :width])
+            np.testing.assert_array_equal(results[-1], results[0])
+        wanted = F.conv2d(x, weight, bias, groups=groups, backend="reference")
+        assert_close(results[0], wanted, terms=max(channels_in, 16))
+
+
+@pytest.mark.parametrize("at_end", [False, True])
+def test_channels_in_pairs_stay_within_the_arrays(level, pairs, at_end):
+    """A pair's two numbers are read at once, and half a vector is written: not beyond the arrays."""
+    for channels_out, size in itertools.product((8, 24, 40), ((1, 1), (1, 7), (3, 11), (4, 8))):
+        x = np.moveaxis(guarded(normal(1, *size, 6), at_end), -1, 1)
+        weight = normal(channels_out, 6, 1, 1, seed=1)
+        plan = plan_of(x, weight)
+        out = guarded(np.full(plan.out_shape, np.nan, np.float32), at_end)
+        channels.run(plan, x, channels.prepare(plan, weight, None), out)
+        assert_close(out, F.conv2d(x, weight, backend="reference"), terms=16)
+
+
+def test_what_is_not_finite_stays_in_its_pixel_and_pair(level, pairs):
+    """Infinity of an even channel and of an odd one, and their difference, which is no number."""
+    x, weight = np.moveaxis(normal(1, 3, 8, 4), -1, 1), np.abs(normal(24, 4, 1, 1, seed=1)) + 1
+    x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    x[0, 0, 0, 1], x[0, 1, 1, 2], x[0, 2, 2, 3], x[0, 3, 2, 3] = np.inf, -np.inf, np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        wanted = F.conv2d(x, weight, backend="reference")
+    got = run_by(channels, x, weight)
+    for same in (np.isnan, np.isposinf, np.isneginf):
+        np.testing.assert_array_equal(same(got), same(wanted))
+    finite = np.isfinite(wanted)
+    assert finite.sum() == 24 * 21
+    assert_close(got[finite], wanted[finite], terms=16)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -32,4 +32,15 @@ extern channel_tile *const PC_NAME(channel_tiles)[BLOCK_VECTORS][MOST_PIXELS]; /
 void PC_NAME(channel_square)(const real *x, int64_t step, int64_t count, const real *weights, int64_t width,
                              const real *bias, int64_t channels, real *to, int64_t channel_stride);
 
+#if defined(__AVX512F__)
+/* The same of up to half a vector of output channels, or of one and a half, of any number of pixels and an even `count`: the
+ * even channels first, then the sum of the odd ones is added. A vector of an output channel's two weights, `vectors` of
+ * them for each pair of channels, 1 or 3, leaves no lane idle. */
+void PC_NAME(channel_pairs)(int64_t pixels, int64_t vectors, const real *x, int64_t step, int64_t count,
+                            const real *zipped, int64_t channels, real *to, int64_t channel_stride);
+
+/* Biases and weights, [channel][width], as channel_pairs wants them: (count / 2 + 1) * vectors vectors. */
+void PC_NAME(zip_pairs)(const real *weights, int64_t width, int64_t count, const real *bias, int64_t vectors, real *to);
+#endif
+
 #endif

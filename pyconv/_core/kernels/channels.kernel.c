@@ -126,6 +126,31 @@ static int run_squares(const pc_channels *conv, const real *x, const int64_t *x_
     return 1;
 }
 
+/* Of a block's channels, which fill half of its last vector or less, how many are computed in pairs: one and a half vectors
+ * of them, if there are more than half a vector. */
+static int64_t channels_in_pairs(int64_t channels)
+{
+    return channels > LANES ? (channels - 1) % LANES + 1 + LANES : channels;
+}
+
+#if defined(__AVX512F__)
+/* Pixels first .. end - 1 for so many channels, in pairs, wherever the pixels lie: the sums have an order of their own,
+ * in which no other kernel takes them. */
+static void run_pairs(const pc_channels *conv, const real *x, const int64_t *x_strides, int64_t first, int64_t end,
+                      int64_t vectors, const real *weights, const real *bias, int64_t channels, real *out,
+                      const int64_t *out_strides, real *zipped)
+{
+    const int lines = is_line(conv, x_strides) && is_line(conv, out_strides);
+    PC_NAME(zip_pairs)(weights, vectors * LANES, conv->in_channels, bias, channels > LANES / 2 ? 3 : 1, zipped);
+    for (int64_t pixel = first, run; pixel < end; pixel += run) {
+        const int64_t row = pixel / conv->out_w, column = pixel % conv->out_w;
+        run = lines ? end - pixel : least(conv->out_w - column, end - pixel);
+        PC_NAME(channel_pairs)(run, channels > LANES / 2 ? 3 : 1, x + row * x_strides[2] + column * x_strides[3], x_strides[3],
+                               conv->in_channels, zipped, channels, out + row * out_strides[2] + column, out_strides[1]);
+    }
+}
+#endif
+
 /* Elements 0, 2, 4 ... of a row, `some` of them and zeros behind; what is behind the last is not touched. */
 INLINE vec load_evens(const real *from, int64_t some)
 {
@@ -214,10 +239,12 @@ void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays
         x = turned - start * pitch, channel_stride = 1, to = (steps){0, conv->out_w * pitch, pitch};
     }
     int64_t in_squares = 0; /* blocks that are done so: all or none */
-    for (; conv->squares == 1 && in_squares < blocks; in_squares++) {
+    for (; conv->squares % 2 == 1 && in_squares < blocks; in_squares++) {
         const channel_block block = find_block(conv, first_block + in_squares);
-        if (!run_squares(conv, x, x_strides, first_band * conv->pixels, past, block.vectors, weights + block.first * taps,
-                         bias + block.first, block.channels, out + block.first * out_strides[1], out_strides)) {
+        const int64_t channels = block.channels - (conv->squares == 3 ? channels_in_pairs(block.channels) : 0);
+        if (channels && !run_squares(conv, x, x_strides, first_band * conv->pixels, past, block.vectors,
+                                     weights + block.first * taps, bias + block.first, channels,
+                                     out + block.first * out_strides[1], out_strides)) {
             break;
         }
     }
@@ -232,5 +259,14 @@ void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays
         write_rows(sums, block.vectors * LANES, first, count, block.channels, conv->out_w,
                    out + block.first * out_strides[1], out_strides);
     }
+#if defined(__AVX512F__)
+    for (int64_t i = 0; i < blocks && conv->squares == 3; i++) {
+        const channel_block block = find_block(conv, first_block + i);
+        const int64_t last = channels_in_pairs(block.channels), before = block.channels - last;
+        run_pairs(conv, x, x_strides, first_band * conv->pixels, past, block.vectors, weights + block.first * taps + before,
+                  bias + block.first + before, last, out + (block.first + before) * out_strides[1], out_strides,
+                  sums + conv->pixels * most_vectors * LANES);
+    }
+#endif
     restore_denormals(mode);
 }

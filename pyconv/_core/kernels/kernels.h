@@ -80,7 +80,8 @@ typedef struct {
     int64_t spreads;               /* fetching the weights that come next over all tiles of a band, not its first few */
     int64_t pixels;                /* of a band; the last may have fewer */
     int64_t most_tiles;            /* of a band */
-    int64_t squares;               /* of a 1x1 that are turned, if the arrays allow; 1: of sums; 2: of pixels, before */
+    int64_t squares;               /* of a 1x1 that are turned, if the arrays allow; 1: of sums; 2: of pixels, before; 3: of sums, the
+                                    * last channels in pairs of input channels */
     const pc_channels_tile *tiles;
     const int64_t *band_tiles;     /* the first tile of each band, and the end */
 } pc_channels;

@@ -22,6 +22,7 @@ __all__ = [
     "cut",
     "first_vectors",
     "has_few_sums",
+    "in_pairs",
     "in_squares",
     "inside",
     "places_of",
@@ -67,7 +68,8 @@ class Cut(NamedTuple):
     most_tiles: int
     squares: int
     """1: vectors are computed for as many pixels and turned in registers, see kernels/channel_squares.kernel.c; 2: all
-    pixels are turned before, so that the channels of each are neighbours; 0: neither."""
+    pixels are turned before, so that the channels of each are neighbours; 3: as 1, and the last channels in pairs of
+    input channels; 0: neither."""
     tiles: np.ndarray
     band_tiles: np.ndarray
     scratch: int
@@ -108,6 +110,16 @@ def in_squares(plan: ConvPlan, level: int) -> bool:
     lanes = runtime.lanes(level, is_double_plan(plan))
     few = plan.out_channels // plan.groups <= _SQUARE_VECTORS * lanes and plan.in_channels <= _SQUARE_CHANNELS
     return is_flat(plan) and plan.layout == "nhwc" and lanes >= 8 and few
+
+
+def in_pairs(plan: ConvPlan, level: int) -> bool:
+    """Whether these squares leave half of the last vector empty, and two input channels at a time fill it.
+
+    Where halves of a vector are multiplied two at a time, that is as good.
+    """
+    lanes, per_out = runtime.lanes(level, is_double_plan(plan)), plan.out_channels // plan.groups
+    half = 0 < per_out % lanes <= lanes // 2 and plan.in_channels // plan.groups % 2 == 0
+    return half and estimate.keeps_up(level) and in_squares(plan, level)
 
 
 def _turned_bytes(plan: ConvPlan) -> int:
@@ -260,8 +272,8 @@ def cut(plan: ConvPlan, level: int, count: int) -> Cut:
     images, most = max(plan.batch, 1) * plan.groups, _most_pixels(plan, level)
     weights, pixels_read = _weight_bytes(plan), _input_bytes(plan)
     share, parts, bands = _sharing(images, firsts, size, most, count, weights >= pixels_read)
-    squares = 1 if in_squares(plan, level) else 2 * turns_pixels(plan, level)
-    if parts > 1 and squares != 1:  # what one thread leaves of its bands, another may still take
+    squares = 3 if in_pairs(plan, level) else 1 if in_squares(plan, level) else 2 * turns_pixels(plan, level)
+    if parts > 1 and squares % 2 == 0:  # what one thread leaves of its bands, another may still take
         parts *= max(times for times in (1, 2, 3, 4) if bands % (times * parts) == 0)
     band = ceil_div(size, bands)
     bands = ceil_div(size, band)
@@ -271,6 +283,7 @@ def cut(plan: ConvPlan, level: int, count: int) -> Cut:
     sums = band * widest * runtime.lanes(level, is_double) * itemsize
     pitch = 64 * (ceil_div(plan.in_channels // plan.groups * itemsize, 64) | 1)  # bytes, an odd number of cache lines
     turned = ceil_div(bands, parts) * band * pitch if squares == 2 else 0
+    zipped = 3 * 64 * (plan.in_channels // plan.groups // 2 + 1) if squares == 3 else 0  # as kernels/channels.h says
     return Cut(
         chunk=chunk,
         places=places_of(plan, level, chunk),
@@ -285,5 +298,5 @@ def cut(plan: ConvPlan, level: int, count: int) -> Cut:
         squares=squares,
         tiles=tiles,
         band_tiles=band_tiles,
-        scratch=most_tiles * _MOST_PIXELS * 8 + places + sums + turned,
+        scratch=most_tiles * _MOST_PIXELS * 8 + places + sums + turned + zipped,
     )

@@ -128,10 +128,20 @@ def _square_cycles(plan: ConvPlan, level: int) -> float:
     """The same of squares.
 
     Of one multiply-add a cycle 93 in a hundred are reached, and two of half a vector take as long as one; to turn a
-    square and to store it takes 120 of the core's cycles with vectors of 16 channels, half as many for 8 (measured).
+    square and to store it takes 120 of the core's cycles with vectors of 16 channels, half as many for 8. Where the
+    second level keeps up, 92 of two, and 98 of those in pairs, 94 where there is one vector of these; and 50 cycles to
+    turn a square, 35 for each vector of pairs (measured).
     """
     lanes, per_out = runtime.lanes(level, is_double_plan(plan)), plan.out_channels // plan.groups
     squares = ceil_div(plan.out_size[0] * plan.out_size[1], lanes)
+    if estimate.keeps_up(level):
+        whole, paired = ceil_div(per_out, lanes), 0
+        if blocks.in_pairs(plan, level):
+            paired = 3 if whole > 1 else 1
+            whole -= (paired + 1) // 2
+        each = whole / 0.92 + paired / 2 / (0.98 if paired == 3 else 0.94)
+        per_in = plan.in_channels // plan.groups
+        return plan.groups * squares * (lanes * per_in * each / 2 + lanes / 16 * (50 * whole + 35 * paired))
     vectors: float = ceil_div(per_out, lanes)
     turning = 7.5 * lanes * squares * vectors
     one = estimate.pace(level) < 1  # multiply-add a cycle

@@ -147,7 +147,7 @@ def _bands(plan: ConvPlan, units: int, count: int) -> int:
 
 
 def _even(vectors: int, most: int) -> int:
-    """Vectors of channels, ``most`` or fewer, to be read together, such that their units are even in size and, if possible, number.
+    """Vectors of channels, ``most`` or fewer, to be read together: units even in size, and if possible in number.
 
     Seven of nine in the first unit, and two in the second, would leave one of two threads waiting for the other.
     """
