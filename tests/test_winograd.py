@@ -60,6 +60,23 @@ def test_long_rows(level, algorithm, dtype):
         assert _error(got, x, weight, padding=1) < SMALL[algorithm, dtype]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_short_tiles(level, dtype):
+    """Tiles of F(2, 3) at the ends of rows, of columns and of both, by bands of one row and of several, and alone."""
+    for height, width in ((1, 2), (2, 8), (12, 13), (14, 14), (13, 290), (16, 50), (66, 66)):
+        x, weight = normal(2, 18, height, width, dtype=dtype), normal(70, 18, 3, 3, dtype=dtype, seed=1)
+        got = F.conv2d(x, weight, padding=1, algorithm="winograd_4", backend="cpu")
+        assert _error(got, x, weight, padding=1) < SMALL["winograd_4", dtype]
+
+
+def test_short_tiles_take_fewer_products():
+    """Of 14 pixels the last two: 22 products for an output channel and axis in place of 24; three make a whole tile."""
+    for size, along in ((14, 22), (13, 22), (15, 24), (16, 24), (2, 4)):
+        layer = pyconv.Conv2d(20, 24, 3, padding=1, algorithm="winograd_4", backend="cpu")
+        found = explain(layer, normal(3, 20, size, size)).steps[0]
+        assert winograd.cost(found.plan).flops == 2 * 3 * 20 * 24 * along**2
+
+
 @pytest.mark.parametrize("outs", [64, 65, 100, 130])
 def test_blocks_of_output_channels(level, outs):
     x, weight, bias = normal(1, 20, 19, 30), normal(outs, 20, 3, 3, seed=1), normal(outs, seed=2)

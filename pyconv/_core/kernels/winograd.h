@@ -121,9 +121,37 @@ INLINE void add_pair(const int pairs, const int tile, const int pair, vec first,
     UNROLL for (int k = 0; k < tile; k++) y[k] += splat(powers[k]) * (k % 2 ? difference : sum);
 }
 
+/* Where a row of tiles of four ends with one or two pixels, its last tile is short: of F(2, 3), whose points 0, +-p and
+ * infinity are the first and the last of F(4, 3). So it takes four of the six transformed weights. */
+enum { SHORT_OUT = 2, SHORT_IN = SHORT_OUT + 2, SHORT_OF = 4 };
+
+/* The place of F(4, 3) that is number i of a short tile's, and whether such a place is one of them. */
+static inline int short_place(int i) { return i < SHORT_IN - 1 ? i : SHORT_OF + 1; }
+static inline int is_short_place(int64_t place) { return place < SHORT_IN - 1 || place > SHORT_OF; }
+
+/* transform_in for a short tile, times what its weights lack: those of F(4, 3) are divided by (x^2 - r^2) as well. */
+INLINE void transform_in_short(const vec *d, vec *t)
+{
+    const pc_points *points = &points_of[SHORT_OF / 2 - 1];
+    const real square = points->powers[0][2], other = points->powers[1][2];
+    const vec even = splat(square - other) * d[2], odd = splat((square - other) * points->point[0]) * d[1];
+    t[0] = splat(square * other) * d[0] - splat(other) * d[2];
+    t[1] = even + odd;
+    t[2] = even - odd;
+    t[3] = d[3] - splat(square) * d[1];
+}
+
+/* transform_out for a short tile. */
+INLINE void transform_out_short(const vec *m, vec *y)
+{
+    y[0] = m[0] + (m[1] + m[2]);
+    y[1] = splat(points_of[SHORT_OF / 2 - 1].point[0]) * (m[1] - m[2]) + m[3];
+}
+
 /* The part of an image that a task computes, in tiles. */
 typedef struct {
     int64_t first_row, rows, first_col, cols;
+    int short_row, short_col; /* whether the last ones are short */
 } pc_tiles;
 
 /* B' d B of every input tile, for all input channels: places[place][tile][channel]. The work space holds the pixels of
@@ -131,8 +159,9 @@ typedef struct {
 void PC_NAME(winograd_input)(const pc_winograd *winograd, const real *x, const int64_t *x_strides, pc_tiles tiles,
                              real *places, real *work);
 
-/* sums[place][tile][channel of the block] = sum over c of places[place][tile][c] * weights[place][c][channel] */
-void PC_NAME(winograd_products)(const pc_winograd *winograd, int64_t tiles, int64_t vectors, const real *places,
+/* sums[place][tile][channel of the block] = sum over c of places[place][tile][c] * weights[place][c][channel], for the
+ * places that a tile has */
+void PC_NAME(winograd_products)(const pc_winograd *winograd, pc_tiles tiles, int64_t vectors, const real *places,
                                 const real *weights, real *sums);
 
 /* A' sums A + bias, written to the real pixels and channels; 1 if a result is not finite. */

@@ -5,6 +5,12 @@
 /* Which of `count` things the part-th of `parts` even parts begins with. */
 static inline int64_t begin_of(int64_t part, int64_t count, int64_t parts) { return count * part / parts; }
 
+/* Whether the last tile is short, of so many pixels of output. */
+static inline int ends_short(const pc_winograd *winograd, int64_t out)
+{
+    return winograd->tile == SHORT_OF && (out - 1) % SHORT_OF < SHORT_OUT;
+}
+
 void PC_NAME(winograd_task)(const void *parameters, const pc_conv_arrays *arrays, int64_t task, void *scratch)
 {
     const pc_winograd *winograd = parameters;
@@ -22,6 +28,8 @@ void PC_NAME(winograd_task)(const void *parameters, const pc_conv_arrays *arrays
     tiles.first_col = begin_of(band_w, winograd->tiles_w, winograd->bands_w);
     tiles.rows = begin_of(band_h + 1, winograd->tiles_h, winograd->bands_h) - tiles.first_row;
     tiles.cols = begin_of(band_w + 1, winograd->tiles_w, winograd->bands_w) - tiles.first_col;
+    tiles.short_row = band_h + 1 == winograd->bands_h && ends_short(winograd, winograd->out_h);
+    tiles.short_col = band_w + 1 == winograd->bands_w && ends_short(winograd, winograd->out_w);
 
     real *places = scratch, *rest_of_scratch = places + places_of(winograd) * winograd->plane_pitch;
     const int64_t all_vectors = (winograd->out_channels + LANES - 1) / LANES;
@@ -40,7 +48,7 @@ void PC_NAME(winograd_task)(const void *parameters, const pc_conv_arrays *arrays
         const int64_t left = all_vectors - first_vector;
         const int64_t vectors = left < winograd->block_vectors ? left : winograd->block_vectors;
         const int64_t channel = first_vector * LANES;
-        PC_NAME(winograd_products)(winograd, tiles.rows * tiles.cols, vectors, places,
+        PC_NAME(winograd_products)(winograd, tiles, vectors, places,
                                    weights + channel * winograd->in_channels * places_of(winograd), rest_of_scratch);
         broken |= PC_NAME(winograd_output)(winograd, rest_of_scratch, bias + channel, vectors,
                                            winograd->out_channels - channel, tiles, out + channel * out_strides[1],

@@ -51,13 +51,24 @@ INLINE void vertical(const int pairs, const real *pixels, int64_t columns, real 
     }
 }
 
-/* B' along the rows, for every tile. */
-INLINE void horizontal(const int pairs, const real *rows, int64_t columns, int64_t tiles, real *places,
-                              int64_t plane_pitch, int64_t tile_pitch)
+static void vertical_short(const real *pixels, int64_t columns, real *to)
+{
+    for (int64_t j = 0; j < columns; j++, pixels += LANES, to += LANES) {
+        vec d[SHORT_IN], t[SHORT_IN];
+        UNROLL for (int i = 0; i < SHORT_IN; i++) d[i] = load(pixels + i * columns * LANES);
+        transform_in_short(d, t);
+        UNROLL for (int i = 0; i < SHORT_IN; i++) store(to + short_place(i) * columns * LANES, t[i]);
+    }
+}
+
+/* B' along the rows, for every tile: of a short row only the rows that it has. */
+INLINE void horizontal(const int pairs, const int is_short, const real *rows, int64_t columns, int64_t tiles,
+                       real *places, int64_t plane_pitch, int64_t tile_pitch)
 {
     const int size = 2 * pairs + 2;
     for (int64_t tile = 0; tile < tiles; tile++, rows += 2 * pairs * LANES, places += tile_pitch) {
         for (int i = 0; i < size; i++) {
+            if (is_short && !is_short_place(i)) continue;
             vec d[MOST_IN], t[MOST_IN];
             UNROLL for (int j = 0; j < size; j++) d[j] = load(rows + (i * columns + j) * LANES);
             transform_in(pairs, d, t);
@@ -66,12 +77,43 @@ INLINE void horizontal(const int pairs, const real *rows, int64_t columns, int64
     }
 }
 
+/* The short tile at the end of a row. */
+static void horizontal_short(int is_short, const real *rows, int64_t columns, real *places, int64_t plane_pitch)
+{
+    const int size = SHORT_OF + 2;
+    for (int i = 0; i < size; i++) {
+        if (is_short && !is_short_place(i)) continue;
+        vec d[SHORT_IN], t[SHORT_IN];
+        UNROLL for (int j = 0; j < SHORT_IN; j++) d[j] = load(rows + (i * columns + j) * LANES);
+        transform_in_short(d, t);
+        UNROLL for (int j = 0; j < SHORT_IN; j++) store(places + (i * size + short_place(j)) * plane_pitch, t[j]);
+    }
+}
+
 /* A row of tiles of a vector of channels. */
 INLINE void transform_row(const int pairs, const real *pixels, int64_t columns, int64_t tiles, real *work,
-                                 real *places, int64_t plane_pitch, int64_t tile_pitch)
+                          real *places, int64_t plane_pitch, int64_t tile_pitch)
 {
     vertical(pairs, pixels, columns, work);
-    horizontal(pairs, work, columns, tiles, places, plane_pitch, tile_pitch);
+    horizontal(pairs, 0, work, columns, tiles, places, plane_pitch, tile_pitch);
+}
+
+/* The same of tiles of four, where the row or its last tile is short. */
+static void transform_short_row(const real *pixels, int64_t columns, pc_tiles tiles, int short_row, real *work,
+                                real *places, int64_t plane_pitch, int64_t tile_pitch)
+{
+    const int pairs = SHORT_OF / 2;
+    const int64_t whole = tiles.cols - tiles.short_col;
+    if (short_row) {
+        vertical_short(pixels, columns, work);
+        horizontal(pairs, 1, work, columns, whole, places, plane_pitch, tile_pitch);
+    } else {
+        vertical(pairs, pixels, columns, work);
+        horizontal(pairs, 0, work, columns, whole, places, plane_pitch, tile_pitch);
+    }
+    if (tiles.short_col) {
+        horizontal_short(short_row, work + whole * SHORT_OF * LANES, columns, places + whole * tile_pitch, plane_pitch);
+    }
 }
 
 void PC_NAME(winograd_input)(const pc_winograd *winograd, const real *x, const int64_t *x_strides, pc_tiles tiles,
@@ -100,6 +142,12 @@ void PC_NAME(winograd_input)(const pc_winograd *winograd, const real *x, const i
         for (int64_t ty = 0; ty < tiles.rows; ty++) {
             const real *pixels = work + ty * tile * columns * LANES;
             real *of_row = places + ty * tiles.cols * winograd->tile_pitch + c;
+            const int short_row = tiles.short_row && ty + 1 == tiles.rows;
+            if (short_row || tiles.short_col) {
+                transform_short_row(pixels, columns, tiles, short_row, transformed, of_row, winograd->plane_pitch,
+                                    winograd->tile_pitch);
+                continue;
+            }
             switch (tile / 2) {
 #define ROW(PAIRS)                                                                                                  \
     case PAIRS:                                                                                                     \

@@ -7,25 +7,38 @@
 
 enum { SEGMENT = 48 }; /* pixels of a row that are turned together: whole tiles and whole vectors of every size */
 
+/* A' on a column or a row of products, of a tile that may be short; how many pixels it has. */
+INLINE int transform_axis(const int pairs, const int is_short, const vec *m, vec *y)
+{
+    if (is_short) transform_out_short(m, y);
+    else transform_out(pairs, 2 * pairs, m, NULL, y);
+    return is_short ? SHORT_OUT : 2 * pairs;
+}
+
 /* A' m A + b of a tile, whose row k goes to rows + k * SEGMENT * LANES, a vector of channels for each pixel; lanes of
  * results that are not finite are set in `broken`. */
-INLINE void transform_tile(const int pairs, const real *sums, int64_t place_pitch, vec b, real *rows,
-                                  ivec *broken)
+INLINE void transform_tile(const int pairs, const int short_row, const int short_col, const real *sums,
+                           int64_t place_pitch, vec b, real *rows, ivec *broken)
 {
-    const int size = 2 * pairs + 2, tile = 2 * pairs;
+    const int size = 2 * pairs + 2;
+    const int high = short_row ? SHORT_IN : size, wide = short_col ? SHORT_IN : size;
     vec half[MOST_OUT][MOST_IN];
-    UNROLL for (int j = 0; j < size; j++)
+    UNROLL for (int j = 0; j < wide; j++)
     {
+        const int column = short_col ? short_place(j) : j;
         vec m[MOST_IN], y[MOST_OUT];
-        UNROLL for (int i = 0; i < size; i++) m[i] = load(sums + (i * size + j) * place_pitch);
-        transform_out(pairs, tile, m, NULL, y);
-        UNROLL for (int i = 0; i < tile; i++) half[i][j] = y[i];
+        UNROLL for (int i = 0; i < high; i++)
+        {
+            m[i] = load(sums + ((short_row ? short_place(i) : i) * size + column) * place_pitch);
+        }
+        const int height = transform_axis(pairs, short_row, m, y);
+        UNROLL for (int i = 0; i < height; i++) half[i][j] = y[i];
     }
-    UNROLL for (int i = 0; i < tile; i++)
+    UNROLL for (int i = 0; i < high - 2; i++)
     {
         vec y[MOST_OUT];
-        transform_out(pairs, tile, half[i], NULL, y);
-        UNROLL for (int j = 0; j < tile; j++)
+        const int width = transform_axis(pairs, short_col, half[i], y);
+        UNROLL for (int j = 0; j < width; j++)
         {
             y[j] += b;
             *broken |= (y[j] - y[j]) != splat(0); /* inf and NaN are not zero even then */
@@ -34,13 +47,24 @@ INLINE void transform_tile(const int pairs, const real *sums, int64_t place_pitc
     }
 }
 
-/* A run of `count` tiles of a row. */
-INLINE void transform_run(const int pairs, const real *sums, int64_t count, int64_t width, int64_t place_pitch,
-                                 vec b, real *rows, ivec *broken)
+/* A run of `count` tiles of a row; of short ones, if it is one, and with a last one that is short. */
+INLINE void transform_run(const int pairs, const int short_row, const int short_last, const real *sums, int64_t count,
+                          int64_t width, int64_t place_pitch, vec b, real *rows, ivec *broken)
 {
-    for (int64_t i = 0; i < count; i++, sums += width, rows += 2 * pairs * LANES) {
-        transform_tile(pairs, sums, place_pitch, b, rows, broken);
+    const int64_t whole = count - short_last;
+    for (int64_t i = 0; i < whole; i++, sums += width, rows += 2 * pairs * LANES) {
+        transform_tile(pairs, short_row, 0, sums, place_pitch, b, rows, broken);
     }
+    if (short_last) transform_tile(pairs, short_row, 1, sums, place_pitch, b, rows, broken);
+}
+
+/* The same where there are short ones. */
+static void transform_short_run(int short_row, int short_last, const real *sums, int64_t count, int64_t width,
+                                int64_t place_pitch, vec b, real *rows, ivec *broken)
+{
+    if (!short_row) transform_run(SHORT_OF / 2, 0, 1, sums, count, width, place_pitch, b, rows, broken);
+    else if (short_last) transform_run(SHORT_OF / 2, 1, 1, sums, count, width, place_pitch, b, rows, broken);
+    else transform_run(SHORT_OF / 2, 1, 0, sums, count, width, place_pitch, b, rows, broken);
 }
 
 int PC_NAME(winograd_output)(const pc_winograd *winograd, const real *sums, const real *bias, int64_t vectors,
@@ -55,14 +79,17 @@ int PC_NAME(winograd_output)(const pc_winograd *winograd, const real *sums, cons
         const real *from = sums + v * LANES;
         for (int64_t ty = 0; ty < tiles.rows; ty++) {
             const int64_t y0 = (tiles.first_row + ty) * tile;
+            const int short_row = tiles.short_row && ty + 1 == tiles.rows;
             const int64_t height = winograd->out_h - y0 < tile ? winograd->out_h - y0 : tile;
             for (int64_t tx = 0; tx < tiles.cols; tx += SEGMENT / tile) {
                 const int64_t x0 = (tiles.first_col + tx) * tile;
                 const int64_t run = tiles.cols - tx < SEGMENT / tile ? tiles.cols - tx : SEGMENT / tile;
                 const int64_t breadth = winograd->out_w - x0 < run * tile ? winograd->out_w - x0 : run * tile;
-                switch (tile / 2) {
+                const int short_last = tiles.short_col && tx + run == tiles.cols;
+                switch (short_row || short_last ? 0 : tile / 2) {
+                case 0: transform_short_run(short_row, short_last, from, run, width, place_pitch, b, rows, &broken); break;
 #define RUN(PAIRS)                                                                                                  \
-    case PAIRS: transform_run(PAIRS, from, run, width, place_pitch, b, rows, &broken); break;
+    case PAIRS: transform_run(PAIRS, 0, 0, from, run, width, place_pitch, b, rows, &broken); break;
                     RUN(1) RUN(2) RUN(3)
 #undef RUN
                 }

@@ -2,7 +2,8 @@
 
 A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks" (2016). The interpolation points are 0,
 infinity and pairs ±p between. The larger the tile, the fewer the products, and the larger the error and the weights:
-m = 4 takes a quarter of the products, m = 2 four ninths, with 16 transformed weights for 9 in place of 36.
+m = 4 takes a quarter of the products, m = 2 four ninths, with 16 transformed weights for 9 in place of 36. Rows and
+columns of tiles of four that end with one or two pixels have a last tile of F(2, 3), by some of the same weights.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def _cycles(plan: ConvPlan, level: int, tile: int) -> float:
     places, tiles = (tile + 2) ** 2, _tiles(plan, tile)
     lanes = runtime.lanes(level, is_double_plan(plan))
     vectors = ceil_div(plan.out_channels, lanes)
-    products = _products(plan, level, tile) * vectors * tiles
+    products = _products(plan, level, tile) * vectors * _places(plan, tile)
     turning = 4.5 * lanes * plan.in_size[0] * ceil_div(plan.in_size[1], lanes)
     coming_in = ceil_div(plan.in_channels, lanes) * (turning + 2 * places * tiles)
     going_out = vectors * (4.5 * tile**2 + 2.5 * places) * tiles
@@ -154,13 +155,13 @@ def _group(plan: ConvPlan) -> ConvPlan:
 
 
 def _products(plan: ConvPlan, level: int, tile: int) -> float:
-    """Cycles of the products of a tile for a vector of output channels."""
+    """Cycles of a product of a tile for a vector of output channels."""
     lanes = runtime.lanes(level, is_double_plan(plan))
     vectors = min(ceil_div(plan.out_channels, lanes), runtime.block_vectors(level, is_double_plan(plan)))
     full = vectors == runtime.block_vectors(level, is_double_plan(plan))
     sums = vectors * (runtime.block_pixels(level, is_double_plan(plan)) if full else 8)  # of a register tile
     taking_up = estimate.pace(level) * _TAKING_UP * ceil_div(plan.in_channels, _CHUNK) / sums
-    return (tile + 2) ** 2 * (plan.in_channels / 2 / (5 / 6 if estimate.asks_much(level) else 0.95) + taking_up)
+    return plan.in_channels / 2 / (5 / 6 if estimate.asks_much(level) else 0.95) + taking_up
 
 
 def _fetching(plan: ConvPlan, level: int, tile: int) -> float:
@@ -178,6 +179,16 @@ def _tiles(plan: ConvPlan, tile: int) -> int:
     return ceil_div(plan.out_size[0], tile) * ceil_div(plan.out_size[1], tile)
 
 
+def _places(plan: ConvPlan, tile: int) -> int:
+    """Products of all tiles of an image; tiles of four that end with at most two pixels take fewer."""
+
+    def along(outputs: int) -> int:
+        is_short = tile == 4 and (outputs - 1) % 4 < 2
+        return ceil_div(outputs, tile) * (tile + 2) - (2 if is_short else 0)
+
+    return along(plan.out_size[0]) * along(plan.out_size[1])
+
+
 def _weight_bytes(plan: ConvPlan, tile: int) -> int:
     """Bytes of the transformed weights."""
     return (tile + 2) ** 2 * plan.in_channels * plan.out_channels * (8 if is_double_plan(plan) else 4)
@@ -187,10 +198,10 @@ def cost(plan: ConvPlan) -> Cost:
     """What it expects to need; its flops are those of the products."""
     level = isa.current()
     tile = _tile(plan, level)
-    weights = (tile + 2) ** 2 * plan.in_channels * plan.out_channels // plan.groups
+    weights = plan.in_channels * plan.out_channels // plan.groups  # of each place
     tasks, cycles = _tasks(plan, level, threads_for(plan), tile), _cycles(plan, level, tile)
-    found = estimate.cost(plan, tasks, cycles, weights)
-    return found._replace(flops=2 * weights * plan.batch * _tiles(plan, tile))
+    found = estimate.cost(plan, tasks, cycles, (tile + 2) ** 2 * weights)
+    return found._replace(flops=2 * weights * plan.batch * _places(plan, tile))
 
 
 def grid(plan: ConvPlan, level: int, count: int, tile: int) -> Grid:
@@ -249,7 +260,7 @@ def _sharing(
     vectors, places = ceil_div(plan.out_channels, lanes), (tile + 2) ** 2
     cols = ceil_div(plan.out_size[1], tile) / bands_w
     coming_in = ceil_div(plan.in_channels, lanes) * (4.5 * tile**2 + 2 * places)
-    products = _products(plan, level, tile)
+    products = _products(plan, level, tile) * _places(plan, tile) / _tiles(plan, tile)  # of a tile in the mean
     going_out = 4.5 * tile**2 + 2.5 * places
     fetching = 2 * _fetching(plan, level, tile) / vectors  # twice as long, since products wait where few tiles use them
 
