@@ -155,7 +155,7 @@ typedef struct {
 } pc_tiles;
 
 /* B' d B of every input tile, for all input channels: places[place][tile][channel]. The work space holds the pixels of
- * a vector of channels, and a row of tiles of them more. */
+ * a vector of channels, and a part of a row of tiles besides. */
 void PC_NAME(winograd_input)(const pc_winograd *winograd, const real *x, const int64_t *x_strides, pc_tiles tiles,
                              real *places, real *work);
 

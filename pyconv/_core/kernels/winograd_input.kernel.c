@@ -5,6 +5,8 @@
  */
 #include "winograd.h"
 
+enum { PART = 4 }; /* tiles of a row: what is half transformed stays in the first level of the cache */
+
 /* The pixels begin .. end of a row of `count` channels, as [pixel][LANES channels] from to + begin * LANES on; from is
  * where pixel 0 is or would be. */
 static void turn_row(const real *from, int64_t channel_stride, int64_t column_stride, int64_t count, int64_t begin,
@@ -39,30 +41,22 @@ static void turn_row(const real *from, int64_t channel_stride, int64_t column_st
     }
 }
 
-/* B' down the rows of a row of tiles, for every column. */
-INLINE void vertical(const int pairs, const real *pixels, int64_t columns, real *to)
+/* B' down the rows of a row of tiles, for so many columns, to rows of `pitch` columns. */
+INLINE void vertical(const int pairs, const int is_short, const real *pixels, int64_t columns, int64_t count,
+                     int64_t pitch, real *to)
 {
-    const int size = 2 * pairs + 2;
-    for (int64_t j = 0; j < columns; j++, pixels += LANES, to += LANES) {
+    const int size = is_short ? SHORT_IN : 2 * pairs + 2;
+    for (int64_t j = 0; j < count; j++, pixels += LANES, to += LANES) {
         vec d[MOST_IN], t[MOST_IN];
         UNROLL for (int i = 0; i < size; i++) d[i] = load(pixels + i * columns * LANES);
-        transform_in(pairs, d, t);
-        UNROLL for (int i = 0; i < size; i++) store(to + i * columns * LANES, t[i]);
+        if (is_short) transform_in_short(d, t);
+        else transform_in(pairs, d, t);
+        UNROLL for (int i = 0; i < size; i++) store(to + (is_short ? short_place(i) : i) * pitch * LANES, t[i]);
     }
 }
 
-static void vertical_short(const real *pixels, int64_t columns, real *to)
-{
-    for (int64_t j = 0; j < columns; j++, pixels += LANES, to += LANES) {
-        vec d[SHORT_IN], t[SHORT_IN];
-        UNROLL for (int i = 0; i < SHORT_IN; i++) d[i] = load(pixels + i * columns * LANES);
-        transform_in_short(d, t);
-        UNROLL for (int i = 0; i < SHORT_IN; i++) store(to + short_place(i) * columns * LANES, t[i]);
-    }
-}
-
-/* B' along the rows, for every tile: of a short row only the rows that it has. */
-INLINE void horizontal(const int pairs, const int is_short, const real *rows, int64_t columns, int64_t tiles,
+/* B' along the rows, for every tile; of a short row only the rows that it has. */
+INLINE void horizontal(const int pairs, const int is_short, const real *rows, int64_t pitch, int64_t tiles,
                        real *places, int64_t plane_pitch, int64_t tile_pitch)
 {
     const int size = 2 * pairs + 2;
@@ -70,49 +64,40 @@ INLINE void horizontal(const int pairs, const int is_short, const real *rows, in
         for (int i = 0; i < size; i++) {
             if (is_short && !is_short_place(i)) continue;
             vec d[MOST_IN], t[MOST_IN];
-            UNROLL for (int j = 0; j < size; j++) d[j] = load(rows + (i * columns + j) * LANES);
+            UNROLL for (int j = 0; j < size; j++) d[j] = load(rows + (i * pitch + j) * LANES);
             transform_in(pairs, d, t);
             UNROLL for (int j = 0; j < size; j++) store(places + (i * size + j) * plane_pitch, t[j]);
         }
     }
 }
 
-/* The short tile at the end of a row. */
-static void horizontal_short(int is_short, const real *rows, int64_t columns, real *places, int64_t plane_pitch)
+/* The same for a short tile. */
+INLINE void horizontal_short(const int is_short, const real *rows, int64_t pitch, real *places, int64_t plane_pitch)
 {
     const int size = SHORT_OF + 2;
     for (int i = 0; i < size; i++) {
         if (is_short && !is_short_place(i)) continue;
         vec d[SHORT_IN], t[SHORT_IN];
-        UNROLL for (int j = 0; j < SHORT_IN; j++) d[j] = load(rows + (i * columns + j) * LANES);
+        UNROLL for (int j = 0; j < SHORT_IN; j++) d[j] = load(rows + (i * pitch + j) * LANES);
         transform_in_short(d, t);
         UNROLL for (int j = 0; j < SHORT_IN; j++) store(places + (i * size + short_place(j)) * plane_pitch, t[j]);
     }
 }
 
-/* A row of tiles of a vector of channels. */
-INLINE void transform_row(const int pairs, const real *pixels, int64_t columns, int64_t tiles, real *work,
-                          real *places, int64_t plane_pitch, int64_t tile_pitch)
+/* A row of tiles of a vector of channels, part by part. */
+INLINE void transform_row(const int pairs, const int is_short, const real *pixels, int64_t columns, pc_tiles tiles,
+                          real *work, real *places, int64_t plane_pitch, int64_t tile_pitch)
 {
-    vertical(pairs, pixels, columns, work);
-    horizontal(pairs, 0, work, columns, tiles, places, plane_pitch, tile_pitch);
-}
-
-/* The same of tiles of four, where the row or its last tile is short. */
-static void transform_short_row(const real *pixels, int64_t columns, pc_tiles tiles, int short_row, real *work,
-                                real *places, int64_t plane_pitch, int64_t tile_pitch)
-{
-    const int pairs = SHORT_OF / 2;
+    const int tile = 2 * pairs, pitch = PART * tile + 2;
     const int64_t whole = tiles.cols - tiles.short_col;
-    if (short_row) {
-        vertical_short(pixels, columns, work);
-        horizontal(pairs, 1, work, columns, whole, places, plane_pitch, tile_pitch);
-    } else {
-        vertical(pairs, pixels, columns, work);
-        horizontal(pairs, 0, work, columns, whole, places, plane_pitch, tile_pitch);
+    for (int64_t first = 0; first < whole; first += PART) {
+        const int64_t count = least(PART, whole - first);
+        vertical(pairs, is_short, pixels + first * tile * LANES, columns, count * tile + 2, pitch, work);
+        horizontal(pairs, is_short, work, pitch, count, places + first * tile_pitch, plane_pitch, tile_pitch);
     }
-    if (tiles.short_col) {
-        horizontal_short(short_row, work + whole * SHORT_OF * LANES, columns, places + whole * tile_pitch, plane_pitch);
+    if (pairs == SHORT_OF / 2 && tiles.short_col) {
+        vertical(pairs, is_short, pixels + whole * tile * LANES, columns, SHORT_IN, pitch, work);
+        horizontal_short(is_short, work, pitch, places + whole * tile_pitch, plane_pitch);
     }
 }
 
@@ -142,19 +127,13 @@ void PC_NAME(winograd_input)(const pc_winograd *winograd, const real *x, const i
         for (int64_t ty = 0; ty < tiles.rows; ty++) {
             const real *pixels = work + ty * tile * columns * LANES;
             real *of_row = places + ty * tiles.cols * winograd->tile_pitch + c;
-            const int short_row = tiles.short_row && ty + 1 == tiles.rows;
-            if (short_row || tiles.short_col) {
-                transform_short_row(pixels, columns, tiles, short_row, transformed, of_row, winograd->plane_pitch,
-                                    winograd->tile_pitch);
-                continue;
-            }
-            switch (tile / 2) {
-#define ROW(PAIRS)                                                                                                  \
-    case PAIRS:                                                                                                     \
-        transform_row(PAIRS, pixels, columns, tiles.cols, transformed, of_row, winograd->plane_pitch,               \
+            switch (tiles.short_row && ty + 1 == tiles.rows ? 0 : tile / 2) {
+#define ROW(CASE, PAIRS, IS_SHORT)                                                                                  \
+    case CASE:                                                                                                      \
+        transform_row(PAIRS, IS_SHORT, pixels, columns, tiles, transformed, of_row, winograd->plane_pitch,          \
                       winograd->tile_pitch);                                                                        \
         break;
-                ROW(1) ROW(2) ROW(3)
+                ROW(0, SHORT_OF / 2, 1) ROW(1, 1, 0) ROW(2, 2, 0) ROW(3, 3, 0)
 #undef ROW
             }
         }

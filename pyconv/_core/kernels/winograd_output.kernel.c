@@ -5,6 +5,8 @@
 #include "squares.h"
 #include "winograd.h"
 
+#define ROLLED _Pragma("GCC unroll 1")
+
 enum { SEGMENT = 48 }; /* pixels of a row that are turned together: whole tiles and whole vectors of every size */
 
 /* A' on a column or a row of products, of a tile that may be short; how many pixels it has. */
@@ -15,33 +17,34 @@ INLINE int transform_axis(const int pairs, const int is_short, const vec *m, vec
     return is_short ? SHORT_OUT : 2 * pairs;
 }
 
-/* A' m A + b of a tile, whose row k goes to rows + k * SEGMENT * LANES, a vector of channels for each pixel; lanes of
- * results that are not finite are set in `broken`. */
+/* A' m A + b of a tile, whose row k goes to rows + k * SEGMENT * LANES, a vector of channels for each pixel. Lanes of
+ * `check`, zeros, become NaN where a result is not finite. What is half transformed goes through memory: it is more than
+ * registers hold, and so loops stay loops and need no place to keep all addresses. */
 INLINE void transform_tile(const int pairs, const int short_row, const int short_col, const real *sums,
-                           int64_t place_pitch, vec b, real *rows, ivec *broken)
+                           int64_t place_pitch, vec b, real *rows, vec *check)
 {
     const int size = 2 * pairs + 2;
     const int high = short_row ? SHORT_IN : size, wide = short_col ? SHORT_IN : size;
     vec half[MOST_OUT][MOST_IN];
-    UNROLL for (int j = 0; j < wide; j++)
+    ROLLED for (int j = 0; j < wide; j++)
     {
-        const int column = short_col ? short_place(j) : j;
+        const real *column = sums + (short_col ? short_place(j) : j) * place_pitch;
         vec m[MOST_IN], y[MOST_OUT];
         UNROLL for (int i = 0; i < high; i++)
         {
-            m[i] = load(sums + ((short_row ? short_place(i) : i) * size + column) * place_pitch);
+            m[i] = load_once(column + (short_row ? short_place(i) : i) * size * place_pitch);
         }
         const int height = transform_axis(pairs, short_row, m, y);
         UNROLL for (int i = 0; i < height; i++) half[i][j] = y[i];
     }
-    UNROLL for (int i = 0; i < high - 2; i++)
+    ROLLED for (int i = 0; i < high - 2; i++)
     {
         vec y[MOST_OUT];
         const int width = transform_axis(pairs, short_col, half[i], y);
         UNROLL for (int j = 0; j < width; j++)
         {
             y[j] += b;
-            *broken |= (y[j] - y[j]) != splat(0); /* inf and NaN are not zero even then */
+            check[j] += y[j] * splat(0); /* NaN of what is not finite */
             store(rows + (i * SEGMENT + j) * LANES, y[j]);
         }
     }
@@ -49,22 +52,22 @@ INLINE void transform_tile(const int pairs, const int short_row, const int short
 
 /* A run of `count` tiles of a row; of short ones, if it is one, and with a last one that is short. */
 INLINE void transform_run(const int pairs, const int short_row, const int short_last, const real *sums, int64_t count,
-                          int64_t width, int64_t place_pitch, vec b, real *rows, ivec *broken)
+                          int64_t width, int64_t place_pitch, vec b, real *rows, vec *check)
 {
     const int64_t whole = count - short_last;
     for (int64_t i = 0; i < whole; i++, sums += width, rows += 2 * pairs * LANES) {
-        transform_tile(pairs, short_row, 0, sums, place_pitch, b, rows, broken);
+        transform_tile(pairs, short_row, 0, sums, place_pitch, b, rows, check);
     }
-    if (short_last) transform_tile(pairs, short_row, 1, sums, place_pitch, b, rows, broken);
+    if (short_last) transform_tile(pairs, short_row, 1, sums, place_pitch, b, rows, check);
 }
 
 /* The same where there are short ones. */
 static void transform_short_run(int short_row, int short_last, const real *sums, int64_t count, int64_t width,
-                                int64_t place_pitch, vec b, real *rows, ivec *broken)
+                                int64_t place_pitch, vec b, real *rows, vec *check)
 {
-    if (!short_row) transform_run(SHORT_OF / 2, 0, 1, sums, count, width, place_pitch, b, rows, broken);
-    else if (short_last) transform_run(SHORT_OF / 2, 1, 1, sums, count, width, place_pitch, b, rows, broken);
-    else transform_run(SHORT_OF / 2, 1, 0, sums, count, width, place_pitch, b, rows, broken);
+    if (!short_row) transform_run(SHORT_OF / 2, 0, 1, sums, count, width, place_pitch, b, rows, check);
+    else if (short_last) transform_run(SHORT_OF / 2, 1, 1, sums, count, width, place_pitch, b, rows, check);
+    else transform_run(SHORT_OF / 2, 1, 0, sums, count, width, place_pitch, b, rows, check);
 }
 
 int PC_NAME(winograd_output)(const pc_winograd *winograd, const real *sums, const real *bias, int64_t vectors,
@@ -72,7 +75,8 @@ int PC_NAME(winograd_output)(const pc_winograd *winograd, const real *sums, cons
 {
     const int64_t tile = winograd->tile, width = vectors * LANES, place_pitch = tiles.rows * tiles.cols * width;
     real rows[MOST_OUT * SEGMENT * LANES] __attribute__((aligned(VECTOR_BYTES)));
-    ivec broken = {0};
+    vec check[MOST_OUT];
+    UNROLL for (int j = 0; j < MOST_OUT; j++) check[j] = splat(0);
     for (int64_t v = 0; v < vectors; v++) {
         const vec b = load(bias + v * LANES);
         const int64_t count = channels - v * LANES < LANES ? channels - v * LANES : LANES;
@@ -87,9 +91,9 @@ int PC_NAME(winograd_output)(const pc_winograd *winograd, const real *sums, cons
                 const int64_t breadth = winograd->out_w - x0 < run * tile ? winograd->out_w - x0 : run * tile;
                 const int short_last = tiles.short_col && tx + run == tiles.cols;
                 switch (short_row || short_last ? 0 : tile / 2) {
-                case 0: transform_short_run(short_row, short_last, from, run, width, place_pitch, b, rows, &broken); break;
+                case 0: transform_short_run(short_row, short_last, from, run, width, place_pitch, b, rows, check); break;
 #define RUN(PAIRS)                                                                                                  \
-    case PAIRS: transform_run(PAIRS, 0, 0, from, run, width, place_pitch, b, rows, &broken); break;
+    case PAIRS: transform_run(PAIRS, 0, 0, from, run, width, place_pitch, b, rows, check); break;
                     RUN(1) RUN(2) RUN(3)
 #undef RUN
                 }
@@ -105,6 +109,7 @@ int PC_NAME(winograd_output)(const pc_winograd *winograd, const real *sums, cons
         }
     }
     int result = 0;
-    for (int64_t i = 0; i < LANES; i++) result |= broken[i] != 0;
+    UNROLL for (int j = 1; j < MOST_OUT; j++) check[0] += check[j];
+    for (int64_t i = 0; i < LANES; i++) result |= check[0][i] != 0;
     return result;
 }

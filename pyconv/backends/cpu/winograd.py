@@ -55,6 +55,9 @@ _CHUNK = 128
 _TAKING_UP = 60
 """The core's own cycles each time that a register tile takes up its sums and puts them down (measured)."""
 
+_PART = 4
+"""Tiles of a row that are transformed together on the way in, as winograd_input.kernel.c does."""
+
 _MOST_TILES = 64
 """Of a task: enough that weights from far away come in time."""
 
@@ -227,7 +230,7 @@ def grid(plan: ConvPlan, level: int, count: int, tile: int) -> Grid:
     # whole vectors are written, and neither tiles nor places lie a power of two apart
     tile_pitch = ceil_div(plan.in_channels, lanes) * lanes + lanes
     plane_pitch = rows * cols * tile_pitch + lanes
-    work = (tile * rows + 2 + tile + 2) * (tile * cols + 2) * lanes
+    work = ((tile * rows + 2) * (tile * cols + 2) + (tile + 2) * (_PART * tile + 2)) * lanes
     return Grid(
         tile=tile,
         tiles_h=tiles_h,
