@@ -22,10 +22,39 @@ INLINE window_of_pixels pixels_of(const pc_pool *pool, const piece *p, window ro
                               columns.taps};
 }
 
+/* The window of some vectors of channels, as below, of sums with many terms: FOLDED at a time, and row by row. */
+INLINE void merge_many_channels(int kind, int vectors, int whole, window_of_pixels w, int64_t channel, lane_mask lanes,
+                                vec *all)
+{
+    UNROLL for (int v = 0; v < vectors; v++) all[v] = splat(0);
+    for (int64_t i = 0; i < w.rows; i++) {
+        const real *from = w.first + i * w.row_step + channel;
+        vec row[CHANNEL_VECTORS];
+        UNROLL for (int v = 0; v < vectors; v++) row[v] = splat(0);
+        for (int64_t k = 0; k < w.columns;) {
+            vec part[CHANNEL_VECTORS];
+            UNROLL for (int v = 0; v < vectors; v++) part[v] = splat(0);
+            for (const int64_t end = least(k + FOLDED, w.columns); k < end; k++, from += w.column_step) {
+                UNROLL for (int v = 0; v < vectors; v++)
+                {
+                    const vec found = whole ? load_once(from + v * LANES) : load_lanes_or(from, lanes, splat(0));
+                    part[v] = merge(kind, part[v], found);
+                }
+            }
+            UNROLL for (int v = 0; v < vectors; v++) row[v] += part[v];
+        }
+        UNROLL for (int v = 0; v < vectors; v++) all[v] += row[v];
+    }
+}
+
 /* The window of some vectors of channels from channel on, merged row by row; lanes are for a part of a vector. */
 INLINE void merge_channels(int kind, int vectors, int whole, window_of_pixels w, int64_t channel, lane_mask lanes, vec *all,
                            vec *seen)
 {
+    if (is_sum(kind) && w.rows * w.columns > FOLDED) {
+        merge_many_channels(kind, vectors, whole, w, channel, lanes, all);
+        return;
+    }
     UNROLL for (int v = 0; v < vectors; v++) all[v] = splat(start_of(kind));
     for (int64_t i = 0; i < w.rows; i++) {
         const real *from = w.first + i * w.row_step + channel;

@@ -7,7 +7,7 @@
 #include "pool.h"
 
 /* x, x + step, ... merged, of count rows, of which there is at least one. */
-INLINE vec merged_down(int kind, const real *x, int64_t step, int64_t count, int whole, lane_mask lanes, vec *seen)
+INLINE vec merged_rows(int kind, const real *x, int64_t step, int64_t count, int whole, lane_mask lanes, vec *seen)
 {
     const vec start = splat(start_of(kind));
 #define ROW(j) (whole ? load_once(x + (j)*step) : load_lanes_or(x + (j)*step, lanes, start))
@@ -32,6 +32,15 @@ INLINE vec merged_down(int kind, const real *x, int64_t step, int64_t count, int
     for (; j < count; j++) all = merge(kind, all, ROW(j));
     return all;
 #undef ROW
+}
+
+INLINE vec merged_down(int kind, const real *x, int64_t step, int64_t count, int whole, lane_mask lanes, vec *seen)
+{
+    if (!is_sum(kind) || count <= FOLDED) return merged_rows(kind, x, step, count, whole, lanes, seen);
+    vec all = splat(0);
+    for (int64_t j = 0; j < count; j += FOLDED)
+        all += merged_rows(kind, x + j * step, step, least(FOLDED, count - j), whole, lanes, seen);
+    return all;
 }
 
 /* The columns at .. at + LANES of rows of the input, merged down; those outside of the plane are nothing. */
@@ -205,10 +214,14 @@ INLINE void down(int kind, const real *x, int64_t step, int64_t count, int64_t c
     int strange = 0;
     for (int64_t i = 0; i < width; i++) {
         real all = start_of(kind);
-        for (int64_t j = 0; j < count; j++) {
-            const real found = x[j * step + i * column_stride];
-            look_1(kind, found, &strange);
-            all = merge_1(kind, all, found);
+        for (int64_t j = 0; j < count;) {
+            real part = start_of(kind);
+            for (const int64_t end = least(j + FOLDED, count); j < end; j++) {
+                const real found = x[j * step + i * column_stride];
+                look_1(kind, found, &strange);
+                part = merge_1(kind, part, found);
+            }
+            all = merge_1(then(kind), all, part);
         }
         line[i] = all;
     }
@@ -249,24 +262,36 @@ INLINE void along(int kind, const pc_pool_axis *axis, real *line, int64_t places
         gap *= kernel - length;
         kernel = kernel == length ? 1 : 2;
     }
+    const int64_t piece = is_sum(kind) ? FOLDED : kernel;
+#define ALONG(LOAD)                                                                                  \
+    for (int64_t i = 0; i < width; i += LANES) {                                                     \
+        vec all = LOAD(line + stride * i);                                                           \
+        for (int64_t k = 1; k < least(piece, kernel); k++)                                           \
+            all = merge(kind, all, LOAD(line + stride * i + k * gap));                               \
+        for (int64_t k = piece; k < kernel;) {                                                       \
+            vec part = LOAD(line + stride * i + k * gap);                                            \
+            for (const int64_t end = least(k + piece, kernel); ++k < end;)                           \
+                part = merge(kind, part, LOAD(line + stride * i + k * gap));                         \
+            all = merge(kind, all, part);                                                            \
+        }                                                                                            \
+        store_part(out + i, all, width - i);                                                         \
+    }
     if (stride == 1) {
-        for (int64_t i = 0; i < width; i += LANES) {
-            vec all = load(line + i);
-            for (int64_t k = 1; k < kernel; k++) all = merge(kind, all, load(line + i + k * gap));
-            store_part(out + i, all, width - i);
-        }
+        ALONG(load)
     } else if (stride == 2) {
-        for (int64_t i = 0; i < width; i += LANES) {
-            vec all = evens(line + 2 * i);
-            for (int64_t k = 1; k < kernel; k++) all = merge(kind, all, evens(line + 2 * i + k * gap));
-            store_part(out + i, all, width - i);
-        }
+        ALONG(evens)
+#undef ALONG
     } else if (gap == 1 && kernel >= LANES) {
         for (int64_t i = 0; i < width; i++) out[i] = run_of(kind, line + i * stride, kernel);
     } else {
         for (int64_t i = 0; i < width; i++) {
-            real all = line[i * stride];
-            for (int64_t k = 1; k < kernel; k++) all = merge_1(kind, all, line[i * stride + k * gap]);
+            real all = start_of(kind);
+            for (int64_t k = 0; k < kernel;) {
+                real part = line[i * stride + k * gap];
+                for (const int64_t end = least(k + piece, kernel); ++k < end;)
+                    part = merge_1(kind, part, line[i * stride + k * gap]);
+                all = merge_1(kind, all, part);
+            }
             out[i] = all;
         }
     }
@@ -311,8 +336,12 @@ INLINE real one_window(int kind, const pc_pool *pool, const piece *p, window row
             all = merge_1(then(kind), all, run_of(kind, row + columns.first, columns.taps));
             continue;
         }
-        for (int64_t k = 0; k < columns.taps; k++)
-            all = merge_1(kind, all, row[(columns.first + k * pool->w.dilation) * p->column_stride]);
+        for (int64_t k = 0; k < columns.taps;) {
+            real part = start_of(kind);
+            for (const int64_t end = least(k + FOLDED, columns.taps); k < end; k++)
+                part = merge_1(kind, part, row[(columns.first + k * pool->w.dilation) * p->column_stride]);
+            all = merge_1(then(kind), all, part);
+        }
     }
     return all;
 }
