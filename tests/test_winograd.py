@@ -132,6 +132,19 @@ def test_same_bits_for_any_threads_and_batch(level, algorithm):
         np.testing.assert_array_equal(alone, once[image])
 
 
+@pytest.mark.parametrize("size", [14, 29])
+def test_same_bits_for_any_chunk_of_channels(level, size, monkeypatch):
+    """Whether weights pass few channels at a time or many, fetched by the first tiles or by all, of any processor."""
+    x, weight = normal(1, 530, size, size), normal(70, 530, 3, 3, seed=1)
+    results = []
+    for keeps_up in (False, True):
+        monkeypatch.setattr(estimate, "keeps_up", lambda level, answer=keeps_up: answer)
+        winograd._tasks.cache_clear()
+        results.append(F.conv2d(x, weight, padding=1, algorithm="winograd_4", backend="cpu"))
+    winograd._tasks.cache_clear()
+    np.testing.assert_array_equal(*results)
+
+
 def test_choice_does_not_depend_on_threads_or_batch():
     """Else the bits would."""
     weight = normal(32, 32, 3, 3)

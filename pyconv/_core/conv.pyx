@@ -205,7 +205,8 @@ cdef class WinogradTasks(ConvTasks):
         w.tile, w.tiles_h, w.tiles_w = grid.tile, grid.tiles_h, grid.tiles_w
         w.bands_h, w.bands_w, w.shares = grid.bands_h, grid.bands_w, grid.shares
         w.block_vectors, w.blocks = grid.block_vectors, grid.blocks
-        w.chunk, w.tile_pitch, w.plane_pitch = grid.chunk, grid.tile_pitch, grid.plane_pitch
+        w.chunk, w.spreads = grid.chunk, grid.spreads
+        w.tile_pitch, w.plane_pitch = grid.tile_pitch, grid.plane_pitch
         self.parameters, self.work, self.may_break = w, self.table.winograd_task, True
         self.batch, self.count = plan.batch, plan.batch * w.groups * w.bands_h * w.bands_w * w.shares
         self.scratch_bytes = grid.scratch * (8 if is_double else 4)

@@ -93,6 +93,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t block_vectors
         int64_t blocks
         int64_t chunk
+        int64_t spreads
         int64_t tile_pitch
         int64_t plane_pitch
 

@@ -130,6 +130,7 @@ typedef struct {
     int64_t block_vectors;         /* vectors of output channels in a full block */
     int64_t blocks;                /* the last one may have fewer vectors */
     int64_t chunk;                 /* input channels whose weights pass the tiles at a time */
+    int64_t spreads;               /* all tiles of a chunk fetch a little of the weights that come next */
     int64_t tile_pitch;            /* places for the input channels of one tile, in the transformed input */
     int64_t plane_pitch;           /* places for the inputs of one of the (m + 2)^2 products */
 } pc_winograd;

@@ -22,10 +22,12 @@ void PC_NAME(winograd_products)(const pc_winograd *winograd, pc_tiles tiles, int
         const int64_t count = rows * cols, rounds = (count + most - 1) / most;
         for (int64_t c = 0; c < winograd->in_channels; c += winograd->chunk) {
             const int64_t left = winograd->in_channels - c, channels = left < winograd->chunk ? left : winograd->chunk;
-            /* The weights that come next are fetched by the first tiles: they come from far away, and the processor's
-             * own guess would find them only as they are needed. */
+            /* The weights that come next are fetched by the first tiles, or little by little by all of them: they come
+             * from far away, and the processor's own guess would find them only as they are needed. */
+            const int64_t line = width * (int64_t)sizeof(real); /* a channel's */
+            const int64_t fetches = winograd->spreads && rounds > 1 ? least(line / rounds + 1, FETCHED) : FETCHED;
             const char *next = (const char *)(weights + channels * width);
-            const char *end = next + channels * width * (int64_t)sizeof(real);
+            const char *end = next + channels * line;
             int64_t tile = 0, row_end = cols;
             for (int64_t round = 0; round < rounds; round++) {
                 /* as even as can be: small ones wait for their weights */
@@ -38,8 +40,8 @@ void PC_NAME(winograd_products)(const pc_winograd *winograd, pc_tiles tiles, int
                     to[p] = sums + tile * width;
                 }
                 runs[pixels - 1](inputs, &here, 1, 1, channels, weights, c ? NULL : nothing, to, next,
-                                 next < end ? FETCHED : 0);
-                next += channels * FETCHED;
+                                 next < end ? fetches : 0);
+                next += channels * fetches;
             }
             weights += channels * width;
         }

@@ -52,6 +52,9 @@ _CHOSEN = (4, 2)
 _CHUNK = 128
 """Input channels whose weights pass the tiles at a time: 32 KiB, which stay in the first level of the cache."""
 
+_LONG_CHUNK, _MANY_TILES = 512, 32
+"""The same where the second level keeps up with multiply-adds, and the tiles of a task that it takes to pay."""
+
 _TAKING_UP = 60
 """The core's own cycles each time that a register tile takes up its sums and puts them down (measured)."""
 
@@ -85,6 +88,7 @@ class Grid(NamedTuple):
     block_vectors: int
     blocks: int
     chunk: int
+    spreads: bool
     tile_pitch: int
     plane_pitch: int
     scratch: int
@@ -227,6 +231,7 @@ def grid(plan: ConvPlan, level: int, count: int, tile: int) -> Grid:
     rows = max(1, most // ceil_div(tiles_w, bands_w))
     bands_h, share = _sharing(plan, level, count, tile, ceil_div(tiles_h, rows), bands_w, blocks)
     cols, rows = ceil_div(tiles_w, bands_w), ceil_div(tiles_h, bands_h)
+    keeps_up = estimate.keeps_up(level)
     # whole vectors are written, and neither tiles nor places lie a power of two apart
     tile_pitch = ceil_div(plan.in_channels, lanes) * lanes + lanes
     plane_pitch = rows * cols * tile_pitch + lanes
@@ -240,7 +245,8 @@ def grid(plan: ConvPlan, level: int, count: int, tile: int) -> Grid:
         shares=share,
         block_vectors=block_vectors,
         blocks=blocks,
-        chunk=_CHUNK,
+        chunk=_LONG_CHUNK if keeps_up and rows * cols >= _MANY_TILES else _CHUNK,
+        spreads=keeps_up,
         tile_pitch=tile_pitch,
         plane_pitch=plane_pitch,
         scratch=places * plane_pitch + max(work, places * rows * cols * width),
