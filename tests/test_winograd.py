@@ -172,6 +172,15 @@ def test_what_is_not_finite_stays_where_it_belongs(level, algorithm, value):
         assert np.isfinite(got[1]).any()
 
 
+def test_transformed_weights_begin_at_cache_lines(level):
+    """As NumPy's own arrays do not: each vector of them would lie in two lines. What is padding is zero."""
+    weight = normal(40, 20, 3, 3)
+    found = explain(F.conv2d, normal(1, 20, 14, 14), weight, padding=1, algorithm="winograd_4", backend="cpu")
+    kept = [winograd.prepare(found.steps[0].plan, weight, None).weights for _ in range(3)]
+    assert [weights.ctypes.data % 64 for weights in kept] == [0, 0, 0]
+    assert np.count_nonzero(kept[0]) <= 40 * 20 * 36
+
+
 @pytest.mark.parametrize("algorithm", NAMES)
 def test_weights_that_are_not_finite_are_summed_directly(level, algorithm):
     x, weight = normal(1, 40, 20, 20), normal(32, 40, 3, 3, seed=1)

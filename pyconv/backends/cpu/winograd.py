@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._core import conv, runtime
+from ..._core import conv, memory, runtime
 from ...plan import ConvPlan, Cost
 from . import channels, direct, estimate, isa
 from .arrays import into_rows
@@ -319,7 +319,8 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Tran
     one = _group(plan)
     per_in, per_out, padded = one.in_channels, one.out_channels, ceil_div(one.out_channels, lanes) * lanes
     each = per_in * size**2  # numbers for an output channel
-    packed = np.zeros((plan.groups, padded * each), plan.dtype)
+    packed = memory.empty((plan.groups, padded * each), plan.dtype)  # of 16 KB and more each vector in one line
+    packed[...] = 0  # channels of the last vector that there are not
     for group, first in product(range(plan.groups), range(0, per_out, block)):
         part = weight[group * per_out :][first : min(first + block, per_out)].astype(np.float64)
         width = min(block, padded - first)
