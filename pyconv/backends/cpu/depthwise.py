@@ -186,9 +186,10 @@ def cycles(plan: ConvPlan, level: int) -> float:
     """Cycles of an image on one core, estimated, where every load is from the first level of the cache.
 
     Each vector of outputs takes 5, and for each tap 1.1 where rows share their loads, 2.3 where they do not, 3.6 where
-    every other column is picked; and more where loads are masked. Squares of stride 2 take 1.4 for a tap, and for a
-    row 18, or 55 where it begins in the midst of the kernel, 24 more on a Zen 5 with AVX-512. Measured on
-    AVX-512; where it is missing, masks are dear. To that comes the sorting of channels-last images.
+    every other column is picked; and more where loads are masked; a row takes 9 besides on a Zen 5 with AVX-512.
+    Squares of stride 2 take 1.4 for a tap, and for a row 18, or 55 where it begins in the midst of the kernel, 24 more
+    on that Zen 5. Measured on AVX-512; where it is missing, masks are dear. To that comes the sorting of channels-last
+    images.
     """
     return _sorting(plan, level) + _filtering(plan, level)
 
@@ -217,7 +218,8 @@ def _filtering(plan: ConvPlan, level: int) -> float:
         tap *= 1.5 if vectors == 1 else 1.0
     else:
         tap *= 1 + 0.8 * min(vectors, 2) / max(vectors, 1)
-    return plan.out_channels * plan.out_size[0] * vectors * (5 + tap * plan.kernel[0] * plan.kernel[1])
+    row = 9 if estimate.keeps_up(level) else 0
+    return plan.out_channels * plan.out_size[0] * (row + vectors * (5 + tap * plan.kernel[0] * plan.kernel[1]))
 
 
 def cost(plan: ConvPlan) -> Cost:
