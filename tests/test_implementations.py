@@ -347,3 +347,18 @@ def test_large_kernels_with_strides_or_several_results_are_packed_first():
             assert (reason is not None) == refused, (kernel, outs, given)
             assert not refused or "packed rows" in reason
             assert depthwise.refusal(replace(plan, algorithm="measure")) is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("implementation", [channels, direct])
+def test_equal_numbers(level, dtype, implementation):
+    """Sums that round the same way at every step: n products stay within (n / 2 + 1) eps of theirs (README)."""
+    for channels_in, kernel in ((40, 1), (142, 3), (512, 3), (5000, 1)):
+        x, weight = (
+            np.full((1, channels_in, 6, 7), 0.569, dtype),
+            np.full((9, channels_in, kernel, kernel), 1 / 3, dtype),
+        )
+        terms = channels_in * kernel**2
+        wanted = float(x[0, 0, 0, 0]) * float(weight[0, 0, 0, 0]) * terms
+        got = run_by(implementation, x, weight)
+        assert np.abs(got / wanted - 1).max() < (terms / 2 + 1) * np.finfo(dtype).eps, (channels_in, kernel)

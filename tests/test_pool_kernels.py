@@ -241,3 +241,24 @@ def test_pooling_of_windows_far_apart_takes_no_line(name):
     for stride in (2, 70_000):
         got, wanted = (function(x, 2, stride, backend=backend) for backend in ("cpu", "reference"))
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_equal_numbers(level, dtype):
+    """They round the same way at every step, so long sums show it: within the bound of random ones all the same."""
+    eps = float(np.finfo(dtype).eps)
+
+    def error(got, wanted):
+        return float(np.abs(got / wanted - 1).max()) / eps
+
+    for height, width in ((9, 9), (70, 70), (400, 300), (3000, 1), (1, 3000), (65, 1000)):
+        data = np.full((2, height, width, 5), 0.1, dtype)
+        wanted, allowed = float(data[0, 0, 0, 0]), 4 + 4 * (height * width) ** 0.5
+        for layout in ("nchw", "nhwc", "strided"):
+            x = laid_out(data, layout)
+            assert error(F.adaptive_avg_pool2d(x, 1, backend="cpu"), wanted) < allowed / 2, (height, width, layout)
+            root = wanted * (height * width) ** 0.5
+            assert error(F.lp_pool2d(x, 2, (height, width), backend="cpu"), root) < allowed, (height, width, layout)
+    for kernel, stride in itertools.product((70, 500, 2000), (1, 2, 3)):
+        got = F.avg_pool1d(np.full((1, 3, 4000), 0.1, dtype), kernel, stride, backend="cpu")
+        assert error(got, float(np.asarray(0.1, dtype))) < (4 + 4 * kernel**0.5) / 2, (kernel, stride)
