@@ -131,12 +131,14 @@ def test_images_larger_than_the_cache(level, monkeypatch, dtype, name):
         for x, (kernel, padding, _, _) in zip(images, calls, strict=True)
     ]
     found = []
-    for far in (False, True):
-        monkeypatch.setattr(pool, "LARGE", 0 if far else 2**40)
+    monkeypatch.setattr(pool.runtime, "second_level", lambda: 64)
+    for large, level_2 in ((2**40, 2**40), (0, 2**40), (2**40, 0)):
+        monkeypatch.setattr(pool, "LARGE", large)
+        monkeypatch.setattr(pool, "LEVEL_2", level_2)
         pool._tasks.cache_clear()
         found.append([bits(pool.run(plan, x, None, None)) for plan, x in zip(plans, images, strict=True)])
     pool._tasks.cache_clear()
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

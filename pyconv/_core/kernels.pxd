@@ -118,7 +118,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t squares
         double divisor
         double area
-        int64_t far
+        int64_t far, near
 
     ctypedef struct pc_pool_arrays:
         const void *x
@@ -140,6 +140,7 @@ cdef extern from "kernels/kernels.h" nogil:
     ctypedef struct pc_activation:
         const char *name
         void (*run)(const void *, void *, int64_t, const double *) noexcept nogil
+        void (*run_fetching)(const void *, void *, int64_t, const double *) noexcept nogil
 
     ctypedef struct pc_axis:
         int64_t length, inner

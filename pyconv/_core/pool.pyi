@@ -18,6 +18,7 @@ class PoolTasks(Tasks):
         line: int,
         way: str,
         far: int,
+        near: int,
     ) -> None: ...
 
 def run(tasks: PoolTasks, x: np.ndarray, out: np.ndarray, indices: np.ndarray | None = None) -> None: ...

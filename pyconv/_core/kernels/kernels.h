@@ -160,7 +160,9 @@ typedef struct {
     int64_t squares;             /* of sums: the squares are summed, and the root is taken */
     double divisor;              /* of sums: in place of the number of elements, if it is not 0 */
     double area;                 /* of sums: that number is relative to this */
-    int64_t far;                 /* elements by which small windows in steps of 2 fetch ahead of what they read; 0: they do not */
+    int64_t far;                 /* elements by which small windows in steps of 2 fetch ahead of what they read, into the second
+                                    level of the cache; 0: they do not */
+    int64_t near;                /* the same of those of 2 x 2, into the first level */
 } pc_pool;
 
 typedef struct {
@@ -197,6 +199,8 @@ typedef struct {
 typedef struct {
     const char *name;
     void (*run)(const void *x, void *out, int64_t count, const double *parameters); /* two parameters; out may be x */
+    /* the same; of light ones for what is in no core's own cache: x is fetched ahead */
+    void (*run_fetching)(const void *x, void *out, int64_t count, const double *parameters);
 } pc_activation;
 
 /* The softmax family along one axis: inner lines of length elements each, inner apart. */

@@ -2,6 +2,7 @@
  * are taken again, rows of planes by way of the line.
  */
 #include "pool_channels.h"
+#include "pool_pairs.h"
 #include "pool_square.h"
 
 /* Output rows by the running maximum of van Herk (Pattern Recognition Letters 13, 1992) and of Gil and Werman (IEEE
@@ -47,11 +48,14 @@ static NOT_INLINED vec largest_rows(const pc_pool *pool, piece p, int64_t oy, re
     return seen;
 }
 
+/* Windows of 2 x 2, as paired_rows has them. */
+static NOT_INLINED vec largest_pairs(pairs rows) { return paired_rows(NUMBERS, rows, share_of(1)); }
+
 INLINE void rows_of(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p, real *line, vec *seen)
 {
     const int small = kind == NUMBERS && pool->small;
-    if (small && narrow(pool, p)) {
-        narrow_rows(kind, pool, arrays, p, share_of(1), seen);
+    if (small && is_paired(pool, p)) {
+        *seen += largest_pairs(pairs_of(pool, arrays, p));
         return;
     }
     const int square = small && is_square(pool, p);
@@ -95,7 +99,12 @@ void PC_NAME(max_pool_task)(const pc_pool *pool, const pc_pool_arrays *arrays, i
         whole_planes(MAXIMUM, pool, arrays, task, share_of(1));
         return;
     }
-    for (piece p = first_piece(pool, arrays, task); p.left; next_piece(pool, arrays, &p)) {
+    piece p = first_piece(pool, arrays, task);
+    if (pool->small && is_paired(pool, &p)) {
+        pairs all = pairs_of(pool, arrays, &p);
+        if ((all.rows = all.joined) && !saw_nan(largest_pairs(all))) return;
+    }
+    for (; p.left; next_piece(pool, arrays, &p)) {
         vec seen = splat(0), again = seen;
         if (!pool->line) {
             all_windows(pool, arrays, &p);

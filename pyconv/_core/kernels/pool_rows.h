@@ -95,15 +95,15 @@ INLINE vec divided(vec a, share by)
 /* What was merged, as the kind has it: sums are divided. */
 INLINE vec finished(int kind, vec all, share by) { return kind == SUM ? divided(all, by) : all; }
 
-/* Ask the second level of the cache for what a round of windows in steps of 2 will read of two rows, so far ahead: of images
- * that lie in no cache, the processor by itself fetches too little of rows that are read two by two. */
-INLINE void fetch(const real *x, int64_t row_stride)
+/* Ask a level of the cache for what a round of windows in steps of 2 will read of two rows, so far ahead: the processor by
+ * itself fetches too little of rows that are read two by two. */
+INLINE void fetch(const real *x, int64_t row_stride, int level)
 {
     const int64_t line = 64 / sizeof(real);
     UNROLL for (int64_t i = 0; i < 2 * LANES; i += line)
     {
-        __builtin_prefetch(x + i, 0, 2);
-        __builtin_prefetch(x + row_stride + i, 0, 2);
+        if (level == 1) __builtin_prefetch(x + i, 0, 3), __builtin_prefetch(x + row_stride + i, 0, 3);
+        else __builtin_prefetch(x + i, 0, 2), __builtin_prefetch(x + row_stride + i, 0, 2);
     }
 }
 
@@ -119,7 +119,7 @@ INLINE void register_row(int kind, int height, int width, int gap, int step, int
     vec here = splat(0), all = here; /* the last round's columns, or its even ones; and merged with the odd ones */
 #define COLUMN(at) column_of(kind, pool, p, x, taps, (at)-before, seen)
     for (int64_t i = -ahead; i < count; i += LANES) {
-        if (is_far) fetch(x + 2 * i + pool->far, p->row_stride);
+        if (is_far) fetch(x + 2 * i + pool->far, p->row_stride, 2);
         vec next = COLUMN(step * (i + ahead)), merged = next;
         if (step == 2) {
             const vec right = COLUMN(2 * (i + ahead) + LANES), odd = odd_of(next, right);
@@ -169,31 +169,6 @@ INLINE void small_row(int kind, const pc_pool *pool, const piece *p, window rows
 #undef OF
 #undef FAR_OR_NOT
 #undef ROWS
-}
-
-/* Windows of two columns in steps of 2, of two rows that all lie in the plane, whose rows fit into a vector: two output
- * rows at a time, each of which is half a vector. */
-INLINE int narrow(const pc_pool *pool, const piece *p)
-{
-    return pool->w.in <= LANES && pool->w.kernel == 2 && pool->w.stride == 2 && pool->w.before == 0 && pool->w.dilation == 1
-           && pool->h.kernel == 2 && pool->h.before == 0 && p->column_stride == 1
-           && (pool->h.out - 1) * pool->h.stride + pool->h.dilation < pool->h.in;
-}
-
-INLINE void narrow_rows(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p, share by, vec *seen)
-{
-    const int64_t step = pool->h.dilation * p->row_stride, pitch = arrays->out_strides[2], width = pool->w.out;
-    const lane_mask lanes = lanes_between(0, pool->w.in);
-    for (int64_t oy = p->first_row; oy < p->end_row; oy += 2) {
-        const real *x = p->x + oy * pool->h.stride * p->row_stride;
-        const real *next = oy + 1 < p->end_row ? x + pool->h.stride * p->row_stride : x;
-        real *out = p->out + oy * pitch;
-        const vec one = merged_down(kind, x, step, 2, 0, lanes, seen);
-        const vec two = merged_down(kind, next, step, 2, 0, lanes, seen);
-        const vec both = finished(kind, merge(kind, even_of(one, two), odd_of(one, two)), by);
-        store_part(out, both, width);
-        if (oy + 1 < p->end_row) store_part(out + pitch, SHUFFLE(both, both, FROM_HALF), width);
-    }
 }
 
 /* line[i] = x[i], x[i + step], ... merged, over count rows; up to a vector more of line is overwritten */

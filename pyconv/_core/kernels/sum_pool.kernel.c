@@ -3,6 +3,7 @@
  * Every sum is taken down the columns first and then along, in one order for any number of threads.
  */
 #include "pool_channels.h"
+#include "pool_pairs.h"
 #include "pool_square.h"
 
 /* What a window's sum is divided by: its elements, or the number that was given instead; relative to a whole window for
@@ -75,6 +76,15 @@ static NOT_INLINED void divided_rows(const pc_pool *pool, piece p, usual columns
     for (int64_t r = 0; r < TOGETHER; r++) divide_edges(pool, &p, columns, window_at(&pool->h, oy + r), out + r * pitch);
 }
 
+/* Windows of 2 x 2, as paired_rows has them. */
+static NOT_INLINED void divided_pairs(pairs rows, share by) { paired_rows(SUM, rows, by); }
+
+/* Whether a piece is of such windows, of which each counts as many elements. */
+static inline int are_pairs(const pc_pool *pool, const piece *p, usual columns)
+{
+    return pool->small && columns.first == 0 && columns.end == pool->w.out && is_paired(pool, p);
+}
+
 static inline share pixel_share(const pc_pool *pool, window rows, window columns)
 {
     return share_of(divisor_of(pool, rows, columns));
@@ -91,8 +101,8 @@ INLINE void rows_of(int kind, const pc_pool *pool, const pc_pool_arrays *arrays,
 {
     const int small = kind == SUM && pool->small; /* sums of squares go by way of the line */
     vec none = splat(0);
-    if (small && columns.first == 0 && columns.end == pool->w.out && narrow(pool, p)) {
-        narrow_rows(kind, pool, arrays, p, usual_share(pool, window_at(&pool->h, 0)), &none);
+    if (kind == SUM && are_pairs(pool, p, columns)) {
+        divided_pairs(pairs_of(pool, arrays, p), usual_share(pool, window_at(&pool->h, p->first_row)));
         return;
     }
     const int square = small && is_square(pool, p);
@@ -128,7 +138,15 @@ void PC_NAME(sum_pool_task)(const pc_pool *pool, const pc_pool_arrays *arrays, i
         }
     }
     const usual columns = usual_columns(pool);
-    for (piece p = first_piece(pool, arrays, task); p.left; next_piece(pool, arrays, &p)) {
+    piece p = first_piece(pool, arrays, task);
+    if (!pool->squares && are_pairs(pool, &p, columns)) {
+        pairs all = pairs_of(pool, arrays, &p);
+        if ((all.rows = all.joined)) {
+            divided_pairs(all, usual_share(pool, window_at(&pool->h, 0)));
+            return;
+        }
+    }
+    for (; p.left; next_piece(pool, arrays, &p)) {
         if (pool->block > 1 && pool->squares) channels_of(SQUARES, pool, arrays, &p, scratch);
         else if (pool->block > 1) channels_of(SUM, pool, arrays, &p, scratch);
         else if (pool->squares) rows_of(SQUARES, pool, arrays, &p, columns, scratch);

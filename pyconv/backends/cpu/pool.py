@@ -13,7 +13,7 @@ from ..._core import memory, pool, runtime
 from ...plan import PoolPlan, UnpoolPlan, plan_max_pool2d, span
 from . import isa, wake
 from .arrays import into, into_order, native
-from .cache import LEVEL_3
+from .cache import FETCHING, LEVEL_2, LEVEL_3
 
 __all__ = ["by_rows", "implementations", "prepare", "rows_tasks", "run", "work"]
 
@@ -47,6 +47,9 @@ FAR = 16_384
 
 LARGE = LEVEL_3 // 4
 """Bytes of an input from which that pays (measured): others have their share of the third level, and the result too."""
+
+NEAR = 2_048
+"""The same of images that come from the third level, where the processor is one that gains by it."""
 
 _VALUES_ONLY = "it finds values, not where they lie"
 
@@ -175,8 +178,10 @@ def _tasks(plan: PoolPlan, level: int, count: int) -> pool.PoolTasks:
     planes = max(1, TASK_ELEMENTS // (read * rows)) if rows == plan.out_size[0] else 1
     way = {"whole": "flat", "registers": "small", "running": "running"}.get(chosen, "")
     itemsize = 8 if is_double else 4
-    far = FAR // itemsize if plan.batch * plan.channels * prod(plan.in_size) * itemsize > LARGE else 0
-    return pool.PoolTasks(level, is_double, count, plan, rows, block, planes, line, way, far)
+    size = plan.batch * plan.channels * prod(plan.in_size) * itemsize
+    far = FAR // itemsize if size > LARGE else 0
+    near = NEAR // itemsize if not far and size > LEVEL_2 and runtime.second_level() >= FETCHING else 0
+    return pool.PoolTasks(level, is_double, count, plan, rows, block, planes, line, way, far, near)
 
 
 def by_rows(plan: PoolPlan) -> str | None:
