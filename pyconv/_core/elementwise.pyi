@@ -28,6 +28,7 @@ class ElementwiseTasks(RunTasks):
         threads: int,
         chunk: int,
         parameters: Sequence[float] = (),
+        fetching: bool = False,
     ) -> None: ...
 
 class GatheredTasks(DenseTasks):

@@ -115,18 +115,19 @@ cdef class RunTasks(DenseTasks):
 
 
 cdef class ElementwiseTasks(RunTasks):
-    """An activation over so many numbers, ``chunk`` at a time."""
+    """An activation over so many numbers, ``chunk`` at a time. ``fetching``: light ones fetch what they read ahead."""
 
     cdef void (*kernel)(const void *, void *, int64_t, const double *) noexcept nogil
     cdef double[2] parameters
 
     def __init__(self, int isa, bint is_double, int activation, int64_t size, int threads, int64_t chunk,
-                 parameters=()):
+                 parameters=(), bint fetching=False):
         if not 0 <= activation < len(KERNELS):
             raise ValueError(f"there is no activation {activation}")
         super().__init__(isa, is_double, threads)
         self.cut_runs(size, chunk)
-        self.kernel = self.table.activations[activation].run
+        self.kernel = self.table.activations[activation].run_fetching if fetching else (
+            self.table.activations[activation].run)
         self.parameters[0] = self.parameters[1] = 0
         for place, value in enumerate(parameters):
             self.parameters[place] = value

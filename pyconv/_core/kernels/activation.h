@@ -365,8 +365,11 @@ EXCEPT(softplus, denormal(x), pick(below(p[1], splat(0)), x, quick_softplus(spla
 
 /* Q: those with a quick formula, and exceptions */
 #define PC_ACTIVATIONS(X, Q) \
-    X(relu) X(relu6) Q(leaky_relu) Q(elu) Q(selu) Q(celu) Q(gelu) Q(gelu_tanh) Q(silu) Q(mish) Q(sigmoid) X(logsigmoid) \
-    X(tanh) X(tanhshrink) X(hardtanh) X(hardsigmoid) Q(hardswish) X(hardshrink) X(softshrink) Q(softplus) Q(softsign) \
+    Q(elu) Q(selu) Q(celu) Q(gelu) Q(gelu_tanh) Q(silu) Q(mish) Q(sigmoid) X(logsigmoid) X(tanh) X(tanhshrink) Q(softplus)
+
+/* Those of so few operations that moving the numbers takes longer */
+#define PC_LIGHT_ACTIVATIONS(X, Q) \
+    X(relu) X(relu6) Q(leaky_relu) X(hardtanh) X(hardsigmoid) Q(hardswish) X(hardshrink) X(softshrink) Q(softsign) \
     X(threshold)
 
 #endif

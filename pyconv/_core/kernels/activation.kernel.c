@@ -4,6 +4,7 @@
 #include "activation.h"
 
 enum { PARAMETERS = 2, AT_ONCE = 4 };
+enum { LINE = 64 / sizeof(real), AHEAD = 16 * LINE }; /* elements of a cache line, and from use to fetching */
 
 /* Elements before the first of out that begins a vector of memory, at most count */
 static int64_t head_of(const real *out, int64_t count)
@@ -12,8 +13,8 @@ static int64_t head_of(const real *out, int64_t count)
     return head < count ? head : count;
 }
 
-#define RUN(name, SEVERAL)                                                                                          \
-    static void run_##name(const void *x_, void *out_, int64_t count, const double *parameters)                     \
+#define RUN(run, name, SEVERAL, fetches)                                                                            \
+    static void run##_##name(const void *x_, void *out_, int64_t count, const double *parameters)                   \
     {                                                                                                               \
         const real *x = x_;                                                                                         \
         real *out = out_;                                                                                           \
@@ -22,6 +23,7 @@ static int64_t head_of(const real *out, int64_t count)
         if (i) store_part(out, name##_of(load_part(x, 0, i), p), i);                                                \
         for (; i + AT_ONCE * LANES <= count; i += AT_ONCE * LANES) {                                                \
             vec v[AT_ONCE];                                                                                         \
+            for (int k = 0; fetches && k < AT_ONCE * LANES; k += LINE) __builtin_prefetch(x + i + AHEAD + k);       \
             UNROLL for (int k = 0; k < AT_ONCE; k++) v[k] = load(x + i + k * LANES);                                \
             SEVERAL(name)                                                                                           \
             UNROLL for (int k = 0; k < AT_ONCE; k++) store(out + i + k * LANES, v[k]);                              \
@@ -42,12 +44,18 @@ static int64_t head_of(const real *out, int64_t count)
         UNROLL for (int k = 0; k < AT_ONCE; k++) v[k] = quick_##name(v[k], p);                                      \
     }
 
-#define ACTIVATION(name) RUN(name, EACH)
-#define QUICK_ACTIVATION(name) RUN(name, EACH_QUICK)
+#define ACTIVATION(name) RUN(run, name, EACH, 0)
+#define QUICK_ACTIVATION(name) RUN(run, name, EACH_QUICK, 0)
+#define LIGHT_ACTIVATION(name) ACTIVATION(name) RUN(fetch, name, EACH, 1)
+#define QUICK_LIGHT_ACTIVATION(name) QUICK_ACTIVATION(name) RUN(fetch, name, EACH_QUICK, 1)
 PC_ACTIVATIONS(ACTIVATION, QUICK_ACTIVATION)
+PC_LIGHT_ACTIVATIONS(LIGHT_ACTIVATION, QUICK_LIGHT_ACTIVATION)
 
-#define ENTRY(name) {#name, run_##name},
-const pc_activation PC_NAME(activations)[] = {PC_ACTIVATIONS(ENTRY, ENTRY){0, 0}};
+#define ENTRY(name) {#name, run_##name, run_##name},
+#define LIGHT_ENTRY(name) {#name, run_##name, fetch_##name},
+const pc_activation PC_NAME(activations)[] = {
+    PC_ACTIVATIONS(ENTRY, ENTRY) PC_LIGHT_ACTIVATIONS(LIGHT_ENTRY, LIGHT_ENTRY){0, 0, 0},
+};
 
 /* out += x, as NumPy adds */
 void PC_NAME(add)(const void *x_, void *out_, int64_t count)

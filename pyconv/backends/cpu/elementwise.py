@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..._core import elementwise, memory
+from ..._core import elementwise, memory, runtime
 from ...plan import AXIS_OPS, AxisPlan, ElementwisePlan
 from . import isa, wake
 from .arrays import empty_like, in_memory_order
+from .cache import FETCHING, LEVEL_2, LEVEL_3
 
 __all__ = ["by_rows", "gathers", "implementations", "prepare", "run", "work"]
 
@@ -39,6 +40,9 @@ ROW = 1024
 elements; and where fewer than NEIGHBOURS elements have the same."""
 
 NEIGHBOURS = 16
+
+FETCHED = (2 * LEVEL_2, LEVEL_3 // 4)
+"""Bytes of an input from which, and up to which, it pays to fetch what is read ahead (measured)."""
 
 LEAST_BETA = 2.0**-20
 """Of softplus, which multiplies by its reciprocal what is left of exponentials that should be zero."""
@@ -162,8 +166,10 @@ def _tasks(
 
 def _elementwise(plan: ElementwisePlan, threads: int) -> elementwise.DenseTasks:
     size, is_double = prod(plan.out_shape), plan.dtype == "float64"
+    fetching = FETCHED[0] < size * (8 if is_double else 4) <= FETCHED[1] and runtime.second_level() >= FETCHING
+    kernel, chunk = elementwise.KERNELS[plan.op], _chunk(size, threads)
     return elementwise.ElementwiseTasks(
-        isa.current(), is_double, elementwise.KERNELS[plan.op], size, threads, _chunk(size, threads), plan.parameters
+        isa.current(), is_double, kernel, size, threads, chunk, plan.parameters, fetching
     )
 
 
