@@ -22,28 +22,41 @@ INLINE window_of_pixels pixels_of(const pc_pool *pool, const piece *p, window ro
                               columns.taps};
 }
 
-/* The window of some vectors of channels, as below, of sums with many terms: FOLDED at a time, and row by row. */
+/* A part of a row of a window: FOLDED terms of each sum. */
+INLINE void add_channels(int kind, int vectors, int whole, const real *from, int64_t step, int64_t count, lane_mask lanes,
+                         vec *all)
+{
+    vec part[CHANNEL_VECTORS];
+    UNROLL for (int v = 0; v < vectors; v++) part[v] = splat(0);
+    for (int64_t k = 0; k < count; k++, from += step) {
+        UNROLL for (int v = 0; v < vectors; v++)
+        {
+            const vec found = whole ? load_once(from + v * LANES) : load_lanes_or(from, lanes, splat(0));
+            part[v] = merge(kind, part[v], found);
+        }
+    }
+    UNROLL for (int v = 0; v < vectors; v++) all[v] += part[v];
+}
+
+/* The window of some vectors of channels, as below, of sums with many terms: parts of a row, then rows, then FOLDED rows. */
 INLINE void merge_many_channels(int kind, int vectors, int whole, window_of_pixels w, int64_t channel, lane_mask lanes,
                                 vec *all)
 {
     UNROLL for (int v = 0; v < vectors; v++) all[v] = splat(0);
-    for (int64_t i = 0; i < w.rows; i++) {
-        const real *from = w.first + i * w.row_step + channel;
-        vec row[CHANNEL_VECTORS];
-        UNROLL for (int v = 0; v < vectors; v++) row[v] = splat(0);
-        for (int64_t k = 0; k < w.columns;) {
-            vec part[CHANNEL_VECTORS];
-            UNROLL for (int v = 0; v < vectors; v++) part[v] = splat(0);
-            for (const int64_t end = least(k + FOLDED, w.columns); k < end; k++, from += w.column_step) {
-                UNROLL for (int v = 0; v < vectors; v++)
-                {
-                    const vec found = whole ? load_once(from + v * LANES) : load_lanes_or(from, lanes, splat(0));
-                    part[v] = merge(kind, part[v], found);
-                }
+    for (int64_t i = 0; i < w.rows;) {
+        vec rows[CHANNEL_VECTORS];
+        UNROLL for (int v = 0; v < vectors; v++) rows[v] = splat(0);
+        for (const int64_t end = least(i + FOLDED, w.rows); i < end; i++) {
+            const real *from = w.first + i * w.row_step + channel;
+            vec row[CHANNEL_VECTORS];
+            UNROLL for (int v = 0; v < vectors; v++) row[v] = splat(0);
+            for (int64_t k = 0; k < w.columns; k += FOLDED) {
+                add_channels(kind, vectors, whole, from + k * w.column_step, w.column_step, least(FOLDED, w.columns - k),
+                             lanes, row);
             }
-            UNROLL for (int v = 0; v < vectors; v++) row[v] += part[v];
+            UNROLL for (int v = 0; v < vectors; v++) rows[v] += row[v];
         }
-        UNROLL for (int v = 0; v < vectors; v++) all[v] += row[v];
+        UNROLL for (int v = 0; v < vectors; v++) all[v] += rows[v];
     }
 }
 
