@@ -34,12 +34,20 @@ INLINE vec merged_rows(int kind, const real *x, int64_t step, int64_t count, int
 #undef ROW
 }
 
+/* The same of sums with many terms. By itself, so that nothing of it is in the way of the others. */
+static NOT_INLINED void add_many_rows(int kind, const real *x, int64_t step, int64_t count, int whole, lane_mask lanes,
+                                      vec *all)
+{
+    *all = splat(0);
+    for (int64_t j = 0; j < count; j += FOLDED)
+        *all += merged_rows(kind, x + j * step, step, least(FOLDED, count - j), whole, lanes, NULL);
+}
+
 INLINE vec merged_down(int kind, const real *x, int64_t step, int64_t count, int whole, lane_mask lanes, vec *seen)
 {
     if (!is_sum(kind) || count <= FOLDED) return merged_rows(kind, x, step, count, whole, lanes, seen);
-    vec all = splat(0);
-    for (int64_t j = 0; j < count; j += FOLDED)
-        all += merged_rows(kind, x + j * step, step, least(FOLDED, count - j), whole, lanes, seen);
+    vec all;
+    add_many_rows(kind, x, step, count, whole, lanes, &all);
     return all;
 }
 
@@ -219,6 +227,23 @@ INLINE int64_t doubled(int kind, const pc_pool_axis *axis, real *line, int64_t p
     return length;
 }
 
+/* Sums of windows of many columns, in steps of 1 or 2. */
+static void along_many(int kind, const real *line, int64_t stride, int64_t kernel, int64_t gap, int64_t width, real *out)
+{
+    for (int64_t i = 0; i < width; i += LANES) {
+        vec all = splat(0);
+        for (int64_t k = 0; k < kernel;) {
+            vec part = splat(0);
+            for (const int64_t end = least(k + FOLDED, kernel); k < end; k++) {
+                const real *at = line + i * stride + k * gap;
+                part = merge(kind, part, stride == 1 ? load(at) : evens(at));
+            }
+            all += part;
+        }
+        store_part(out + i, all, width - i);
+    }
+}
+
 /* out[i] = the window that starts at line[i * stride], merged. Windows of equal size read up to two vectors more than
  * they need; adaptive ones are gone through one by one. places: of the line, which is used up. */
 INLINE void along(int kind, const pc_pool_axis *axis, real *line, int64_t places, real *out)
@@ -237,25 +262,20 @@ INLINE void along(int kind, const pc_pool_axis *axis, real *line, int64_t places
         gap *= kernel - length;
         kernel = kernel == length ? 1 : 2;
     }
-    const int64_t piece = is_sum(kind) ? FOLDED : kernel;
-#define ALONG(LOAD)                                                                                  \
-    for (int64_t i = 0; i < width; i += LANES) {                                                     \
-        vec all = LOAD(line + stride * i);                                                           \
-        for (int64_t k = 1; k < least(piece, kernel); k++)                                           \
-            all = merge(kind, all, LOAD(line + stride * i + k * gap));                               \
-        for (int64_t k = piece; k < kernel;) {                                                       \
-            vec part = LOAD(line + stride * i + k * gap);                                            \
-            for (const int64_t end = least(k + piece, kernel); ++k < end;)                           \
-                part = merge(kind, part, LOAD(line + stride * i + k * gap));                         \
-            all = merge(kind, all, part);                                                            \
-        }                                                                                            \
-        store_part(out + i, all, width - i);                                                         \
-    }
-    if (stride == 1) {
-        ALONG(load)
+    if (is_sum(kind) && kernel > FOLDED && stride <= 2) {
+        along_many(kind, line, stride, kernel, gap, width, out);
+    } else if (stride == 1) {
+        for (int64_t i = 0; i < width; i += LANES) {
+            vec all = load(line + i);
+            for (int64_t k = 1; k < kernel; k++) all = merge(kind, all, load(line + i + k * gap));
+            store_part(out + i, all, width - i);
+        }
     } else if (stride == 2) {
-        ALONG(evens)
-#undef ALONG
+        for (int64_t i = 0; i < width; i += LANES) {
+            vec all = evens(line + 2 * i);
+            for (int64_t k = 1; k < kernel; k++) all = merge(kind, all, evens(line + 2 * i + k * gap));
+            store_part(out + i, all, width - i);
+        }
     } else if (gap == 1 && kernel >= LANES) {
         for (int64_t i = 0; i < width; i++) out[i] = run_of(kind, line + i * stride, kernel);
     } else {
@@ -263,7 +283,7 @@ INLINE void along(int kind, const pc_pool_axis *axis, real *line, int64_t places
             real all = start_of(kind);
             for (int64_t k = 0; k < kernel;) {
                 real part = line[i * stride + k * gap];
-                for (const int64_t end = least(k + piece, kernel); ++k < end;)
+                for (const int64_t end = least(k + FOLDED, kernel); ++k < end;)
                     part = merge_1(kind, part, line[i * stride + k * gap]);
                 all = merge_1(kind, all, part);
             }
