@@ -126,3 +126,36 @@ def test_out():
     locked.setflags(write=False)
     refused(OutputError, ["elu: out is read-only"], F.elu, locked, inplace=True)
     refused(OutputError, ["ELU(alpha=1.0, inplace=True): elu: out is read-only"], pyconv.ELU(inplace=True), locked)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_in_place_and_out(backend):
+    """One of the two, or both the same array; and no call in place is taken for one that was known."""
+    layer, words = pyconv.ReLU(inplace=True, backend=backend), ["inplace=True", "give out alone", "or inplace=True"]
+    wanted = np.maximum(X, 0)
+    for _ in range(4):
+        x, out = X.copy(), np.zeros_like(X)
+        refused(ArgumentError, ["relu: ", *words], F.relu, x, True, out=out, backend=backend)
+        refused(ArgumentError, ["relu: ", *words], F.relu, x, inplace=True, out=out, backend=backend)
+        refused(ArgumentError, ["ReLU(inplace=True): relu: ", *words], layer, x, out=out)
+        np.testing.assert_array_equal(x, X)
+        assert not out.any()
+        for call in (lambda x, **out: F.relu(x, inplace=True, backend=backend, **out), layer):
+            for more in ({}, {"out": x}):
+                x[...] = X
+                assert call(x, **more) is x
+                np.testing.assert_array_equal(x, wanted)
+
+
+@pytest.mark.parametrize("body", [pyconv.Residual, pyconv.Sequential])
+def test_the_last_layer_in_place_and_out_of_the_whole(body):
+    last = pyconv.ReLU(inplace=True)
+    first = pyconv.Sigmoid()
+    net = pyconv.Residual(first, activation=last) if body is pyconv.Residual else pyconv.Sequential(first, last)
+    x, wanted = X.copy(), net(X)
+    for _ in range(4):
+        out = np.zeros_like(X)
+        assert net(x, out=out) is out
+        np.testing.assert_array_equal(out, wanted)
+    np.testing.assert_array_equal(x, X)
+    refused(OutputError, ["out has shape"], net, X, out=X[0].copy())

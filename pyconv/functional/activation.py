@@ -92,14 +92,24 @@ def _documented(own: str, **others: str) -> Callable[[Function], Function]:
     return mark
 
 
-def plan_call_activation(op: str, input: Any, out: Any, parameters: tuple[float, ...] = ()) -> Call:
+def plan_call_activation(
+    op: str, input: Any, out: Any, parameters: tuple[float, ...] = (), inplace: bool = False
+) -> Call:
     """Check and plan the activation called ``op``, a key of ACTIVATIONS."""
+    given = out
+    if inplace:
+        if out is not None and out is not input:
+            raise ArgumentError(
+                f"{op}: inplace=True writes over the input, and out is another array; give out alone, and the input "
+                "stays as it is, or inplace=True alone"
+            )
+        out, given = input, input if out is None else None  # not the caller's out: which is written goes by the call
     x = as_array(op, "input", input)
     kind, dtype = array_kind(x), dtype_name(op, "input", x)
     plan = plan_elementwise(op, tuple(x.shape), dtype, parameters)
     if out is not None:
         check_out(op, out, kind, plan.out_shape, dtype, (x,), in_place=True)
-    return Call(plan, x, kind, out=out, given=out)
+    return Call(plan, x, kind, out=out, given=given)
 
 
 def plan_call_prelu(input: Any, weight: Any, out: Any) -> Call:
@@ -168,7 +178,7 @@ def _function(op: str, entry: Activation) -> Callable[..., Any]:
 
     def plan_call(input: Any, *given: Any, out: Any = None, **named: Any) -> Call:
         parameters, inplace = activation_parameters(op, op, given, named)
-        return plan_call_activation(op, input, input if inplace and out is None else out, parameters)
+        return plan_call_activation(op, input, out, parameters, inplace)
 
     def function(input: Any, *given: Any, out: Any = None, backend: str | None = None, **named: Any) -> Any:
         key = (backend, *given, *named.items())
@@ -184,7 +194,8 @@ def _function(op: str, entry: Activation) -> Callable[..., Any]:
         rule = "" if parameter.rule == "any" else f" It must be {parameter.rule}."
         own += f"\n    {parameter.name} : float{given}\n        {parameter.meaning}{rule}"
     if entry.inplace:
-        own += "\n    inplace : bool, default False\n        Write over the input, which is the same as ``out=input``."
+        own += "\n    inplace : bool, default False"
+        own += "\n        Write over the input, which is the same as ``out=input``; there can be no other ``out``."
     function.__name__ = function.__qualname__ = op
     function.__doc__ = f"``{entry.formula}``, elementwise; NaN stays NaN. {_accuracy(op)}{_sections(own)}"
     function.__signature__ = call_signature(entry)  # type: ignore[attr-defined]

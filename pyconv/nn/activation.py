@@ -39,7 +39,7 @@ class _Activation(Module):
         self.backend = backend
 
     def plan_call(self, input: Any, out: Any = None) -> Call:
-        return plan_call_activation(self._op, input, input if self.inplace and out is None else out, self._values)
+        return plan_call_activation(self._op, input, out, self._values, self.inplace)
 
     def extra_repr(self) -> str:
         entry = ACTIVATIONS[self._op]
@@ -59,7 +59,7 @@ def _layer(op: str, entry: Activation) -> type[_Activation]:
     if entry.inplace:
         lines += [
             "    inplace : bool, default False",
-            "        Write the result over the input, which must be writable.",
+            "        Write the result over the input, which must be writable. No other ``out`` then.",
         ]
     lines += ["    backend : str, optional"]
     lines += ["        A backend's name, or a comma list; see :func:`pyconv.backends`.", "    "]

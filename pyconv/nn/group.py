@@ -31,6 +31,7 @@ from .module import Module
 from .norm import BatchNorm2d, folded
 from .parent import Parent
 from .pooling import AvgPool2d, MaxPool2d
+from .tree import copied
 
 __all__ = ["Group", "calls_plainly", "groups", "is_plain", "kind_of", "run_chain", "run_part", "watched"]
 
@@ -77,6 +78,8 @@ def run_part(name: str | None, part: Module, input: Any, out: Any, half: Half | 
         # other layers' results are in the order of their inputs
         if half is not None and (isinstance(part, Group | Conv2d | Parent) or input.flags.c_contiguous):
             return half.run(part, input)
+        if out is not None and out is not input and getattr(part, "inplace", False) and kind_of(part) == 2:
+            input = out = copied(repr(part), input, out)  # it takes no other array, and out is asked of the whole
         return part(input) if out is None else part(input, out=out)  # a user's own may take no out
     except PyconvError as error:
         if name is not None and not isinstance(part, Group):
