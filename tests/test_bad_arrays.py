@@ -326,6 +326,33 @@ def test_out(op):
 
     shared = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), good.shape, (0,) * good.ndim)
     refused(OutputError, [f"{op}: out is a broadcast view"], call, X, out=shared)
+    for strides in ((4, 4, 4, 4), (840, 168, 28, 2), (4000, 400, -8, 4)):
+        folded = np.lib.stride_tricks.as_strided(np.zeros(9999, np.float32)[500:], good.shape, strides)
+        refused(OutputError, [f"{op}: out overlaps itself", str(strides), "pass a copy"], call, X, out=folded)
+
+
+@pytest.mark.parametrize("op", OPERATIONS)
+def test_out_apart(op):
+    """Elements that lie wherever they are to, none on another, are taken: interleaved ones too."""
+    call, shape = OPERATIONS[op], out_for(op).shape
+    wanted, (_, channels, height, width) = call(X), shape
+    memory = np.zeros((2, 3 * channels, 2 * height, 3 * width), np.float32)
+    views = {
+        "slice": memory[1:, ::-3, ::2, -1::-3],
+        "channels last": np.zeros((1, height, width, channels), np.float32).transpose(0, 3, 1, 2),
+        "axis of one": np.lib.stride_tricks.as_strided(memory, shape, (0, *np.zeros(shape, np.float32).strides[1:])),
+        # width and height have no common divisor: steps of both never meet
+        "woven": np.lib.stride_tricks.as_strided(memory, shape, (0, 8 * width * height, 4 * width, 4 * height)),
+    }
+    for name, out in views.items():
+        memory[...] = 0
+        assert call(X, out=out) is out, name
+        np.testing.assert_array_equal(out, wanted, err_msg=name)
+
+
+def test_empty_out():
+    empty = np.zeros((0, 4, 5, 6), np.float32)
+    F.relu(empty, out=np.lib.stride_tricks.as_strided(empty, empty.shape, (4, 4, 4, 4)))
 
 
 @pytest.mark.parametrize("op", OPERATIONS)

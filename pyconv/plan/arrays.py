@@ -183,6 +183,8 @@ def check_out(
         raise OutputError(f"{op}: out is read-only; pass an array that may be written")
     if out.size and any(stride == 0 and length > 1 for stride, length in zip(out.strides, out.shape, strict=True)):
         raise OutputError(f"{op}: out is a broadcast view, several of its elements share one address; pass a copy")
+    if not (out.flags.forc or _nested(out)) and _overlaps_itself(out):
+        raise OutputError(f"{op}: out overlaps itself, its elements share memory: strides {out.strides}; pass a copy")
     for array in inputs:
         if in_place and _same_memory(out, array):
             continue
@@ -202,6 +204,31 @@ def _address_view(array: Any) -> np.ndarray:
 
 def _same_memory(a: np.ndarray, b: np.ndarray) -> bool:
     return a is b or (a.ctypes.data == b.ctypes.data and a.strides == b.strides and a.dtype == b.dtype)
+
+
+def _nested(array: np.ndarray) -> bool:
+    """Whether each axis steps over all that the axes of smaller strides reach: then no two elements share memory.
+
+    So it is of slices and transposes of plain arrays; of others it says nothing.
+    """
+    reach = array.itemsize
+    steps = ((abs(stride), length) for stride, length in zip(array.strides, array.shape, strict=True) if length > 1)
+    for stride, length in sorted(steps):
+        if stride < reach:
+            return False
+        reach += (length - 1) * stride
+    return True
+
+
+def _overlaps_itself(array: np.ndarray) -> bool:
+    """Whether elements share memory: the two halves do, or some of the first, in which the second lies the same way."""
+    while array.size > 1:
+        axis = max(range(array.ndim), key=array.shape.__getitem__)
+        first, second = np.array_split(array, 2, axis)
+        if _overlap(first, second):
+            return True
+        array = first
+    return False
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
