@@ -72,5 +72,5 @@ class DeviceError(PyconvError, RuntimeError):
     """A GPU cannot be used in this process, arrays lie on different ones, or a kernel does not compile for it."""
 
 
-class BackendWarning(UserWarning):
-    """A backend plug-in, or what was asked of a backend, cannot be used, and was left out."""
+class BackendWarning(UserWarning, RuntimeWarning):
+    """A backend, a plug-in, or what was asked of a backend, cannot be used, and was left out."""

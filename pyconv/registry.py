@@ -2,7 +2,7 @@
 
 Precedence: the ``backend=`` argument, then :func:`use_backend`, then :func:`set_backend`, then ``PYCONV_BACKEND``
 (one name or a comma list, tried in order), then automatic choice by array type. A backend that was named is never
-replaced silently; only automatic choice goes on to the next one.
+replaced silently; only automatic choice goes on to the next one, with a warning where one cannot be used at all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Any, NamedTuple, Protocol, cast
 
 from . import context, environment
-from .backends import API_VERSION, BUILTIN, BackendInfo
+from .backends import BUILTIN, BackendInfo, problem_of
 from .errors import ArgumentError, BackendError, BackendWarning, ConfigurationError, DeviceError, UnsupportedDTypeError
 from .plan import DTYPES, FusedPlan, Plan, array_kind
 
@@ -148,7 +148,7 @@ def _discover() -> dict[str, tuple[BackendInfo, str]]:
         try:
             info = entry.load()
             info = info() if isinstance(info, type) else info
-            problem = _problem(info)
+            problem = problem_of(info)
         except (Exception, SystemExit) as error:  # whatever a plug-in does, pyconv goes on without it
             problem = f"{type(error).__name__}: {error}"
         if problem is None and info.name in found:
@@ -158,23 +158,6 @@ def _discover() -> dict[str, tuple[BackendInfo, str]]:
         else:
             found[info.name] = (info, where)
     return found
-
-
-def _problem(info: Any) -> str | None:
-    """What is wrong with a plug-in's info, or None."""
-    missing = [name for name in BackendInfo._fields if not hasattr(info, name)]
-    if missing:
-        return f"its info has no {', '.join(missing)} (see pyconv.backends.BackendInfo)"
-    if info.api_version != API_VERSION:
-        return f"it was written for version {info.api_version} of the interface, this is version {API_VERSION}"
-    name = info.name
-    if not isinstance(name, str) or not name or name != name.lower() or "," in name or name != name.strip():
-        return f"{name!r} is no name for a backend (lower case, no comma)"
-    for field in ("array_types", "automatic"):
-        value = getattr(info, field)
-        if not isinstance(value, tuple | list) or not all(isinstance(part, str) for part in value):
-            return f"{field} must be a tuple of str, got {value!r}"
-    return None
 
 
 @cache
@@ -378,6 +361,8 @@ def _choose(plan: Plan, kind: str, names: tuple[str, ...] | None) -> Backend:
                 import logging  # slow to import, and this is rare
 
                 logging.getLogger("pyconv").debug("%s: automatic choice of %s, after %s", plan.op, name, refusals)
+                for refused in refusals:
+                    _tell_without(refused, name)
             return backend
         refusals[name] = str(reason)
     asked = f"backend {', '.join(names)} was asked for" if names else f"automatic choice for {kind} arrays"
@@ -389,6 +374,16 @@ def _choose(plan: Plan, kind: str, names: tuple[str, ...] | None) -> Backend:
         f"{plan.op}: no backend can run it ({asked}):{details}\n"
         f"Usable here for {kind} arrays: {', '.join(usable) or 'none'}"
     )
+
+
+@cache
+def _tell_without(name: str, instead: str) -> None:
+    """Warn, once, where a backend that would be chosen cannot be used at all: what runs in its place may be slow."""
+    try:
+        load(name)
+    except BackendError as error:
+        words = f"{error}. Until then {instead!r} runs in its place; PYCONV_BACKEND={instead} asks for that silently"
+        warnings.warn(words, BackendWarning, stacklevel=2)
 
 
 def _only_its_dtype(plan: Plan, kind: str, names: tuple[str, ...] | None) -> bool:

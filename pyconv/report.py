@@ -337,8 +337,9 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         "backends": {status.name: status._asdict() for status in registry.backends()},
     }
     try:
-        order, named = ", ".join(registry.order("numpy")), registry.requested() is not None
-        config["chosen"] = f"{order} ({'asked for' if named else 'automatic'}), for NumPy arrays"
+        order, how = registry.order("numpy"), "automatic" if registry.requested() is None else "asked for"
+        usable = [name for name in order if config["backends"][name]["usable"]]
+        config["chosen"] = f"{', '.join(usable) or 'none that is usable'} ({how}), for NumPy arrays"
     except PyconvError as error:  # the very thing a bug report is about
         config["chosen"] = f"none: {error}"
     for name in ("cpu", "cuda"):

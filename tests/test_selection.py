@@ -13,7 +13,7 @@ from helpers import USABLE, normal, output_of, refused, run_python
 import pyconv
 import pyconv.functional as F
 from pyconv import registry
-from pyconv.errors import ArgumentError, BackendError, ConfigurationError
+from pyconv.errors import ArgumentError, BackendError, BackendWarning, ConfigurationError
 from pyconv.plan import plan_elementwise
 
 X = normal(1, 3, 6, 7)
@@ -207,6 +207,49 @@ def test_automatic_choice_goes_on_and_says_so(monkeypatch, caplog):
     explanation = pyconv.explain(F.relu, X)
     assert explanation.steps[0].candidates[0] == ("cpu", "it is out of order")
     assert explanation.steps[0].backend == "reference"
+
+
+# -- a clone that is not built, played in a process of its own
+
+NOT_BUILT = """
+import sys
+sys.modules["pyconv._core.runtime"] = None  # as if it were not there
+import numpy as np, pyconv, pyconv.functional as F
+x = np.ones((1, 2, 5, 6), np.float32)
+for _ in range(3):
+    assert F.relu(x{argument}).all() and pyconv.Conv2d(2, 3, 3, rng=0{argument})(x).shape == (1, 3, 3, 4)
+pyconv.show_config()
+"""
+
+
+def test_a_core_that_is_not_built_is_told_once():
+    done = run_python(NOT_BUILT.format(argument=""))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("BackendWarning: backend 'cpu' cannot be used: the compiled core cannot be imported") == 1
+    for words in (
+        "build it with pip install . in a clone",
+        "'reference' runs in its place",
+        "PYCONV_BACKEND=reference",
+    ):
+        assert words in done.stderr
+    assert "chosen:     reference (automatic), for NumPy arrays" in done.stdout
+    assert "cpu:        not usable: the compiled core" in done.stdout
+    assert issubclass(BackendWarning, RuntimeWarning)
+
+
+def test_what_is_asked_for_by_name_needs_no_core():
+    for argument, environment in ((", backend='reference'", {}), ("", {"PYCONV_BACKEND": "cpu,reference"})):
+        done = run_python(NOT_BUILT.format(argument=argument), **environment)
+        assert done.returncode == 0, done.stderr
+        assert "Warning" not in done.stderr
+        assert "chosen:     reference (" in done.stdout
+    done = run_python(NOT_BUILT.format(argument=""), PYCONV_BACKEND="cpu")
+    assert "backend 'cpu' cannot be used: the compiled core" in done.stderr
+    done = run_python(
+        "import sys; sys.modules['pyconv._core.runtime'] = None; import pyconv; pyconv.show_config()",
+        PYCONV_BACKEND="cpu",
+    )
+    assert "chosen:     none that is usable (asked for)" in done.stdout
 
 
 # -- environment variables, each in a process of its own

@@ -7,9 +7,9 @@ The *backend* is imported from ``info.target`` when it is chosen; the protocol i
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-__all__ = ["API_VERSION", "BUILTIN", "BackendInfo"]
+__all__ = ["API_VERSION", "BUILTIN", "BackendInfo", "problem_of"]
 
 API_VERSION = 1
 
@@ -70,3 +70,20 @@ cuda_info = BackendInfo(
 
 BUILTIN = (cpu_info, cuda_info, reference_info)
 """In the order of automatic choice."""
+
+
+def problem_of(info: Any) -> str | None:
+    """What is wrong with a plug-in's info, or None."""
+    missing = [name for name in BackendInfo._fields if not hasattr(info, name)]
+    if missing:
+        return f"its info has no {', '.join(missing)} (see pyconv.backends.BackendInfo)"
+    if info.api_version != API_VERSION:
+        return f"it was written for version {info.api_version} of the interface, this is version {API_VERSION}"
+    name = info.name
+    if not isinstance(name, str) or not name or name != name.lower() or "," in name or name != name.strip():
+        return f"{name!r} is no name for a backend (lower case, no comma)"
+    for field in ("array_types", "automatic"):
+        value = getattr(info, field)
+        if not isinstance(value, tuple | list) or not all(isinstance(part, str) for part in value):
+            return f"{field} must be a tuple of str, got {value!r}"
+    return None
