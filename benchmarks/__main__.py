@@ -16,6 +16,8 @@ from .run import FULL, QUICK, measure
 from .table import markdown
 
 BUSY = 0.5
+SCREEN = 40
+"""Rows of a run whose tables are printed in the end."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,6 +56,11 @@ def _targets(names: str) -> dict[str, str]:
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+def _short(page: str, rows: int) -> str:
+    """The page of a results file for a terminal: of many rows only its head and its summary."""
+    return page if rows <= SCREEN else "\n## ".join(page.split("\n## ")[:2])
 
 
 def _render(path: Path) -> None:
@@ -139,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
     out = options.out or fresh(f"{about['date'][:10]}-{about['commit']}-{threads}threads")
     write_json(out, report)
     _render(out)
-    _say(markdown(read(out)).partition("\n## ")[0])
+    _say(_short(markdown(read(out)), len(layers)))
     _say(f"\n{len(layers)} layers in {report['seconds']:.0f} s; written: {out} and {out.with_suffix('.md').name}")
     compared = any(best_peer(row) for row in report["rows"])
     if not compared:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from .layer import Layer
 from .results import fresh, read, write_bytes, write_json
 from .table import grid, head
 
-__all__ = ["Built", "begin", "build", "by_turns", "micros", "parser", "quartile", "save"]
+__all__ = ["Built", "asking", "begin", "build", "by_turns", "micros", "parser", "quartile", "save"]
 
 
 class Built(NamedTuple):
@@ -72,6 +73,15 @@ def parser(command: str, about: str | None, rounds: int = 4, layers: bool = True
     words.add_argument("--rounds", type=int, default=rounds, help="of measuring (default: %(default)s)")
     words.add_argument("--out", type=Path, metavar="FILE", help="the JSON file; the table goes beside it")
     return words
+
+
+@contextmanager
+def asking(words: argparse.ArgumentParser) -> Iterator[None]:
+    """What there is not, of what the arguments ask for, ends the command with status 2, before any file is written."""
+    try:
+        yield
+    except ValueError as error:
+        words.error(str(error))
 
 
 def begin(threads: int, arguments: list[str] | None) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-from .alone import Built, begin, build, by_turns, micros, parser, save
+from .alone import Built, asking, begin, build, by_turns, micros, parser, save
 from .layer import CONVOLUTIONS, Layer
-from .layers import LISTS, select
+from .layers import LISTS, named, select
 from .peers.ceilings import copy_rate
 
 __all__ = ["Row", "layers", "main", "measure", "table"]
@@ -156,10 +156,11 @@ def main(arguments: list[str] | None = None) -> None:
     words = parser("bandwidth", __doc__)
     words.add_argument("--list", help=f"comma list of {', '.join(LISTS)} (default: all)")
     options = words.parse_args(arguments)
-    chosen = layers(options.list.split(",") if options.list else list(LISTS))
+    with asking(words):
+        chosen = named(layers(options.list.split(",") if options.list else list(LISTS)), options.layer)
     threads = int(os.environ.setdefault("PYCONV_NUM_THREADS", "1"))
     report = begin(threads, arguments)
-    rows = measure([each for each in chosen if options.layer.lower() in each.name.lower()], threads, options.rounds)
+    rows = measure(chosen, threads, options.rounds)
     bound = [row for row in rows if row.bound == "bytes"]
     reached = sum(row.reached >= ASKED for row in bound)
     note = f"Of {len(bound)} rows that are bound by their bytes {reached} reach {ASKED:.0%} of the copy's rate."

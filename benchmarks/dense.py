@@ -12,9 +12,9 @@ import os
 from dataclasses import replace
 from typing import NamedTuple
 
-from .alone import begin, build, by_turns, parser, save
+from .alone import asking, begin, build, by_turns, parser, save
 from .layer import Layer, conv, image_filter
-from .layers import LISTS, select
+from .layers import LISTS, named, select
 
 __all__ = ["LAYERS", "Row", "main", "measure", "table"]
 
@@ -105,8 +105,9 @@ def main(arguments: list[str] | None = None) -> None:
     words.add_argument("--float64", action="store_true", help="the same layers in float64")
     words.add_argument("--below", type=float, metavar="PERCENT", help="only rows that reach less of the peak")
     options = words.parse_args(arguments)
-    layers = [layer for _, layer in select([options.list])] if options.list else LAYERS
-    layers = [layer for layer in layers if layer.op == "conv2d" and options.layer.lower() in layer.name.lower()]
+    with asking(words):
+        layers = [layer for _, layer in select([options.list])] if options.list else LAYERS
+        layers = named([layer for layer in layers if layer.op == "conv2d"], options.layer, "convolution")
     if options.float64:
         layers = [replace(layer, dtype="float64") for layer in layers]
     os.environ.setdefault("PYCONV_NUM_THREADS", "1")
@@ -114,7 +115,8 @@ def main(arguments: list[str] | None = None) -> None:
     report = begin(threads, arguments)
     rows = measure(layers, threads, options.rounds)
     rows = [row for row in rows if options.below is None or 100 * row.reached < options.below]
-    name = "-".join(["dense", *filter(None, [options.list]), *(["float64"] if options.float64 else [])])
+    parts = filter(None, ["dense", options.list, "float64" if options.float64 else ""])
+    name = "-".join(dict.fromkeys(parts))  # the list float64 is named once
     save(report, name, rows, table(rows), out=options.out)
 
 

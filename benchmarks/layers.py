@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
+from typing import Protocol, TypeVar
 
 from .layer import Layer, activation, conv, image_filter, line, pool, transposed
 
-__all__ = ["LISTS", "select"]
+__all__ = ["LISTS", "named", "select"]
+
+
+class _HasName(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Named = TypeVar("Named", bound=_HasName)
 
 # He et al. 2015, with the stride in the 3x3 layer, as torchvision has it; batch normalisation folded into the bias.
 RESNET50 = [
@@ -317,17 +328,33 @@ LISTS: dict[str, list[Layer]] = {
 
 
 def select(lists: list[str], pattern: str | None = None, headline: bool = False) -> list[tuple[str, Layer]]:
-    """(list name, layer) of every layer in ``lists`` whose name contains ``pattern``, or only the headline ones."""
+    """(list name, layer) of every layer in ``lists`` whose name contains ``pattern``, or only the headline ones.
+
+    Raises ValueError, with what there is, for an unknown list or where there is no such layer.
+    """
     unknown = [name for name in lists if name not in LISTS]
     if unknown:
         raise ValueError(f"there is no list {', '.join(unknown)}; the lists are {', '.join(LISTS)}")
-    found = [
-        (name, layer)
-        for name in lists
-        for layer in LISTS[name]
-        if (not pattern or pattern.lower() in layer.name.lower()) and (layer.headline or not headline)
-    ]
+    found = [(name, layer) for name in lists for layer in LISTS[name] if layer.headline or not headline]
+    names = {layer.name for layer in named([layer for _, layer in found], pattern or "")}
+    return [(name, layer) for name, layer in found if layer.name in names]
+
+
+def named(layers: Sequence[Named], pattern: str, what: str = "layer") -> list[Named]:
+    """Those of ``layers`` (or of ``what`` they are) whose name contains ``pattern``, in capitals or not.
+
+    Raises ValueError, with some of the names, if there is none.
+    """
+    found = [layer for layer in layers if pattern.lower() in layer.name.lower()]
+    if not layers:
+        raise ValueError(f"there is no {what} to be measured in the list")
     if not found:
-        names = ", ".join(layer.name for name in lists for layer in LISTS[name])
-        raise ValueError(f"no layer's name contains {pattern!r}; there are: {names}")
+        names = list(dict.fromkeys(layer.name for layer in layers))
+        some = get_close_matches(pattern, names, _SHOWN, 0.3) or names[:_SHOWN]
+        rest = [f"{len(names) - len(some)} more"] * (len(names) > len(some))
+        raise ValueError(f"no {what}'s name contains {pattern!r}; there are: {'; '.join(some + rest)}")
     return found
+
+
+_SHOWN = 5
+"""Names in a message."""

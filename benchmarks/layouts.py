@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from . import dense, machine
-from .alone import begin, build, by_turns, micros, parser, save
+from .alone import asking, begin, build, by_turns, micros, parser, save
 from .layer import Layer, conv, image_filter
+from .layers import named
 
 __all__ = ["LAYERS", "Row", "main", "measure", "table"]
 
@@ -88,10 +89,13 @@ def table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print and write the table."""
-    options = parser("layouts", __doc__).parse_args(arguments)
+    words = parser("layouts", __doc__)
+    options = words.parse_args(arguments)
+    with asking(words):
+        chosen = named(LAYERS, options.layer)
     threads = int(os.environ.setdefault("PYCONV_NUM_THREADS", str(machine.physical_cores())))
     report = begin(threads, arguments)
-    rows = measure([each for each in LAYERS if options.layer.lower() in each.name.lower()], threads, options.rounds)
+    rows = measure(chosen, threads, options.rounds)
     within = sum(row.times <= ASKED for row in rows)
     save(
         report,

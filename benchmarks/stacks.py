@@ -17,8 +17,10 @@ from zlib import crc32
 import numpy as np
 
 from . import machine
+from .alone import asking
 from .blocks import Block, Network, basic, bottleneck
 from .data import Expected, error
+from .layers import named
 from .results import fresh, read, write_bytes, write_json
 from .run import FULL, OURS, measure
 from .table import markdown
@@ -217,14 +219,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", default=",".join(LISTS), help="comma list of %(default)s")
     parser.add_argument("--stack", default="", metavar="PATTERN", help="only stacks whose name contains this")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma list of libraries (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=machine.physical_cores())
+    about_threads = "of every library (default: the physical cores, %(default)s)"
+    parser.add_argument("--threads", type=int, default=machine.physical_cores(), help=about_threads)
     parser.add_argument("--out", type=Path, metavar="FILE", help="the JSON file; the table goes beside it")
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.list.split(",") if name not in LISTS]
-    unknown += [name for name in options.peers.split(",") if name not in PEERS]
-    if unknown:
-        parser.error(f"there is no {', '.join(unknown)}")
-    chosen = [(name, stack) for name in options.list.split(",") for stack in LISTS[name] if options.stack in stack.name]
+    lists = options.list.split(",")
+    for what, names, there in (("list", lists, LISTS), ("peer", options.peers.split(","), PEERS)):
+        if unknown := [name for name in names if name not in there]:
+            parser.error(f"there is no {what} {', '.join(unknown)}; the {what}s are {', '.join(there)}")
+    with asking(parser):
+        some = named([stack for name in lists for stack in LISTS[name]], options.stack, "stack")
+    chosen = [(name, stack) for name in lists for stack in LISTS[name] if stack in some]
     about = machine.describe(options.threads)
     targets = {name: PEERS[name] for name in options.peers.split(",")}
     found = measure(chosen, targets, options.threads, about["cpus"], FULL, lambda text: print(text, flush=True), _HERE)

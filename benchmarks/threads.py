@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from . import machine
-from .alone import Built, begin, build, micros, parser, quartile, save
+from .alone import Built, asking, begin, build, micros, parser, quartile, save
 from .layer import Layer, activation, conv, pool
-from .layers import LISTS, select
+from .layers import LISTS, named, select
 
 __all__ = ["SMALL", "Row", "main", "measure", "table"]
 
@@ -98,18 +98,22 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, print and write the table."""
     words = parser("threads", __doc__, rounds=3)
     words.add_argument("--list", help=f"comma list of {', '.join(LISTS)} (default: all)")
-    words.add_argument("--threads", type=int, default=machine.physical_cores())
+    about = "compared with one (default: the physical cores, %(default)s)"
+    words.add_argument("--threads", type=int, default=machine.physical_cores(), help=about)
     options = words.parse_args(arguments)
     if options.threads < 2:
         words.error(f"one thread and more are compared: --threads must be at least 2, got {options.threads}")
     lists = options.list.split(",") if options.list else list(LISTS)
-    chosen = [
-        [layer for layer in some if options.layer.lower() in layer.name.lower()] for some in (_candidates(lists), SMALL)
-    ]
+    with asking(words):
+        candidates = _candidates(lists)
+        names = {layer.name for layer in named([*candidates, *SMALL], options.layer)}
+    chosen = [[layer for layer in some if layer.name in names] for some in (candidates, SMALL)]
     report = begin(options.threads, arguments)
     large = measure(chosen[0], options.threads, options.rounds, above=MILLISECOND)
     small = measure(chosen[1], options.threads, 3 * options.rounds)  # else one disturbed second meets all of them
     rows = [*large, *small]
+    if not rows:
+        words.error(f"none of the {len(names)} layers asked for takes one thread longer than a millisecond")
     reached, slower = sum(row.times >= ASKED for row in large), sum(row.times < LEVEL for row in rows)
     note = f"Above a millisecond on one thread: {reached} of {len(large)} at {ASKED} times or more; slower: {slower}."
     save(report, "threads", rows, table(rows, options.threads), note, options.out)

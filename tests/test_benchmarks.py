@@ -128,8 +128,12 @@ def test_select_says_what_there_is():
     assert [layer.name for _, layer in select(["resnet50"], "7X7 S2")] == ["7x7 s2 3->64, 224x224"]
     with pytest.raises(ValueError, match="no list resnet; the lists are resnet50"):
         select(["resnet"])
-    with pytest.raises(ValueError, match="contains '9x9'; there are: 2x2 s2 1, 4x4"):
+    with pytest.raises(ValueError, match="no layer's name contains '9x9'; there are: 2x2 s2 1, 4x4") as caught:
         select(["tiny"], "9x9")
+    assert len(str(caught.value)) < 400
+    with pytest.raises(ValueError, match=r"'depthwise 3x3 s3'; there are: depthwise 3x3 .* more$") as caught:
+        select(list(LISTS), "depthwise 3x3 s3")
+    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(
@@ -335,7 +339,17 @@ def test_command_runs_pyconv_alone_on_one_layer(tmp_path):
     }
     assert all(row["implementation"] for row in report["rows"])
     assert report["ceilings"]["copy_bytes_per_second"] > 0
-    assert "## tiny" in out.with_suffix(".md").read_text()
+    page = out.with_suffix(".md").read_text()
+    assert "## tiny" in page
+    assert page in run.stdout  # of many rows only the summary
+
+
+def test_a_long_table_is_left_in_its_file():
+    from benchmarks.__main__ import _short
+
+    page = "# Benchmark\n\n## Summary\n\nall\n\n## tiny\n\nrows\n"
+    assert _short(page, 2) == page
+    assert _short(page, 100) == "# Benchmark\n\n## Summary\n\nall\n"
 
 
 @pytest.mark.parametrize(

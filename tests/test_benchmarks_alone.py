@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import pyconv
-from benchmarks import alone, bandwidth, calls, dense, layouts, results, threads
+from benchmarks import alone, bandwidth, calls, dense, layouts, results, stacks, threads
+from benchmarks.gpu import host
 from benchmarks.layer import activation, conv, pool
 from benchmarks.layers import LISTS
 from benchmarks.peers import ceilings
@@ -164,3 +166,47 @@ def test_both_ways_of_copying_write_all(way):
     source, target = np.arange(1001, dtype=np.float32), np.zeros(1001, np.float32)
     way(3, (source, target))
     np.testing.assert_array_equal(target, source)
+
+
+COMMANDS = {"dense": dense, "threads": threads, "bandwidth": bandwidth, "layouts": layouts, "stacks": stacks}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--layer", "zzz", ["name contains 'zzz'; there are: ", " more"]),
+        ("--list", "nope", ["there is no list nope; the lists are "]),
+    ],
+)
+def test_what_there_is_not_is_said_and_nothing_is_written(name, option, value, words, tmp_path, capsys):
+    if name == "layouts" and option == "--list":
+        pytest.skip("it has no lists")
+    asked = ["--stack" if name == "stacks" and option == "--layer" else option, value]
+    with pytest.raises(SystemExit) as ended:
+        COMMANDS[name].main([*asked, "--out", str(tmp_path / "run.json")])
+    assert ended.value.code == 2
+    message = capsys.readouterr().err.partition("error: ")[2]
+    for word in words:
+        assert word in message
+    assert len(message) < 500
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_thread_too_quick_for_a_comparison(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(threads, "_candidates", lambda lists: [SMALL])
+    with pytest.raises(SystemExit) as ended:
+        threads.main(["--threads", "2", "--layer", SMALL.name, "--out", str(tmp_path / "run.json")])
+    assert ended.value.code == 2
+    assert "longer than a millisecond" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_option_says_what_it_is_for(capsys):
+    for module in (*COMMANDS.values(), calls, host):
+        with pytest.raises(SystemExit) as ended:
+            module.main(["--help"])
+        assert ended.value.code == 0
+        text = capsys.readouterr().out
+        assert "usage: python -m benchmarks" in text
+        assert not re.search(r"^ +(-\S+|-\S+ [A-Z_]+)$\n(?! {10})", text, re.MULTILINE), text

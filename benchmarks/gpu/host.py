@@ -6,6 +6,7 @@ they are Python alone, on the same arrays' attributes.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -115,8 +116,9 @@ def table(parts: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """On the stand-in."""
+    argparse.ArgumentParser("python -m benchmarks.gpu.host", description=str(__doc__)).parse_args(arguments)
     from .rehearsal import Rehearsal
 
     found: dict[str, dict[str, float]] = {}
