@@ -74,6 +74,11 @@ def test_its_tables_are_made_of_the_results():
     assert "So: {} of the {} are ahead of the best peer, {} times".format(*everything.groups()) in TEXT
 
 
+def test_the_load_before_the_run_is_told():
+    load = json.loads(_cited()[0].read_text())["machine"]["load_before"]
+    assert f"load was {load:.1f} before the run began" in " ".join(TEXT.split())
+
+
 def test_pictures_are_of_the_results_and_small():
     machine = json.loads(_cited()[0].read_text())["machine"]
     for name in ("roofline", "peers"):
