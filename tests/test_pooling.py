@@ -222,3 +222,18 @@ def test_powers_out_of_range(backend):
     x = np.array([[[[0, 0, -1, -1, 3, 4]]]], np.float32)
     np.testing.assert_allclose(F.lp_pool2d(x, -1, (1, 2), backend=backend), [[[[0, -0.5, 12 / 7]]]], rtol=1e-6)
     np.testing.assert_array_equal(np.isnan(F.lp_pool2d(x, 0.5, (1, 2), backend=backend)), [[[[False, True, False]]]])
+
+
+@pytest.mark.parametrize("channels", [1, 40])
+def test_windows_in_the_padding_alone(backend, channels):
+    """They are -inf, and point at the pixel nearest to their first element."""
+    x = normal(1, channels, 5, 6)
+    for planes in (x, np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)):
+        for kernel, padding, dilation, wanted in (
+            ((2, 1), ((4, 4), (0, 0)), (9, 1), [list(range(6))] * 4),
+            ((1, 2), ((0, 0), (4, 4)), (1, 11), [[6 * row] * 3 for row in range(5)]),
+            ((2, 2), ((4, 4), (4, 4)), (9, 11), [[0] * 3] * 4),
+        ):
+            found = F.max_pool2d(planes, kernel, 1, padding, dilation, return_indices=True, backend=backend)
+            assert np.all(found[0] == -np.inf)
+            np.testing.assert_array_equal(found[1], np.broadcast_to(wanted, found[1].shape))

@@ -81,8 +81,9 @@ def max_pool2d(
     stride : int or (int, int), optional
         Step of the window; by default the kernel size.
     padding : int, (int, int) or ((top, bottom), (left, right)), default 0
-        -inf added around the input, in pixels. As an int or a pair at most half of the window (torch's rule), in
-        the long form anything below the window (ONNX's rule).
+        -inf added around the input, in pixels. As an int or a pair at most half of the window, which dilation makes
+        larger: torch's rule where there is none; else torch goes by the kernel alone, and refuses more. In the long
+        form anything below the window (ONNX's rule).
     dilation : int or (int, int), default 1
         Distance between the window's elements, in pixels.
     ceil_mode : bool, default False
@@ -100,7 +101,8 @@ def max_pool2d(
         ``H_out = (H + top + bottom - dilation * (kernel height - 1) - 1) // stride + 1``, rounded up in ceil mode.
         Channels-last in memory if the input is, as torch's; else contiguous. So are the indices.
     indices : int64 array of the same shape, if ``return_indices``
-        ``y * W + x`` in the unpadded plane: the first of equal elements, the last NaN (as torch chooses).
+        ``y * W + x`` in the unpadded plane: the first of equal elements, the last NaN (as torch chooses). Of a window
+        whose elements are all in the padding, as dilation makes them, the pixel nearest to the first of them.
 
     Raises
     ------

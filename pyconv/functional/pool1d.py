@@ -101,8 +101,8 @@ def max_pool1d(
     stride : int or sequence of one, optional
         Step of the window; by default the kernel size.
     padding : int, sequence of one or ((left, right),), default 0
-        -inf added at the ends. As a number at most half of the window (torch's rule), in the long form anything below
-        the window (ONNX's rule).
+        -inf added at the ends. As a number at most half of the window, dilation included (torch goes by the kernel
+        alone), in the long form anything below the window (ONNX's rule).
     dilation : int or sequence of one, default 1
         Distance between the window's elements.
     ceil_mode : bool, default False
