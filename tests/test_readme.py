@@ -8,6 +8,7 @@ import re
 from helpers import ROOT
 
 from benchmarks import readme
+from pyconv.plan import ACTIVATIONS, AXIS_OPS
 
 TEXT = (ROOT / "README.md").read_text()
 
@@ -34,6 +35,12 @@ def test_variables_and_modules_are_real():
     layout = re.search(r"```\npyconv/\n(.*?)tests/", TEXT, re.DOTALL).group(1)
     for name in re.findall(r"^  (\S+)", layout, re.MULTILINE):
         assert (ROOT / "pyconv" / name).exists(), name
+
+
+def test_every_activation_is_named():
+    row = re.search(r"^\| activations \| (.*?) \|", TEXT, re.MULTILINE).group(1)
+    named = [op for op, entry in ACTIVATIONS.items() if entry.layer]
+    assert sorted(re.findall(r"`(\w+)`", row)) == sorted([*named, *AXIS_OPS, "gelu", "prelu"])
 
 
 def _cited():
