@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 __all__ = ["CommandError", "need"]
@@ -31,4 +32,14 @@ def need(module: str, what: str) -> Any:
     except ImportError as error:
         absent = isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == root
         problem = "which is not installed" if absent else f"which cannot be imported ({error})"
-        raise CommandError(f"{what} needs {package}, {problem}: pip install matplotlib pillow tqdm") from None
+        wanted = [other for other in ("matplotlib", "PIL", "tqdm") if other == root or not _is_there(other)]
+        names = " ".join(_PACKAGES.get(other, other).lower() for other in wanted)
+        raise CommandError(f"{what} needs {package}, {problem}: pip install {names}") from None
+
+
+def _is_there(package: str) -> bool:
+    """Whether a package can be found, without importing it."""
+    try:
+        return find_spec(package) is not None
+    except ValueError:  # something else stands in its place
+        return False

@@ -191,7 +191,7 @@ def _function(op: str, entry: Activation) -> Callable[..., Any]:
     own = ""
     for parameter in entry.parameters:
         given = "" if parameter.default is None else f", default {parameter.default:g}"
-        rule = "" if parameter.rule == "any" else f" It must be {parameter.rule}."
+        rule = "" if parameter.rule == "any" else f" It must be {parameter.rule}.".replace("be not", "not be")
         own += f"\n    {parameter.name} : float{given}\n        {parameter.meaning}{rule}"
     if entry.inplace:
         own += "\n    inplace : bool, default False"
