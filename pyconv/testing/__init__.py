@@ -22,9 +22,9 @@ or all at once, with a report to read::
 What is compared how:
 
 - ``conv2d``, ``conv1d``, ``conv_transpose2d``, ``conv_transpose1d``: ``|error| <= (4 + 4 sqrt(n)) * eps * sum of
-  |input| |weight|`` over the ``n`` products of each output, which here are random: what rounds the same way at every
-  step, as equal numbers do, may err by ``(n / 2 + 1) * eps`` of it. Numbers below the smallest normal one may be flushed
-  to zero. NaN and infinities must be where the reference has them.
+  |input| |weight|`` over the ``n`` products of each output, which are random here: what rounds the same way at every
+  step, as equal numbers do, may err by ``(n / 2 + 1) * eps`` times that sum. Numbers below the smallest normal one may
+  be flushed to zero. NaN and infinities must be where the reference has them.
 - ``unfold``: equal. ``fold``: ``|error| <= n * eps * sum of |terms|``.
 - ``batch_norm``: ``|error| <= 2 * eps * (|x * scale| + |shift|)``.
 - ``avg_pool2d``, ``adaptive_avg_pool2d``, ``lp_pool2d``: as ``conv2d``, ``n`` being the elements of a window.
