@@ -339,3 +339,16 @@ def test_which_processor_they_are_quicker_on(level, monkeypatch):
         known.cache_clear()
     assert reasons[0] is reasons[2] is None
     assert "vectors along rows take fewer cycles" in reasons[1]
+
+
+def test_groups_of_pairs(level, pairs):
+    """What runs band by band has the bits of the layers one by one."""
+    for channels_in, channels_out, size in ((24, 24, (57, 40)), (34, 8, (12, 90)), (16, 40, (33, 31))):
+        x = np.moveaxis(normal(3, *size, channels_in), -1, 1)
+        conv2d = pyconv.Conv2d(channels_in, channels_out, 1, rng=0, backend="cpu")
+        group = pyconv.Sequential(conv2d, pyconv.ReLU(), pyconv.MaxPool2d(2))
+        wanted = F.max_pool2d(F.relu(conv2d(x), backend="cpu"), 2, backend="cpu")
+        for threads in (1, 2, 3):
+            pyconv.set_num_threads(threads)
+            np.testing.assert_array_equal(group(x), wanted)
+            np.testing.assert_array_equal(group(x[1:2]), wanted[1:2])

@@ -264,3 +264,7 @@ def test_equal_numbers(level, dtype):
     for kernel, stride in itertools.product((70, 500, 2000), (1, 2, 3)):
         got = F.avg_pool1d(np.full((1, 3, 4000), 0.1, dtype), kernel, stride, backend="cpu")
         assert error(got, float(np.asarray(0.1, dtype))) < (4 + 4 * kernel**0.5) / 2, (kernel, stride)
+    for height, width in ((3000, 3), (20000, 2)):  # windows of which a part lies beside the image
+        x = np.full((1, 1, height, 20), 0.1, dtype)
+        got = F.avg_pool2d(x, (height, width), 1, (0, 1), count_include_pad=False, backend="cpu")
+        assert error(got, float(x[0, 0, 0, 0])) < (4 + 4 * height**0.5) / 2, (height, width)

@@ -119,3 +119,17 @@ def test_steps_down_and_gaps(level, dtype, name):
             x = zeros_and_numbers(2, 3, 11, width, dtype=dtype)
             call = (x, 2, 2, 0, (dilation, 1))
             np.testing.assert_array_equal(F.max_pool2d(*call, backend="cpu"), F.max_pool2d(*call, backend="reference"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_averages_of_bands(level, dtype, monkeypatch):
+    """Rows that tasks share out: windows that lie half in the padding are those of the first and the last row alone."""
+    monkeypatch.setattr(pool, "TASK_ELEMENTS", 300)
+    pool._tasks.cache_clear()
+    for padding, counts, size in itertools.product((0, (1, 0), (0, 1), 1), (True, False), ((81, 64), (80, 14))):
+        x = normal(2, 1, *size, dtype=dtype)
+        wanted = F.avg_pool2d(x, 2, padding=padding, count_include_pad=counts, backend="reference")
+        for threads in (1, 2, 3):
+            pyconv.set_num_threads(threads)
+            assert_close(F.avg_pool2d(x, 2, padding=padding, count_include_pad=counts, backend="cpu"), wanted)
+    pool._tasks.cache_clear()

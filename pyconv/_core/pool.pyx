@@ -31,8 +31,7 @@ cdef class PoolTasks(Tasks):
     """
 
     def __init__(self, int isa, bint is_double, int threads, plan, int64_t rows, int64_t block, int64_t planes,
-                 int64_t line, str way, int64_t far,
-                 int64_t near):
+                 int64_t line, str way, int64_t far, int64_t near):
         super().__init__(isa, is_double, threads)
         cdef pc_pool *p = &self.pool
         self.with_indices = plan.return_indices

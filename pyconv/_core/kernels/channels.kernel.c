@@ -126,7 +126,7 @@ static int run_squares(const pc_channels *conv, const real *x, const int64_t *x_
     return 1;
 }
 
-/* Of a block's channels, which fill half of its last vector or less, how many are computed in pairs: one and a half vectors
+/* Of the channels of the only block, which fill half of its last vector or less, how many are computed in pairs: one and a half vectors
  * of them, if there are more than half a vector. */
 static int64_t channels_in_pairs(int64_t channels)
 {
@@ -145,8 +145,9 @@ static void run_pairs(const pc_channels *conv, const real *x, const int64_t *x_s
     for (int64_t pixel = first, run; pixel < end; pixel += run) {
         const int64_t row = pixel / conv->out_w, column = pixel % conv->out_w;
         run = lines ? end - pixel : least(conv->out_w - column, end - pixel);
-        PC_NAME(channel_pairs)(run, channels > LANES / 2 ? 3 : 1, x + row * x_strides[2] + column * x_strides[3], x_strides[3],
-                               conv->in_channels, zipped, channels, out + row * out_strides[2] + column, out_strides[1]);
+        const real *from = x + row * x_strides[2] + column * x_strides[3];
+        PC_NAME(channel_pairs)(run, channels > LANES / 2 ? 3 : 1, from, x_strides[3], conv->in_channels, zipped, channels,
+                               out + row * out_strides[2] + column, out_strides[1]);
     }
 }
 #endif
@@ -263,9 +264,9 @@ void PC_NAME(channels_task)(const void *parameters, const pc_conv_arrays *arrays
     for (int64_t i = 0; i < blocks && conv->squares == 3; i++) {
         const channel_block block = find_block(conv, first_block + i);
         const int64_t last = channels_in_pairs(block.channels), before = block.channels - last;
-        run_pairs(conv, x, x_strides, first_band * conv->pixels, past, block.vectors, weights + block.first * taps + before,
-                  bias + block.first + before, last, out + (block.first + before) * out_strides[1], out_strides,
-                  sums + conv->pixels * most_vectors * LANES);
+        run_pairs(conv, x, x_strides, first_band * conv->pixels, past, block.vectors,
+                  weights + block.first * taps + before, bias + block.first + before, last,
+                  out + (block.first + before) * out_strides[1], out_strides, sums + conv->pixels * most_vectors * LANES);
     }
 #endif
     restore_denormals(mode);

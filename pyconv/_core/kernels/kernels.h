@@ -80,8 +80,8 @@ typedef struct {
     int64_t spreads;               /* fetching the weights that come next over all tiles of a band, not its first few */
     int64_t pixels;                /* of a band; the last may have fewer */
     int64_t most_tiles;            /* of a band */
-    int64_t squares;               /* of a 1x1 that are turned, if the arrays allow; 1: of sums; 2: of pixels, before; 3: of sums, the
-                                    * last channels in pairs of input channels */
+    int64_t squares;               /* of a 1x1 that are turned, if the arrays allow; 1: of sums; 2: of pixels, before; 3: of
+                                    * sums, the last channels in pairs of input channels, on AVX-512 and of one block only */
     const pc_channels_tile *tiles;
     const int64_t *band_tiles;     /* the first tile of each band, and the end */
 } pc_channels;
@@ -160,8 +160,8 @@ typedef struct {
     int64_t squares;             /* of sums: the squares are summed, and the root is taken */
     double divisor;              /* of sums: in place of the number of elements, if it is not 0 */
     double area;                 /* of sums: that number is relative to this */
-    int64_t far;                 /* elements by which small windows in steps of 2 fetch ahead of what they read, into the second
-                                    level of the cache; 0: they do not */
+    int64_t far;                 /* elements by which small windows in steps of 2 fetch ahead of what they read, into the
+                                    second level of the cache; 0: they do not */
     int64_t near;                /* the same of those of 2 x 2, into the first level */
 } pc_pool;
 

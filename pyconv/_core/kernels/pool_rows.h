@@ -321,22 +321,32 @@ static inline void root_row(int64_t count, real *out)
     for (int64_t i = 0; i < count; i++) out[i] = PC_F64 ? sqrt(out[i]) : sqrtf(out[i]);
 }
 
+/* A row of a window, merged. */
+INLINE real window_row(int kind, const pc_pool *pool, const piece *p, const real *row, window columns)
+{
+    if (p->column_stride == 1 && pool->w.dilation == 1 && columns.taps >= LANES)
+        return run_of(kind, row + columns.first, columns.taps);
+    real all = start_of(kind);
+    for (int64_t k = 0; k < columns.taps;) {
+        real part = start_of(kind);
+        for (const int64_t end = least(k + FOLDED, columns.taps); k < end; k++)
+            part = merge_1(kind, part, row[(columns.first + k * pool->w.dilation) * p->column_stride]);
+        all = merge_1(then(kind), all, part);
+    }
+    return all;
+}
+
 /* One output pixel of one plane. */
 INLINE real one_window(int kind, const pc_pool *pool, const piece *p, window rows, window columns)
 {
     real all = start_of(kind);
-    for (int64_t i = 0; i < rows.taps; i++) {
-        const real *row = p->x + (rows.first + i * pool->h.dilation) * p->row_stride;
-        if (p->column_stride == 1 && pool->w.dilation == 1 && columns.taps >= LANES) {
-            all = merge_1(then(kind), all, run_of(kind, row + columns.first, columns.taps));
-            continue;
+    for (int64_t i = 0; i < rows.taps;) {
+        real part = start_of(kind);
+        for (const int64_t end = least(i + FOLDED, rows.taps); i < end; i++) {
+            const real *row = p->x + (rows.first + i * pool->h.dilation) * p->row_stride;
+            part = merge_1(then(kind), part, window_row(kind, pool, p, row, columns));
         }
-        for (int64_t k = 0; k < columns.taps;) {
-            real part = start_of(kind);
-            for (const int64_t end = least(k + FOLDED, columns.taps); k < end; k++)
-                part = merge_1(kind, part, row[(columns.first + k * pool->w.dilation) * p->column_stride]);
-            all = merge_1(then(kind), all, part);
-        }
+        all = merge_1(then(kind), all, part);
     }
     return all;
 }

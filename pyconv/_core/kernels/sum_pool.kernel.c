@@ -142,7 +142,7 @@ void PC_NAME(sum_pool_task)(const pc_pool *pool, const pc_pool_arrays *arrays, i
     if (!pool->squares && are_pairs(pool, &p, columns)) {
         pairs all = pairs_of(pool, arrays, &p);
         if ((all.rows = all.joined)) {
-            divided_pairs(all, usual_share(pool, window_at(&pool->h, 0)));
+            divided_pairs(all, usual_share(pool, window_at(&pool->h, p.first_row)));
             return;
         }
     }

@@ -5,7 +5,9 @@
  */
 #include "winograd.h"
 
-enum { PART = 4 }; /* tiles of a row: what is half transformed stays in the first level of the cache */
+/* Tiles of a row: what is half transformed stays in the first level of the cache. The scratch memory is counted by it, in
+ * pyconv/backends/cpu/winograd.py. */
+enum { PART = 4 };
 
 /* The pixels begin .. end of a row of `count` channels, as [pixel][LANES channels] from to + begin * LANES on; from is
  * where pixel 0 is or would be. */

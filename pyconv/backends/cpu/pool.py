@@ -49,7 +49,8 @@ LARGE = LEVEL_3 // 4
 """Bytes of an input from which that pays (measured): others have their share of the third level, and the result too."""
 
 NEAR = 2_048
-"""The same of images that come from the third level, where the processor is one that gains by it."""
+"""Bytes by which rows of 2x2 windows are fetched ahead into the first level, of images that come from the third, where
+the processor is one that gains by it."""
 
 _VALUES_ONLY = "it finds values, not where they lie"
 
