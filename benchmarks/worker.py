@@ -82,11 +82,12 @@ def _build(peer: Any, layer: Any, part: Any) -> tuple[Callable[[], Any], dict[st
     reply = {
         "status": "ok",
         "way": way.name,
-        "ways_us": {way.name: round(1e6 * seconds, 4) for seconds, way in timed},
         "implementation": peer.implementation(),
         "seconds": seconds,
         "sample": part.of(way.result(way.call())).copy(),
     }
+    if len(timed) > 1:
+        reply["ways_us"] = {way.name: round(1e6 * seconds, 4) for seconds, way in timed}
     return way.call, reply
 
 
