@@ -116,7 +116,7 @@ INLINE void square_of_pairs(const int pixels, const int vectors, const real *x, 
         UNROLL for (int p = 0; p < pixels; p++)
         {
             const vec two = splat_two(near[p / TOGETHER] + (p % TOGETHER * step + c));
-            UNROLL for (int v = 0; v < vectors; v++) sum[p][v] += two * w[v];
+            UNROLL for (int v = 0; v < vectors; v++) sum[p][v] = multiply_add(two, w[v], sum[p][v]);
         }
     }
     UNROLL for (int v = 0; v < vectors; v++, channels -= LANES / 2, to += LANES / 2 * channel_stride)
