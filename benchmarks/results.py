@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from math import exp, log
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, report: dict[str, Any]) -> None:
     # allow_nan=False: an error of inf would make a file that is not JSON
-    write_bytes(path, (json.dumps(_finite(report), indent=1, allow_nan=False) + "\n").encode())
+    text = json.dumps(_finite(report), indent=1, allow_nan=False)
+    # a list of numbers or words stays on one line; no string has a line's end in it
+    text = re.sub(r"\[\n\s+([^][{}]*)\n\s+\]", lambda found: "[" + re.sub(r"\n\s+", " ", found[1]) + "]", text)
+    write_bytes(path, f"{text}\n".encode())
 
 
 def _finite(value: Any) -> Any:

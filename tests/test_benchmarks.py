@@ -297,6 +297,14 @@ def test_a_worker_is_stopped_between_orders(findable):
         worker.close()
 
 
+def test_lists_of_numbers_stay_on_a_line(tmp_path):
+    """And words are as they were, whatever is in them."""
+    report = {"a": ["x [\n 1\n ] y", "{"], "b": [[1, 2], [3.5]], "c": [], "d": {"e": [1, 2, 3]}}
+    results.write_json(tmp_path / "lists.json", report)
+    assert results.read(tmp_path / "lists.json") == report
+    assert "[1, 2, 3]" in (tmp_path / "lists.json").read_text()
+
+
 def test_results_are_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "deep" / "results.json"
     results.write_json(path, {"a": float("inf"), "b": [1 / 3]})

@@ -138,7 +138,7 @@ def test_wheel_check_sees_size(tmp_path):
         (b"a", "exactly one newline"),
         (b"a\n\n", "exactly one newline"),
         (b"a\n<<<<<<< ours\n", ":2: a merge conflict"),
-        (b"0" * 1_200_001, "more than 1200000"),
+        (b"0" * 1_000_001, "more than 1000000"),
     ],
 )
 def test_file_check_sees(tmp_path, content, complaint):
