@@ -30,6 +30,13 @@ def shapes(level, dtype):
     return [shape for shape in found if shape[2:] != (2, 2)]
 
 
+def cases(level, dtype, name):
+    """Inputs of these shapes, and what the operation makes of them."""
+    for shape in shapes(level, dtype):
+        x = zeros_and_numbers(*shape, dtype=dtype)
+        yield x, in_order(name, x)
+
+
 def zeros_and_numbers(*shape, dtype):
     """With zeros of both signs."""
     x = normal(*shape, dtype=dtype, seed=shape[-1])
@@ -52,9 +59,8 @@ def in_order(name, x):
 def test_bits_and_memory(level, dtype, name):
     """The same bits wherever planes and rows of the input lie; nothing outside of it or of ``out`` is touched."""
     function = getattr(F, name)
-    for batch, channels, height, width in shapes(level, dtype):
-        x = zeros_and_numbers(batch, channels, height, width, dtype=dtype)
-        wanted = in_order(name, x)
+    for x, wanted in cases(level, dtype, name):
+        batch, channels, height, width = x.shape
         gapped = np.full((batch, channels + 1, height + 1, width + 1), np.nan, dtype)
         gapped[:, :-1, :-1, :-1] = x
         rows_up, channels_up = x[:, :, ::-1].copy()[:, :, ::-1], x[:, ::-1].copy()[:, ::-1]
@@ -63,7 +69,7 @@ def test_bits_and_memory(level, dtype, name):
             for at_end in (False, True):
                 out = guarded(np.empty_like(wanted), at_end)
                 function(guarded(same, at_end), 2, out=out, backend="cpu")
-                assert bits(out) == bits(wanted), (width, height, batch, same.strides)
+                assert bits(out) == bits(wanted), (x.shape, same.strides)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -71,9 +77,7 @@ def test_bits_and_memory(level, dtype, name):
 def test_out_between_other_numbers(level, dtype, name):
     """What lies between the images, planes or rows of ``out`` stays."""
     function = getattr(F, name)
-    for batch, channels, height, width in shapes(level, dtype):
-        x = zeros_and_numbers(batch, channels, height, width, dtype=dtype)
-        wanted = in_order(name, x)
+    for x, wanted in cases(level, dtype, name):
         for axis, step in itertools.product((0, 1, 2, 3), (1, -1)):
             sizes = list(wanted.shape)
             sizes[axis] += 2
@@ -83,9 +87,9 @@ def test_out_between_other_numbers(level, dtype, name):
             out = around[tuple(place)]
             out = out[:, :, ::step] if axis > 1 else out[:, ::step]
             function(x, 2, out=out, backend="cpu")
-            assert bits(np.ascontiguousarray(out)) == bits(wanted), (width, height, batch, axis, step)
+            assert bits(np.ascontiguousarray(out)) == bits(wanted), (x.shape, axis, step)
             rest = np.moveaxis(around, axis, 0)[[0, -1]]
-            assert (rest == 7).all(), (width, height, batch, axis, step)
+            assert (rest == 7).all(), (x.shape, axis, step)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -126,8 +126,8 @@ static int run_squares(const pc_channels *conv, const real *x, const int64_t *x_
     return 1;
 }
 
-/* Of the channels of the only block, which fill half of its last vector or less, how many are computed in pairs: one and a half vectors
- * of them, if there are more than half a vector. */
+/* Of the channels of the only block, which fill half of its last vector or less, how many are computed in pairs: one and a
+ * half vectors of them, if there are more than half a vector. */
 static int64_t channels_in_pairs(int64_t channels)
 {
     return channels > LANES ? (channels - 1) % LANES + 1 + LANES : channels;
@@ -141,12 +141,13 @@ static void run_pairs(const pc_channels *conv, const real *x, const int64_t *x_s
                       const int64_t *out_strides, real *zipped)
 {
     const int lines = is_line(conv, x_strides) && is_line(conv, out_strides);
-    PC_NAME(zip_pairs)(weights, vectors * LANES, conv->in_channels, bias, channels > LANES / 2 ? 3 : 1, zipped);
+    const int64_t zips = channels > LANES / 2 ? 3 : 1; /* vectors of a pair's weights */
+    PC_NAME(zip_pairs)(weights, vectors * LANES, conv->in_channels, bias, zips, zipped);
     for (int64_t pixel = first, run; pixel < end; pixel += run) {
         const int64_t row = pixel / conv->out_w, column = pixel % conv->out_w;
         run = lines ? end - pixel : least(conv->out_w - column, end - pixel);
         const real *from = x + row * x_strides[2] + column * x_strides[3];
-        PC_NAME(channel_pairs)(run, channels > LANES / 2 ? 3 : 1, from, x_strides[3], conv->in_channels, zipped, channels,
+        PC_NAME(channel_pairs)(run, zips, from, x_strides[3], conv->in_channels, zipped, channels,
                                out + row * out_strides[2] + column, out_strides[1]);
     }
 }
