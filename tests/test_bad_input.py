@@ -106,6 +106,7 @@ NO_PADDING = [
     (((1, 1), 1), ArgumentError, "((1, 1), 1)"),
     (((1, 1), None), ArgumentError, "None"),
     (((1, True), (0, 0)), ArgumentError, "True"),
+    (np.array([1, 1]), ArgumentError, "ndarray"),
 ]
 
 
@@ -115,6 +116,22 @@ def test_padding(value, kind, words):
     refused(kind, ["Conv2d: ", "padding", words], pyconv.Conv2d, 4, 6, 3, padding=value)
     refused(kind, ["max_pool2d: ", "padding", words], pool, padding=value)
     refused(kind, ["MaxPool2d: ", "padding", words], pyconv.MaxPool2d, 3, padding=value)
+
+
+@pytest.mark.parametrize(("value", "kind", "words"), NO_PADDING)
+def test_padding_of_the_family(value, kind, words):
+    """Of transposed convolutions and of windows as columns, and of the other poolings."""
+    weight, columns = normal(4, 6, 3, 3), normal(1, 36, 42)
+    refused(kind, ["conv_transpose2d: ", "padding", words], F.conv_transpose2d, X, weight, padding=value)
+    refused(kind, ["unfold: ", "padding", words], F.unfold, X, 3, padding=value)
+    refused(kind, ["fold: ", "padding", words], F.fold, columns, (8, 9), 3, padding=value)
+    refused(kind, ["avg_pool2d: ", "padding", words], F.avg_pool2d, X, 3, padding=value)
+    refused(kind, ["lp_pool2d: ", "padding", words], F.lp_pool2d, X, 2, 3, padding=value)
+
+
+def test_padding_words_are_of_convolutions():
+    refused(ArgumentError, ["or, of convolutions, 'valid' or 'same', got None"], pool, padding=None)
+    refused(ShapeError, ["or, of convolutions, 'valid' or 'same'"], F.max_pool1d, X[0], 3, padding=((1, 1, 1),))
 
 
 def test_pool_padding_above_the_kernel():

@@ -112,3 +112,12 @@ def test_ends(backend):
             assert not np.signbit(got[4])
         got = F.softplus(x, 3.0, backend=backend)[[0, 1, 5, 6, 7, 8]]
         np.testing.assert_array_equal(got, [0, 0, 61, most, np.inf, np.nan])
+
+
+def test_log_softmax_near_zero():
+    """Where one element outweighs the others by far, the result is what these add to its logarithm."""
+    for rest in (-3.0, -20.0, -45.0, -700.0):
+        x = np.array([[2.0, rest + 2.0, rest + 2.0]])
+        wanted = -np.log1p(2 * np.exp(rest))
+        got = F.log_softmax(x, 1, backend="reference")[0]
+        np.testing.assert_allclose(got, [wanted, rest + wanted, rest + wanted], rtol=4 * np.finfo(np.float64).eps)

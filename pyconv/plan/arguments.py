@@ -34,7 +34,7 @@ SMALLER_OUTPUT = "use a larger stride, less padding, fewer channels or a smaller
 """What to do about an output of windows that is too large."""
 
 _LARGEST = 2**63 - 1
-PADDING_FORMS = "an int, a pair (height, width), ((top, bottom), (left, right)), 'valid' or 'same'"
+PADDING_FORMS = "an int, a pair (height, width), ((top, bottom), (left, right)) or, of convolutions, 'valid' or 'same'"
 
 
 def index(op: str, name: str, value: Any, low: int, high: int = LIMIT, beyond: type[PyconvError] = ShapeError) -> int:

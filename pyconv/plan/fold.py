@@ -61,7 +61,7 @@ def fold_parameters(
     op: str, kernel_size: Any, dilation: Any, padding: Any, stride: Any
 ) -> tuple[Pair, Pair, Pads, Pair]:
     """The parameters of both, in torch's order and one form: kernel, dilation, padding, stride."""
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":  # an array would compare element by element
         raise ArgumentError(f"{op}: padding='same' is for convolutions; give the padding as numbers")
     amounts = pads(op, padding)
     assert not isinstance(amounts, str)

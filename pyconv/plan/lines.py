@@ -9,7 +9,7 @@ from .arguments import Pads, Pair, index
 
 __all__ = ["as_lines", "line_padding", "single"]
 
-_PADDING = "an int, a sequence of one, ((left, right),), 'valid' or 'same'"
+_PADDING = "an int, a sequence of one, ((left, right),) or, of convolutions, 'valid' or 'same'"
 
 
 def single(op: str, name: str, value: Any, low: int, other: int) -> Pair:

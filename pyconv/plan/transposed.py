@@ -253,7 +253,7 @@ def transposed_parameters(
 ) -> tuple[Pair, Pads, Pair, int, Pair]:
     """The parameters of a transposed convolution that need no array to be checked, in one form."""
     steps, gaps = pair(op, "stride", stride, 1), pair(op, "dilation", dilation, 1)
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":  # an array would compare element by element
         raise ArgumentError(
             f"{op}: padding='same' is for convolutions; give the padding as numbers, and output_padding for the rest"
         )

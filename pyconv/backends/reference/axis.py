@@ -23,5 +23,7 @@ def along_axis(plan: AxisPlan, x: np.ndarray) -> np.ndarray:
     x = x - x.max(axis=plan.axis, keepdims=True)
     # along neighbours in memory NumPy adds in pairs, along others one after the other, which errs by as many roundings
     lines = np.ascontiguousarray(np.moveaxis(np.exp(x), plan.axis, -1))
-    total = np.expand_dims(lines.sum(axis=-1), plan.axis)
-    return x - np.log(total) if plan.op == "log_softmax" else np.exp(x) / total
+    if plan.op == "log_softmax":
+        lines[(*np.indices(lines.shape[:-1]), lines.argmax(axis=-1))] -= 1.0  # log(1 + the rest), which may be tiny
+        return x - np.expand_dims(np.log1p(lines.sum(axis=-1)), plan.axis)
+    return np.exp(x) / np.expand_dims(lines.sum(axis=-1), plan.axis)
