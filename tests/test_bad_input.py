@@ -8,7 +8,15 @@ from helpers import normal, refused
 
 import pyconv
 import pyconv.functional as F
-from pyconv.errors import ArgumentError, BackendError, ConfigurationError, DTypeError, ShapeError
+from pyconv.errors import (
+    ArgumentError,
+    BackendError,
+    ConfigurationError,
+    DTypeError,
+    OutputError,
+    ShapeError,
+    TooLargeError,
+)
 
 X = normal(1, 4, 8, 9)
 WEIGHT = normal(6, 4, 3, 3)
@@ -132,6 +140,16 @@ def test_padding_of_the_family(value, kind, words):
 def test_padding_words_are_of_convolutions():
     refused(ArgumentError, ["or, of convolutions, 'valid' or 'same', got None"], pool, padding=None)
     refused(ShapeError, ["or, of convolutions, 'valid' or 'same'"], F.max_pool1d, X[0], 3, padding=((1, 1, 1),))
+
+
+def test_messages_about_lines_show_no_height():
+    x, weight = normal(1, 4, 10), normal(2, 4, 3)
+    refused(OutputError, ["(1, 2, 6), the result has (1, 2, 8)"], F.conv1d, x, weight, out=normal(1, 2, 6))
+    refused(OutputError, ["(1, 4, 4), the result has (1, 4, 5)"], F.max_pool1d, x, 2, out=normal(1, 4, 4))
+    refused(ShapeError, ["got stride (2,)"], F.conv1d, x, weight, stride=2, padding="same")
+    refused(TooLargeError, ["of shape (1, 2, 4294967302)"], F.conv1d, x, weight, padding=2**31 - 1)
+    far = {"stride": 2**31 - 1}
+    refused(TooLargeError, ["of shape (1, 3, 19327352826)"], F.conv_transpose1d, x, normal(4, 3, 3), **far)
 
 
 def test_pool_padding_above_the_kernel():

@@ -156,6 +156,15 @@ def test_output_size(backend):
         close(ours(x, size), theirs(*tensors(x), size), 27)
 
 
+def test_output_size_of_lines(backend):
+    ours = pyconv.ConvTranspose1d(3, 4, 3, 2, 1, backend=backend)
+    theirs = torch.nn.ConvTranspose1d(3, 4, 3, 2, 1)
+    ours.load_state_dict(theirs.state_dict())
+    x = normal(2, 3, 5)
+    for size in ([9], [10]):
+        close(ours(x, size), theirs(*tensors(x), size), 27)
+
+
 WINDOWS = [
     {"kernel_size": 2},
     {"kernel_size": (3, 2), "dilation": (1, 2), "padding": (2, 1), "stride": (2, 3)},

@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import ArgumentError, PyconvError
 from ..functional.call import Call
 from ..functional.conv import plan_call_conv_transpose2d
+from ..functional.lines import from_lines, to_lines
 from ..plan import (
     Pair,
     as_array,
@@ -51,7 +52,7 @@ class _ConvTranspose(ConvBase):
         return plan_call_conv_transpose2d(input, self._weight, self._bias, parameters, out, *more)
 
     def _sized(self, input: Any, output_size: Any, out: Any) -> Any:
-        """The result for images, as large as ``output_size`` (height, width) says."""
+        """The result for images, as large as ``output_size`` says."""
         stride, pads, _, groups, dilation = self._parameters
         try:
             x = as_batch(self._op, as_array(self._op, "input", input))
@@ -168,8 +169,8 @@ class ConvTranspose2d(_ConvTranspose):
 class ConvTranspose1d(Lines, _ConvTranspose):
     """1-D transposed convolution over lines of several channels; see :func:`pyconv.functional.conv_transpose1d`.
 
-    As :class:`ConvTranspose2d`, for inputs (N, C, L) or (C, L), without ``output_size``; ints may also be sequences of
-    one.
+    As :class:`ConvTranspose2d`, for inputs (N, C, L) or (C, L); ints may also be sequences of one. A call takes
+    ``output_size=(length,)`` besides, or a shape that ends so.
 
     Parameters
     ----------
@@ -249,3 +250,17 @@ class ConvTranspose1d(Lines, _ConvTranspose):
             precision=precision,
             rng=rng,
         )
+
+    def __call__(self, input: Any, output_size: Any = None, *, out: Any = None) -> Any:
+        """Run the layer on ``input``; ``out`` is written and returned if it is given."""
+        if output_size is None:
+            return super().__call__(input, out=out)
+        try:
+            x, target = to_lines(self._op, input, out)
+        except PyconvError as error:
+            error.prefix(repr(self))
+            raise
+        return from_lines(self._sized(x, output_size, target), input, out)
+
+    def forward(self, input: Any, output_size: Any = None, *, out: Any = None) -> Any:
+        return ConvTranspose1d.__call__(self, input, output_size, out=out)

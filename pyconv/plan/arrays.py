@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, DTypeError, OutputError, ShapeError
+from .channels import shown
 
 __all__ = [
     "DTYPES",
@@ -172,7 +173,7 @@ def check_out(
     if type(out).__name__ == "MaskedArray":
         raise ArgumentError(f"{op}: out is a masked array; pass out.data")
     if tuple(out.shape) != shape:
-        raise OutputError(f"{op}: out has shape {tuple(out.shape)}, the result has {shape}")
+        raise OutputError(f"{op}: out has shape {shown(op, tuple(out.shape))}, the result has {shown(op, shape)}")
     if out.dtype.name != dtype or not out.dtype.isnative:
         raise OutputError(f"{op}: out has dtype {out.dtype}, the result is {dtype} in native byte order")
     if kind != "numpy":

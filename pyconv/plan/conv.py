@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..errors import ArgumentError, ShapeError
 from .arguments import LIMIT, SMALLER_OUTPUT, Pads, Pair, check_bytes, check_size, index, pads, pair, span
-from .channels import axis_names, check_channels
+from .channels import axis_names, check_channels, shown
 from .hashing import HashedOnce
 
 __all__ = [
@@ -91,8 +91,8 @@ def conv_parameters(
     padding = pads(op, padding)
     if padding == "same" and steps != (1, 1):
         raise ShapeError(
-            f"{op}: padding='same' needs stride 1 (the output is as large as the input), got stride {steps}; "
-            "give the padding as numbers"
+            f"{op}: padding='same' needs stride 1 (the output is as large as the input), got stride "
+            f"{shown(op, steps)}; give the padding as numbers"
         )
     return steps, padding, pair(op, "dilation", dilation, 1), index(op, "groups", groups, 1, beyond=ArgumentError)
 
@@ -185,7 +185,7 @@ def plan_conv2d(
         _extent(op, axes[1], in_size[1], kernel[1], stride[1], padding[1], dilation[1]),
     )
     check_size(op, "the input", input_shape, itemsize)
-    check_bytes(op, (batch, out_channels, *out_size), itemsize, advice=SMALLER_OUTPUT)
+    check_bytes(op, shown(op, (batch, out_channels, *out_size)), itemsize, advice=SMALLER_OUTPUT)
     return ConvPlan(
         dtype=dtype,
         layout=layout,

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError
 from .arguments import SMALLER_OUTPUT, Pads, Pair, check_bytes, check_size, index, pads, pair
-from .channels import axis_names, check_channels
+from .channels import axis_names, check_channels, shown
 from .conv import ConvPlan
 from .hashing import HashedOnce
 
@@ -277,10 +277,12 @@ def _extent(size: int, kernel: int, stride: int, padding: Pair, dilation: int) -
 def output_padding_for(
     op: str, output_size: Any, in_size: Pair, kernel: Pair, stride: Pair, padding: Pads, dilation: Pair
 ) -> Pair:
-    """The output_padding that gives ``output_size``: (height, width), or a whole shape that ends so."""
-    if not isinstance(output_size, tuple | list) or len(output_size) not in (2, 3, 4):
-        raise ShapeError(f"{op}: output_size must be (height, width), or a shape that ends so; got {output_size!r}")
-    wanted = pair(op, "output_size", tuple(output_size[-2:]), 1)
+    """The output_padding that gives ``output_size``: (height, width), of lines (length,), or a shape that ends so."""
+    lines = op.endswith("1d")
+    if not isinstance(output_size, tuple | list) or len(output_size) not in ((1, 2, 3) if lines else (2, 3, 4)):
+        size = "(length,)" if lines else "(height, width)"
+        raise ShapeError(f"{op}: output_size must be {size}, or a shape that ends so; got {output_size!r}")
+    wanted = pair(op, "output_size", (1, output_size[-1]) if lines else output_size[-2:], 1)
     found = []
     for axis, want, *sizes in zip(axis_names(op), wanted, in_size, kernel, stride, padding, dilation, strict=True):
         least = _extent(*sizes)
@@ -332,7 +334,7 @@ def plan_conv_transpose2d(
             )
         out_size.append(extent)
     check_size(op, "the input", input_shape, itemsize)
-    check_bytes(op, (batch, out_channels, *out_size), itemsize, advice=SMALLER_OUTPUT)
+    check_bytes(op, shown(op, (batch, out_channels, *out_size)), itemsize, advice=SMALLER_OUTPUT)
     return TransposedPlan(
         dtype=dtype,
         layout=layout,
