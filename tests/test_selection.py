@@ -288,6 +288,7 @@ def test_values_that_make_no_sense(name, value, words):
     message = output_of(CALL, **{name: value})
     assert f"{name}={value!r}" in message
     assert words in message
+    assert output_of(CALL.replace("pyconv.get_num_threads()", ""), **{name: value}) == message  # by any operation
     # the import alone goes well: it is an error when it is first needed
     assert output_of("import pyconv; print(pyconv.__version__)", **{name: value}) == pyconv.__version__
 

@@ -35,7 +35,9 @@ class CpuBackend:
         self._fused, self._transposed, self._fold = fused, transposed, fold
         self._conv, self._pool, self._elementwise, self._norm = conv, pool, elementwise, norm
         self._isa, self._threads, self._tasks, self.known_calls = isa, threads, tasks, known.KnownCalls
-        isa.current()  # a bad PYCONV_CPU_ISA is an error now, not in the middle of an operation
+        # a bad PYCONV_CPU_ISA or PYCONV_NUM_THREADS is an error now, not in the middle of an operation
+        isa.current()
+        threads.wanted()
 
     def _module(self, plan: Plan) -> ModuleType:
         if isinstance(plan, ConvPlan):
