@@ -155,7 +155,7 @@ def _steps(op: Any, input: Any, args: tuple[Any, ...], kwargs: dict[str, Any], m
             raise ArgumentError("explain: a layer takes only the input")
         return _module_steps(type(op).__name__, op, input, measure)
     call, backend = function_call(op, (input, *args), kwargs)
-    return [_step(call.plan.op, call, backend, measure)]
+    return [_step(op.__name__, call, backend, measure)]
 
 
 def _module_steps(name: str, module: Module, input: Any, measure: bool) -> list[Step]:

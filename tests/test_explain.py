@@ -152,3 +152,10 @@ def test_measure_is_a_flag():
 )
 def test_three_digits(value, words):
     assert pyconv.report._short(value, "B") == words
+
+
+def test_functions_on_lines_are_named_as_they_are_called():
+    x = normal(1, 4, 10)
+    step = _step(F.conv1d, x, normal(2, 4, 3))
+    assert (step.name, step.plan.op) == ("conv1d", "conv2d")
+    assert str(pyconv.explain(F.max_pool1d, x, 2)).startswith("max_pool1d: max_pool2d float32 1x4x1x10 ")
