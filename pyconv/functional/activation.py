@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from inspect import Parameter as Argument
 from inspect import Signature
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from ..errors import ArgumentError
 from ..plan import (
@@ -13,6 +13,8 @@ from ..plan import (
     AXIS_OPS,
     MEASURED,
     Activation,
+    Array,
+    ArrayT,
     activation_parameters,
     array_kind,
     as_array,
@@ -213,7 +215,7 @@ def _given(dim: Any) -> Any:
     approximate : {{'none', 'tanh'}}, default 'none'
         'none' is ``{ACTIVATIONS["gelu"].formula}``, the far left included. {_accuracy("gelu")}
         'tanh' is ``{ACTIVATIONS["gelu_tanh"].formula}``. {_accuracy("gelu_tanh")}""")
-def gelu(input: Any, approximate: str = "none", *, out: Any = None, backend: str | None = None) -> Any:
+def gelu(input: ArrayT, approximate: str = "none", *, out: ArrayT | None = None, backend: str | None = None) -> ArrayT:
     """Gaussian error linear unit, ``x`` times the normal distribution function of ``x``."""
     key = (approximate, backend)
     result = _known["gelu"].run(input, None, None, out, key)
@@ -230,7 +232,7 @@ def gelu(input: Any, approximate: str = "none", *, out: Any = None, backend: str
     input="array of any shape",
     more=" Its second dimension are the channels.",
 )
-def prelu(input: Any, weight: Any, *, out: Any = None, backend: str | None = None) -> Any:
+def prelu(input: ArrayT, weight: Array, *, out: ArrayT | None = None, backend: str | None = None) -> ArrayT:
     """``x if x > 0 else weight * x``, with one slope for all or one for each channel."""
     key = (backend,)
     result = _known["prelu"].run(input, weight, None, out, key)
@@ -263,7 +265,7 @@ HALVED_DIM = """
     out="it must have the result's shape and dtype and share no memory with the input",
     returns="array of the input's dtype, with half of dimension ``dim``",
 )
-def glu(input: Any, dim: int = -1, *, out: Any = None, backend: str | None = None) -> Any:
+def glu(input: ArrayT, dim: int = -1, *, out: ArrayT | None = None, backend: str | None = None) -> ArrayT:
     """Gated linear unit: the first half of the input times the sigmoid of the second; within 3 ulp in float32."""
     return _along_axis("glu", input, _given(dim), out, backend)
 
@@ -279,34 +281,58 @@ _DIM = f"""{SUMMED_DIM}
         The input is converted to it first; then whole numbers and half precision are taken too."""
 
 
+@overload
+def softmax(
+    input: ArrayT, dim: int | None = None, *, dtype: None = None, out: ArrayT | None = None, backend: str | None = None
+) -> ArrayT: ...
+@overload
+def softmax(
+    input: ArrayT, dim: int | None = None, *, dtype: Any, out: ArrayT | None = None, backend: str | None = None
+) -> Any: ...
 @planned_by(lambda *, input, dim, dtype, out: plan_call_axis("softmax", input, dim, out, dtype))
 @_documented(
     _DIM,
     notes="Within 4 ulp, however long the dimension is; results below the smallest normal number may be zero.",
 )
 def softmax(
-    input: Any, dim: int | None = None, *, dtype: Any = None, out: Any = None, backend: str | None = None
+    input: ArrayT, dim: int | None = None, *, dtype: Any = None, out: ArrayT | None = None, backend: str | None = None
 ) -> Any:
     """``exp(x) / sum of exp(x)`` along a dimension, without overflow."""
     return _along_axis("softmax", input, dim, out, backend, dtype)
 
 
+@overload
+def softmin(
+    input: ArrayT, dim: int | None = None, *, dtype: None = None, out: ArrayT | None = None, backend: str | None = None
+) -> ArrayT: ...
+@overload
+def softmin(
+    input: ArrayT, dim: int | None = None, *, dtype: Any, out: ArrayT | None = None, backend: str | None = None
+) -> Any: ...
 @planned_by(lambda *, input, dim, dtype, out: plan_call_axis("softmin", input, dim, out, dtype))
 @_documented(_DIM, notes="As :func:`softmax` of ``-x``.")
 def softmin(
-    input: Any, dim: int | None = None, *, dtype: Any = None, out: Any = None, backend: str | None = None
+    input: ArrayT, dim: int | None = None, *, dtype: Any = None, out: ArrayT | None = None, backend: str | None = None
 ) -> Any:
     """``exp(-x) / sum of exp(-x)`` along a dimension, without overflow."""
     return _along_axis("softmin", input, dim, out, backend, dtype)
 
 
+@overload
+def log_softmax(
+    input: ArrayT, dim: int | None = None, *, dtype: None = None, out: ArrayT | None = None, backend: str | None = None
+) -> ArrayT: ...
+@overload
+def log_softmax(
+    input: ArrayT, dim: int | None = None, *, dtype: Any, out: ArrayT | None = None, backend: str | None = None
+) -> Any: ...
 @planned_by(lambda *, input, dim, dtype, out: plan_call_axis("log_softmax", input, dim, out, dtype))
 @_documented(
     _DIM,
     notes="Within 4 ulp, however long the dimension is; what :func:`softmax` gives as zero adds nothing to the sum.",
 )
 def log_softmax(
-    input: Any, dim: int | None = None, *, dtype: Any = None, out: Any = None, backend: str | None = None
+    input: ArrayT, dim: int | None = None, *, dtype: Any = None, out: ArrayT | None = None, backend: str | None = None
 ) -> Any:
     """``x - log(sum of exp(x))`` along a dimension, without overflow."""
     return _along_axis("log_softmax", input, dim, out, backend, dtype)
@@ -316,9 +342,3 @@ for _op, _entry in ACTIVATIONS.items():
     if _entry.layer:
         globals()[_op] = _function(_op, _entry)
         __all__ += [_op]
-
-
-if TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Callable[..., Any]:
-        """The functions made above, which no type checker sees."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,12 +19,12 @@ from ..functional.activation import (
 )
 from ..functional.call import Call
 from ..plan import ACTIVATIONS, LIMIT, Activation, activation_parameters, dtype_of, index, number
-from .module import Module, frozen, locked
+from .module import Operation, frozen, locked
 
 __all__ = ["GELU", "GLU", "LogSoftmax", "PReLU", "Softmax", "Softmin"]
 
 
-class _Activation(Module):
+class _Activation(Operation):
     """A layer of one elementwise function of the table; its parameters cannot be changed afterwards."""
 
     plans_alike = True
@@ -81,13 +81,8 @@ for _op, _entry in ACTIVATIONS.items():
         globals()[_entry.layer] = _layer(_op, _entry)
         __all__ += [_entry.layer]
 
-if TYPE_CHECKING:
 
-    def __getattr__(name: str) -> type[_Activation]:
-        """The layers made above, which no type checker sees."""
-
-
-class GELU(Module):
+class GELU(Operation):
     """Gaussian error linear unit; see :func:`pyconv.functional.gelu`.
 
     Parameters
@@ -114,7 +109,7 @@ class GELU(Module):
         return f"approximate={self.approximate!r}"
 
 
-class PReLU(Module):
+class PReLU(Operation):
     """``x if x > 0 else weight * x``, the slopes held by the layer; see :func:`pyconv.functional.prelu`.
 
     Parameters
@@ -170,7 +165,7 @@ class PReLU(Module):
         return f"num_parameters={self.num_parameters}"
 
 
-class _AlongAxis(Module):
+class _AlongAxis(Operation):
     """A layer that works along one dimension."""
 
     plans_alike = True

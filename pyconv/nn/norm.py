@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -11,26 +11,28 @@ from ..functional.call import Call
 from ..functional.norm import plan_call_batch_norm, scale_and_shift
 from ..plan import check_flag, dtype_of, index, number
 from .conv import Conv2d
-from .module import Module, frozen, locked
+from .module import Operation, frozen, locked
 
 __all__ = ["BatchNorm2d", "folded"]
 
+_Kept = TypeVar("_Kept", bound=np.ndarray | None)
 
-class _PerChannel:
+
+class _PerChannel(Generic[_Kept]):
     """An attribute that holds one number for each channel, read-only; assigning copies and checks."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, layer: Any, owner: type) -> Any:
-        return self if layer is None else layer._arrays.get(self._name)
+    def __get__(self, layer: Any, owner: type) -> _Kept:
+        return self if layer is None else layer._arrays.get(self._name)  # type: ignore[return-value]
 
     def __set__(self, layer: Any, value: Any) -> None:
         checked = frozen("BatchNorm2d", self._name, value, (layer.num_features,), layer._dtype)
         layer._arrays = {**layer._arrays, self._name: checked}
 
 
-class BatchNorm2d(Module):
+class BatchNorm2d(Operation):
     """Batch normalisation of images at inference; see :func:`pyconv.functional.batch_norm`.
 
     Parameters
@@ -79,10 +81,10 @@ class BatchNorm2d(Module):
 
     _fixed = frozenset(("num_features", "eps", "momentum", "affine", "track_running_stats"))
 
-    weight = _PerChannel()
-    bias = _PerChannel()
-    running_mean = _PerChannel()
-    running_var = _PerChannel()
+    weight = _PerChannel[np.ndarray | None]()
+    bias = _PerChannel[np.ndarray | None]()
+    running_mean = _PerChannel[np.ndarray]()
+    running_var = _PerChannel[np.ndarray]()
 
     def __init__(
         self,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, SupportsIndex
 
 from ..errors import ArgumentError, PyconvError, ShapeError, TooLargeError
 
@@ -13,8 +14,11 @@ __all__ = [
     "LIMIT",
     "PADDING_FORMS",
     "SMALLER_OUTPUT",
+    "Amounts",
+    "OutputSize",
     "Pads",
     "Pair",
+    "Size",
     "check_bytes",
     "check_flag",
     "check_size",
@@ -26,6 +30,13 @@ __all__ = [
 
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
+
+Size = SupportsIndex | Sequence[SupportsIndex]
+"""In public signatures: one number, or one for each axis of an image or a line."""
+OutputSize = Size | Sequence[SupportsIndex | None] | None
+"""In public signatures: the same, None where it is the input's own size."""
+Amounts = SupportsIndex | Sequence[SupportsIndex | Sequence[SupportsIndex]]
+"""In public signatures: padding in numbers, also as (before, after) for each axis."""
 
 LIMIT = 2**31 - 1
 """Largest kernel size, stride, dilation or padding: what a C int holds, so that no kernel has to ask."""
