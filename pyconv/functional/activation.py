@@ -36,6 +36,7 @@ __all__ = [
     "gelu_op",
     "glu",
     "log_softmax",
+    "own_parameters",
     "plan_call_activation",
     "plan_call_axis",
     "plan_call_prelu",
@@ -144,9 +145,7 @@ def _cast(op: str, input: Any, dtype: Any) -> Any:
 
 def gelu_op(who: str, approximate: Any) -> str:
     """The key of ACTIVATIONS that gelu's ``approximate`` chooses; ``who`` is named in errors."""
-    if not isinstance(approximate, str):
-        raise ArgumentError(f"{who}: approximate must be 'none' or 'tanh', got {approximate!r}")
-    if approximate not in ("none", "tanh"):
+    if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
         raise ArgumentError(f"{who}: approximate must be 'none' or 'tanh', got {approximate!r}")
     return "gelu" if approximate == "none" else "gelu_tanh"
 
@@ -163,6 +162,19 @@ def call_signature(
         places.append(Argument("inplace", Argument.POSITIONAL_OR_KEYWORD, default=False))
     places += [Argument(name, Argument.KEYWORD_ONLY, default=None) for name in (*keyword, "backend")]
     return Signature(places)
+
+
+def own_parameters(entry: Activation) -> str:
+    """What the documentation of an activation's function and of its layer says of its numbers and ``inplace``."""
+    own = ""
+    for parameter in entry.parameters:
+        given = "" if parameter.default is None else f", default {parameter.default:g}"
+        rule = "" if parameter.rule == "any" else f" It must be {parameter.rule}.".replace("be not", "not be")
+        own += f"\n    {parameter.name} : float{given}\n        {parameter.meaning}{rule}"
+    if entry.inplace:
+        own += "\n    inplace : bool, default False"
+        own += "\n        Write over the input, which is the same as ``out=input``; there can be no other ``out``."
+    return own
 
 
 def _accuracy(op: str) -> str:
@@ -190,16 +202,9 @@ def _function(op: str, entry: Activation) -> Callable[..., Any]:
         call = plan_call(input, *given, out=out, **named)
         return run(call, input, backend, known if call.given is out else Known(), key)
 
-    own = ""
-    for parameter in entry.parameters:
-        given = "" if parameter.default is None else f", default {parameter.default:g}"
-        rule = "" if parameter.rule == "any" else f" It must be {parameter.rule}.".replace("be not", "not be")
-        own += f"\n    {parameter.name} : float{given}\n        {parameter.meaning}{rule}"
-    if entry.inplace:
-        own += "\n    inplace : bool, default False"
-        own += "\n        Write over the input, which is the same as ``out=input``; there can be no other ``out``."
     function.__name__ = function.__qualname__ = op
-    function.__doc__ = f"``{entry.formula}``, elementwise; NaN stays NaN. {_accuracy(op)}{_sections(own)}"
+    sections = _sections(own_parameters(entry))
+    function.__doc__ = f"``{entry.formula}``, elementwise; NaN stays NaN. {_accuracy(op)}{sections}"
     function.__signature__ = call_signature(entry)  # type: ignore[attr-defined]
     return planned_by(plan_call)(function)
 

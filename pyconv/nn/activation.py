@@ -13,6 +13,7 @@ from ..functional.activation import (
     SUMMED_DIM,
     call_signature,
     gelu_op,
+    own_parameters,
     plan_call_activation,
     plan_call_axis,
     plan_call_prelu,
@@ -51,25 +52,20 @@ class _Activation(Operation):
 
 def _layer(op: str, entry: Activation) -> type[_Activation]:
     """The layer of an entry of the table."""
-    lines = [f"``{entry.formula}``, elementwise; see :func:`pyconv.functional.{op}`.", "", "    Parameters"]
-    lines += ["    ----------"]
-    for parameter in entry.parameters:
-        default = "" if parameter.default is None else f", default {parameter.default:g}"
-        lines += [f"    {parameter.name} : float{default}", f"        {parameter.meaning}"]
-    if entry.inplace:
-        lines += [
-            "    inplace : bool, default False",
-            "        Write the result over the input, which must be writable. No other ``out`` then.",
-        ]
-    lines += ["    backend : str, optional"]
-    lines += ["        A backend's name, or a comma list; see :func:`pyconv.backends`.", "    "]
+    documentation = f"""``{entry.formula}``, elementwise; see :func:`pyconv.functional.{op}`.
+
+    Parameters
+    ----------{own_parameters(entry)}
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+    """
     return type(
         entry.layer,
         (_Activation,),
         {
             "_op": op,
             "_fixed": frozenset(parameter.name for parameter in entry.parameters),
-            "__doc__": "\n".join(lines),
+            "__doc__": documentation,
             "__module__": __name__,
             "__signature__": call_signature(entry, (), ()),
         },
