@@ -291,9 +291,8 @@ class Group(Module):
             op, numbers = self._function
             activated = plan_elementwise(op, plan.out_shape, plan.dtype, numbers)
         if self._pool is not None:
-            itemsize = int(plan.dtype.removeprefix("float")) // 8
             make = _POOLINGS[type(self._pool)]
-            pooled = make(plan.out_shape, plan.dtype, itemsize, "nchw", *self._pool._parameters)
+            pooled = make(plan.out_shape, plan.dtype, np.dtype(plan.dtype).itemsize, "nchw", *self._pool._parameters)
         assert isinstance(plan, ConvPlan)
         if added is None:
             plan = plan_fused(plan, None, activated, pooled)

@@ -23,6 +23,7 @@ __all__ = [
     "check_flag",
     "check_size",
     "index",
+    "itemsize_of",
     "pads",
     "pair",
     "span",
@@ -116,6 +117,11 @@ def pads(op: str, value: Any) -> Pads | str:
 def span(kernel: int, dilation: int) -> int:
     """Input elements from a window's first tap to its last: dilation * (kernel - 1) + 1."""
     return dilation * (kernel - 1) + 1
+
+
+def itemsize_of(dtype: str) -> int:
+    """Bytes of a number of ``dtype``, 'float32' or 'float64'."""
+    return int(dtype.removeprefix("float")) // 8
 
 
 def check_size(op: str, what: str, shape: tuple[int, ...], itemsize: int) -> int:
