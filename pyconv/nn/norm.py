@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -15,17 +15,15 @@ from .module import Operation, frozen, locked
 
 __all__ = ["BatchNorm2d", "folded"]
 
-_Kept = TypeVar("_Kept", bound=np.ndarray | None)
 
-
-class _PerChannel(Generic[_Kept]):
+class _PerChannel:
     """An attribute that holds one number for each channel, read-only; assigning copies and checks."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, layer: Any, owner: type) -> _Kept:
-        return self if layer is None else layer._arrays.get(self._name)  # type: ignore[return-value]
+    def __get__(self, layer: Any, owner: type) -> Any:
+        return self if layer is None else layer._arrays.get(self._name)
 
     def __set__(self, layer: Any, value: Any) -> None:
         checked = frozen("BatchNorm2d", self._name, value, (layer.num_features,), layer._dtype)
@@ -81,10 +79,10 @@ class BatchNorm2d(Operation):
 
     _fixed = frozenset(("num_features", "eps", "momentum", "affine", "track_running_stats"))
 
-    weight = _PerChannel[np.ndarray | None]()
-    bias = _PerChannel[np.ndarray | None]()
-    running_mean = _PerChannel[np.ndarray]()
-    running_var = _PerChannel[np.ndarray]()
+    weight: np.ndarray | None = _PerChannel()  # type: ignore[assignment]
+    bias: np.ndarray | None = _PerChannel()  # type: ignore[assignment]
+    running_mean: np.ndarray = _PerChannel()  # type: ignore[assignment]
+    running_var: np.ndarray = _PerChannel()  # type: ignore[assignment]
 
     def __init__(
         self,
