@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import errors, functional, nn
 from .context import precision
@@ -11,6 +11,9 @@ from .registry import backends, set_backend, use_backend
 from .report import Explanation, explain, show_config
 from .threads import get_num_threads, set_num_threads
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .nn.from_table import *  # noqa: F403  # whose names nn.__all__ has only when it is run
 
 __all__ = [
     "Explanation",
@@ -28,8 +31,3 @@ __all__ = [
     "use_backend",
 ]
 __all__ += nn.__all__
-
-if TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        """The layers that nn makes from its table, which no type checker sees."""

@@ -59,7 +59,10 @@ def test_version_is_written_once():
 
 def test_types_are_shipped():
     assert (PACKAGE / "py.typed").is_file()
-    assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"]["pyconv"]
+    shipped = PROJECT["tool"]["setuptools"]["package-data"]["pyconv"]
+    assert "py.typed" in shipped
+    for stub in PACKAGE.rglob("*.pyi"):
+        assert any(stub.relative_to(PACKAGE).match(pattern) for pattern in shipped), stub
     modules = sorted(PACKAGE.rglob("*.pyx"))
     assert modules
     assert [path.name for path in modules if not path.with_suffix(".pyi").is_file()] == []

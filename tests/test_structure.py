@@ -217,6 +217,46 @@ def test_every_parameter_is_documented():
                 assert re.search(rf"\n    (.*, )?\*{{0,2}}{parameter}(,.*)?( :|\n)", section[0]), f"{name}: {parameter}"
 
 
+def _for_type_checkers(path: Path) -> dict[str, str]:
+    """What a .pyi file defines, by name, as one would write it."""
+    tree = ast.parse(path.read_text())
+    return {node.name: ast.unparse(node) for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+def _typed(signature: inspect.Signature) -> str:
+    """The parameters of an activation with their types, as ``ast.unparse`` writes them."""
+    types = {"input": ": ArrayT", "inplace": ": bool=", "out": ": ArrayT | None=", "backend": ": str | None="}
+    places = []
+    for name, parameter in signature.parameters.items():
+        needed = parameter.default is parameter.empty
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in places:
+            places.append("*")
+        kind = types.get(name, ": float" if needed else ": float=")
+        places.append(f"{name}{kind}{'' if needed else repr(parameter.default)}")
+    return ", ".join(places)
+
+
+def test_type_checkers_know_the_activations():
+    from pyconv import functional, nn
+    from pyconv.plan import ACTIVATIONS
+
+    entries = {op: entry for op, entry in ACTIVATIONS.items() if entry.layer}
+    functions, layers = {}, {}
+    for op, entry in entries.items():
+        functions[op] = f"def {op}({_typed(inspect.signature(getattr(functional, op)))}) -> ArrayT: ..."
+        own = _typed(inspect.signature(getattr(nn, entry.layer)))
+        attributes = [f"    {parameter.name}: float" for parameter in entry.parameters]
+        init = f"    def __init__(self, {own}) -> None: ..."
+        layers[entry.layer] = "\n".join([f"class {entry.layer}(_Activation):", *attributes, init])
+    for room, expected in (("functional", functions), ("nn", layers)):
+        path = PACKAGE / room / "from_table.pyi"
+        found = _for_type_checkers(path)
+        assert found.keys() <= expected.keys(), f"{path}: {sorted(found.keys() - expected.keys())} are not in the table"
+        for name, wanted in expected.items():
+            written = ast.unparse(ast.parse(wanted).body[0])
+            assert found.get(name) == written, f"{path} needs:\n{wanted}"
+
+
 def test_errors_are_what_a_caller_expects():
     from pyconv import errors
 

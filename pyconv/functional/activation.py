@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from inspect import Parameter as Argument
 from inspect import Signature
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from ..errors import ArgumentError
 from ..plan import (
@@ -13,6 +13,8 @@ from ..plan import (
     AXIS_OPS,
     MEASURED,
     Activation,
+    Array,
+    ArrayT,
     activation_parameters,
     array_kind,
     as_array,
@@ -34,6 +36,7 @@ __all__ = [
     "gelu_op",
     "glu",
     "log_softmax",
+    "own_parameters",
     "plan_call_activation",
     "plan_call_axis",
     "plan_call_prelu",
@@ -142,9 +145,7 @@ def _cast(op: str, input: Any, dtype: Any) -> Any:
 
 def gelu_op(who: str, approximate: Any) -> str:
     """The key of ACTIVATIONS that gelu's ``approximate`` chooses; ``who`` is named in errors."""
-    if not isinstance(approximate, str):
-        raise ArgumentError(f"{who}: approximate must be 'none' or 'tanh', got {approximate!r}")
-    if approximate not in ("none", "tanh"):
+    if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
         raise ArgumentError(f"{who}: approximate must be 'none' or 'tanh', got {approximate!r}")
     return "gelu" if approximate == "none" else "gelu_tanh"
 
@@ -161,6 +162,19 @@ def call_signature(
         places.append(Argument("inplace", Argument.POSITIONAL_OR_KEYWORD, default=False))
     places += [Argument(name, Argument.KEYWORD_ONLY, default=None) for name in (*keyword, "backend")]
     return Signature(places)
+
+
+def own_parameters(entry: Activation) -> str:
+    """What the documentation of an activation's function and of its layer says of its numbers and ``inplace``."""
+    own = ""
+    for parameter in entry.parameters:
+        given = "" if parameter.default is None else f", default {parameter.default:g}"
+        rule = "" if parameter.rule == "any" else f" It must be {parameter.rule}.".replace("be not", "not be")
+        own += f"\n    {parameter.name} : float{given}\n        {parameter.meaning}{rule}"
+    if entry.inplace:
+        own += "\n    inplace : bool, default False"
+        own += "\n        Write over the input, which is the same as ``out=input``; there can be no other ``out``."
+    return own
 
 
 def _accuracy(op: str) -> str:
@@ -188,16 +202,9 @@ def _function(op: str, entry: Activation) -> Callable[..., Any]:
         call = plan_call(input, *given, out=out, **named)
         return run(call, input, backend, known if call.given is out else Known(), key)
 
-    own = ""
-    for parameter in entry.parameters:
-        given = "" if parameter.default is None else f", default {parameter.default:g}"
-        rule = "" if parameter.rule == "any" else f" It must be {parameter.rule}.".replace("be not", "not be")
-        own += f"\n    {parameter.name} : float{given}\n        {parameter.meaning}{rule}"
-    if entry.inplace:
-        own += "\n    inplace : bool, default False"
-        own += "\n        Write over the input, which is the same as ``out=input``; there can be no other ``out``."
     function.__name__ = function.__qualname__ = op
-    function.__doc__ = f"``{entry.formula}``, elementwise; NaN stays NaN. {_accuracy(op)}{_sections(own)}"
+    sections = _sections(own_parameters(entry))
+    function.__doc__ = f"``{entry.formula}``, elementwise; NaN stays NaN. {_accuracy(op)}{sections}"
     function.__signature__ = call_signature(entry)  # type: ignore[attr-defined]
     return planned_by(plan_call)(function)
 
@@ -213,7 +220,7 @@ def _given(dim: Any) -> Any:
     approximate : {{'none', 'tanh'}}, default 'none'
         'none' is ``{ACTIVATIONS["gelu"].formula}``, the far left included. {_accuracy("gelu")}
         'tanh' is ``{ACTIVATIONS["gelu_tanh"].formula}``. {_accuracy("gelu_tanh")}""")
-def gelu(input: Any, approximate: str = "none", *, out: Any = None, backend: str | None = None) -> Any:
+def gelu(input: ArrayT, approximate: str = "none", *, out: ArrayT | None = None, backend: str | None = None) -> ArrayT:
     """Gaussian error linear unit, ``x`` times the normal distribution function of ``x``."""
     key = (approximate, backend)
     result = _known["gelu"].run(input, None, None, out, key)
@@ -230,7 +237,7 @@ def gelu(input: Any, approximate: str = "none", *, out: Any = None, backend: str
     input="array of any shape",
     more=" Its second dimension are the channels.",
 )
-def prelu(input: Any, weight: Any, *, out: Any = None, backend: str | None = None) -> Any:
+def prelu(input: ArrayT, weight: Array, *, out: ArrayT | None = None, backend: str | None = None) -> ArrayT:
     """``x if x > 0 else weight * x``, with one slope for all or one for each channel."""
     key = (backend,)
     result = _known["prelu"].run(input, weight, None, out, key)
@@ -264,7 +271,7 @@ HALVED_DIM = """
     returns="array of the input's dtype, with half of dimension ``dim``",
     notes="Within 3 ulp in float32, but that a sigmoid of less than -87, which is no normal number, has fewer digits.",
 )
-def glu(input: Any, dim: int = -1, *, out: Any = None, backend: str | None = None) -> Any:
+def glu(input: ArrayT, dim: int = -1, *, out: ArrayT | None = None, backend: str | None = None) -> ArrayT:
     """Gated linear unit: the first half of the input times the sigmoid of the second."""
     return _along_axis("glu", input, _given(dim), out, backend)
 
@@ -280,34 +287,58 @@ _DIM = f"""{SUMMED_DIM}
         The input is converted to it first; then whole numbers and half precision are taken too."""
 
 
+@overload
+def softmax(
+    input: ArrayT, dim: int | None = None, *, dtype: None = None, out: ArrayT | None = None, backend: str | None = None
+) -> ArrayT: ...
+@overload
+def softmax(
+    input: ArrayT, dim: int | None = None, *, dtype: Any, out: ArrayT | None = None, backend: str | None = None
+) -> Any: ...
 @planned_by(lambda *, input, dim, dtype, out: plan_call_axis("softmax", input, dim, out, dtype))
 @_documented(
     _DIM,
     notes="Within 4 ulp, however long the dimension is; results below the smallest normal number may be zero.",
 )
 def softmax(
-    input: Any, dim: int | None = None, *, dtype: Any = None, out: Any = None, backend: str | None = None
+    input: ArrayT, dim: int | None = None, *, dtype: Any = None, out: ArrayT | None = None, backend: str | None = None
 ) -> Any:
     """``exp(x) / sum of exp(x)`` along a dimension, without overflow."""
     return _along_axis("softmax", input, dim, out, backend, dtype)
 
 
+@overload
+def softmin(
+    input: ArrayT, dim: int | None = None, *, dtype: None = None, out: ArrayT | None = None, backend: str | None = None
+) -> ArrayT: ...
+@overload
+def softmin(
+    input: ArrayT, dim: int | None = None, *, dtype: Any, out: ArrayT | None = None, backend: str | None = None
+) -> Any: ...
 @planned_by(lambda *, input, dim, dtype, out: plan_call_axis("softmin", input, dim, out, dtype))
 @_documented(_DIM, notes="As :func:`softmax` of ``-x``.")
 def softmin(
-    input: Any, dim: int | None = None, *, dtype: Any = None, out: Any = None, backend: str | None = None
+    input: ArrayT, dim: int | None = None, *, dtype: Any = None, out: ArrayT | None = None, backend: str | None = None
 ) -> Any:
     """``exp(-x) / sum of exp(-x)`` along a dimension, without overflow."""
     return _along_axis("softmin", input, dim, out, backend, dtype)
 
 
+@overload
+def log_softmax(
+    input: ArrayT, dim: int | None = None, *, dtype: None = None, out: ArrayT | None = None, backend: str | None = None
+) -> ArrayT: ...
+@overload
+def log_softmax(
+    input: ArrayT, dim: int | None = None, *, dtype: Any, out: ArrayT | None = None, backend: str | None = None
+) -> Any: ...
 @planned_by(lambda *, input, dim, dtype, out: plan_call_axis("log_softmax", input, dim, out, dtype))
 @_documented(
     _DIM,
     notes="Within 4 ulp, however long the dimension is; what :func:`softmax` gives as zero adds nothing to the sum.",
 )
 def log_softmax(
-    input: Any, dim: int | None = None, *, dtype: Any = None, out: Any = None, backend: str | None = None
+    input: ArrayT, dim: int | None = None, *, dtype: Any = None, out: ArrayT | None = None, backend: str | None = None
 ) -> Any:
     """``x - log(sum of exp(x))`` along a dimension, without overflow."""
     return _along_axis("log_softmax", input, dim, out, backend, dtype)
@@ -317,9 +348,3 @@ for _op, _entry in ACTIVATIONS.items():
     if _entry.layer:
         globals()[_op] = _function(_op, _entry)
         __all__ += [_op]
-
-
-if TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Callable[..., Any]:
-        """The functions made above, which no type checker sees."""

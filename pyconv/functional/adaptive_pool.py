@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
-from ..plan import adaptive_parameters, check_flag, plan_adaptive_pool2d
+from ..plan import (
+    ArrayT,
+    OutputSize,
+    adaptive_parameters,
+    check_flag,
+    plan_adaptive_pool2d,
+)
 from .call import Call, planned_by, run
 from .known import Known
 from .pool import plan_call_pool2d
@@ -21,7 +27,9 @@ def _plan_avg(*, input: Any, output_size: Any, out: Any) -> Call:
 
 
 @planned_by(_plan_avg)
-def adaptive_avg_pool2d(input: Any, output_size: Any, *, out: Any = None, backend: str | None = None) -> Any:
+def adaptive_avg_pool2d(
+    input: ArrayT, output_size: OutputSize, *, out: ArrayT | None = None, backend: str | None = None
+) -> ArrayT:
     """2-D average pooling to a size that is given; 1 is the mean of each plane.
 
     Parameters
@@ -69,9 +77,41 @@ def _plan_max(*, input: Any, output_size: Any, return_indices: Any, out: Any) ->
     return plan_call_pool2d(op, plan_adaptive_pool2d, input, parameters, out)
 
 
+@overload
+def adaptive_max_pool2d(
+    input: ArrayT,
+    output_size: OutputSize,
+    return_indices: Literal[False] = False,
+    *,
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> ArrayT: ...
+@overload
+def adaptive_max_pool2d(
+    input: ArrayT,
+    output_size: OutputSize,
+    return_indices: Literal[True],
+    *,
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> tuple[ArrayT, Any]: ...
+@overload
+def adaptive_max_pool2d(
+    input: ArrayT,
+    output_size: OutputSize,
+    return_indices: bool = False,
+    *,
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> Any: ...
 @planned_by(_plan_max)
 def adaptive_max_pool2d(
-    input: Any, output_size: Any, return_indices: bool = False, *, out: Any = None, backend: str | None = None
+    input: ArrayT,
+    output_size: OutputSize,
+    return_indices: bool = False,
+    *,
+    out: ArrayT | None = None,
+    backend: str | None = None,
 ) -> Any:
     """2-D max pooling to a size that is given; NaN if the window has one.
 

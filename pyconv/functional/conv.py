@@ -11,10 +11,14 @@ from .. import registry
 from ..context import requested_precision
 from ..errors import ArgumentError, ShapeError
 from ..plan import (
+    Amounts,
+    Array,
+    ArrayT,
     ConvPlan,
     Pads,
     Pair,
     Plan,
+    Size,
     TransposedPlan,
     array_kind,
     as_array,
@@ -172,20 +176,20 @@ def _plan(
 
 @planned_by(_plan)
 def conv2d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
+    input: ArrayT,
+    weight: Array,
+    bias: Array | None = None,
+    stride: Size = 1,
+    padding: Amounts | str = 0,
+    dilation: Size = 1,
     groups: int = 1,
     *,
-    residual: Any = None,
-    out: Any = None,
+    residual: Array | None = None,
+    out: ArrayT | None = None,
     backend: str | None = None,
     algorithm: str = "auto",
     precision: str | None = None,
-) -> Any:
+) -> ArrayT:
     """2-D convolution (cross-correlation, as in torch) over an image of several channels.
 
     ``out[n, k, y, x] = bias[k] + sum over c, i, j of

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..plan import as_array, conv_parameters, line_padding, single, transposed_parameters
+from ..plan import (
+    Amounts,
+    Array,
+    ArrayT,
+    Size,
+    as_array,
+    conv_parameters,
+    line_padding,
+    single,
+    transposed_parameters,
+)
 from .call import Call, planned_by, run
 from .conv import plan_call_conv2d, plan_call_conv_transpose2d
 from .known import Known
@@ -66,19 +76,19 @@ def _plan_transposed(*, input: Any, weight: Any, out: Any, **more: Any) -> Call:
 
 @planned_by(_plan)
 def conv1d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
+    input: ArrayT,
+    weight: Array,
+    bias: Array | None = None,
+    stride: Size = 1,
+    padding: Amounts | str = 0,
+    dilation: Size = 1,
     groups: int = 1,
     *,
-    out: Any = None,
+    out: ArrayT | None = None,
     backend: str | None = None,
     algorithm: str = "auto",
     precision: str | None = None,
-) -> Any:
+) -> ArrayT:
     """1-D convolution (cross-correlation, as in torch) over lines of several channels.
 
     It is :func:`conv2d` of the lines as images of height 1, which are views: nothing is copied.
@@ -133,20 +143,20 @@ def conv1d(
 
 @planned_by(_plan_transposed)
 def conv_transpose1d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
+    input: ArrayT,
+    weight: Array,
+    bias: Array | None = None,
+    stride: Size = 1,
+    padding: Amounts | str = 0,
+    output_padding: Size = 0,
     groups: int = 1,
-    dilation: Any = 1,
+    dilation: Size = 1,
     *,
-    out: Any = None,
+    out: ArrayT | None = None,
     backend: str | None = None,
     algorithm: str = "auto",
     precision: str | None = None,
-) -> Any:
+) -> ArrayT:
     """1-D transposed convolution: each element of a line spreads the kernel, times itself, over the output.
 
     It is :func:`conv_transpose2d` of the lines as images of height 1, which are views: nothing is copied.

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar, overload
+
+import numpy as np
 
 from ..errors import ShapeError
-from ..plan import Pads, Pair, array_kind, as_array, as_batch, dtype_name, fold_parameters, pair, plan_fold, plan_unfold
+from ..plan import (
+    Amounts,
+    Array,
+    Pads,
+    Pair,
+    Size,
+    array_kind,
+    as_array,
+    as_batch,
+    dtype_name,
+    fold_parameters,
+    pair,
+    plan_fold,
+    plan_unfold,
+)
 from .call import Call, checked_out, planned_by, run
 from .known import Known
 
 __all__ = ["fold", "plan_call_fold", "plan_call_unfold", "unfold"]
 
 Windows = tuple[Pair, Pair, Pads, Pair]
+
+_Number = TypeVar("_Number", bound=np.generic)
+_NumPyArray = np.ndarray[tuple[Any, ...], np.dtype[_Number]]  # the result has another number of dimensions
 
 
 def plan_call_unfold(input: Any, parameters: Windows, out: Any) -> Call:
@@ -50,15 +69,37 @@ def _plan_fold(*, input: Any, output_size: Any, out: Any, **parameters: Any) -> 
     return plan_call_fold(input, size, fold_parameters("fold", **parameters), out)
 
 
-@planned_by(_plan_unfold)
+@overload
 def unfold(
-    input: Any,
-    kernel_size: Any,
-    dilation: Any = 1,
-    padding: Any = 0,
-    stride: Any = 1,
+    input: _NumPyArray[_Number],
+    kernel_size: Size,
+    dilation: Size = 1,
+    padding: Amounts | str = 0,
+    stride: Size = 1,
+    *,
+    out: _NumPyArray[_Number] | None = None,
+    backend: str | None = None,
+) -> _NumPyArray[_Number]: ...
+@overload
+def unfold(
+    input: Array,
+    kernel_size: Size,
+    dilation: Size = 1,
+    padding: Amounts | str = 0,
+    stride: Size = 1,
     *,
     out: Any = None,
+    backend: str | None = None,
+) -> Any: ...
+@planned_by(_plan_unfold)
+def unfold(
+    input: Array,
+    kernel_size: Size,
+    dilation: Size = 1,
+    padding: Amounts | str = 0,
+    stride: Size = 1,
+    *,
+    out: Any | None = None,
     backend: str | None = None,
 ) -> Any:
     """Every window of an image, written out as a column.
@@ -96,16 +137,40 @@ def unfold(
     return run(plan_call_unfold(input, parameters, out), input, backend, Known(), ())
 
 
-@planned_by(_plan_fold)
+@overload
 def fold(
-    input: Any,
-    output_size: Any,
-    kernel_size: Any,
-    dilation: Any = 1,
-    padding: Any = 0,
-    stride: Any = 1,
+    input: _NumPyArray[_Number],
+    output_size: Size,
+    kernel_size: Size,
+    dilation: Size = 1,
+    padding: Amounts | str = 0,
+    stride: Size = 1,
+    *,
+    out: _NumPyArray[_Number] | None = None,
+    backend: str | None = None,
+) -> _NumPyArray[_Number]: ...
+@overload
+def fold(
+    input: Array,
+    output_size: Size,
+    kernel_size: Size,
+    dilation: Size = 1,
+    padding: Amounts | str = 0,
+    stride: Size = 1,
     *,
     out: Any = None,
+    backend: str | None = None,
+) -> Any: ...
+@planned_by(_plan_fold)
+def fold(
+    input: Array,
+    output_size: Size,
+    kernel_size: Size,
+    dilation: Size = 1,
+    padding: Amounts | str = 0,
+    stride: Size = 1,
+    *,
+    out: Any | None = None,
     backend: str | None = None,
 ) -> Any:
     """Columns added up to an image: each element goes where :func:`unfold` would have taken it from.

@@ -9,6 +9,8 @@ import numpy as np
 from .. import registry
 from ..errors import ArgumentError
 from ..plan import (
+    Array,
+    ArrayT,
     array_kind,
     as_array,
     as_batch,
@@ -78,18 +80,18 @@ def _plan(*, input: Any, training: Any, momentum: Any, eps: Any, out: Any, **sta
 
 @planned_by(_plan)
 def batch_norm(
-    input: Any,
-    running_mean: Any,
-    running_var: Any,
-    weight: Any = None,
-    bias: Any = None,
+    input: ArrayT,
+    running_mean: Array,
+    running_var: Array,
+    weight: Array | None = None,
+    bias: Array | None = None,
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
     *,
-    out: Any = None,
+    out: ArrayT | None = None,
     backend: str | None = None,
-) -> Any:
+) -> ArrayT:
     """Batch normalisation at inference: ``(x - running_mean) / sqrt(running_var + eps) * weight + bias``, by channels.
 
     Parameters

@@ -1,36 +1,32 @@
-"""Pooling over windows of one size as functions; and the way back."""
+"""Pooling over windows of one size as functions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any
+from typing import Any, Literal, overload
 
-from .. import registry
-from ..errors import ArgumentError
 from ..plan import (
+    Amounts,
+    ArrayT,
     Plan,
+    Size,
     array_kind,
     as_array,
     as_batch,
     avg_pool_parameters,
-    check_out,
-    check_places,
     dtype_name,
     layout_of,
     lp_pool_parameters,
     plan_avg_pool2d,
     plan_lp_pool2d,
     plan_max_pool2d,
-    plan_max_unpool2d,
     pool_parameters,
-    unpool_output,
-    unpool_parameters,
 )
 from .call import Call, checked_out, planned_by, run
 from .known import Known
 
-__all__ = ["avg_pool2d", "lp_pool2d", "max_pool2d", "max_unpool2d", "plan_call_pool2d", "plan_call_unpool2d"]
+__all__ = ["avg_pool2d", "lp_pool2d", "max_pool2d", "plan_call_pool2d"]
 
 _known = Known()
 _known_avg = Known()
@@ -57,17 +53,56 @@ def _plan(*, input: Any, out: Any, **parameters: Any) -> Call:
     return plan_call_pool2d("max_pool2d", plan_max_pool2d, input, pool_parameters("max_pool2d", **parameters), out)
 
 
-@planned_by(_plan)
+@overload
 def max_pool2d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
+    input: ArrayT,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Amounts = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+    return_indices: Literal[False] = False,
+    *,
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> ArrayT: ...
+@overload
+def max_pool2d(
+    input: ArrayT,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Amounts = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+    *,
+    return_indices: Literal[True],
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> tuple[ArrayT, Any]: ...
+@overload
+def max_pool2d(
+    input: ArrayT,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Amounts = 0,
+    dilation: Size = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
     *,
-    out: Any = None,
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> Any: ...
+@planned_by(_plan)
+def max_pool2d(
+    input: ArrayT,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Amounts = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    *,
+    out: ArrayT | None = None,
     backend: str | None = None,
 ) -> Any:
     """2-D max pooling: the largest element of every window; NaN if the window has one.
@@ -136,17 +171,17 @@ def _plan_avg(*, input: Any, out: Any, **parameters: Any) -> Call:
 
 @planned_by(_plan_avg)
 def avg_pool2d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
+    input: ArrayT,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Amounts = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
     *,
-    out: Any = None,
+    out: ArrayT | None = None,
     backend: str | None = None,
-) -> Any:
+) -> ArrayT:
     """2-D average pooling: the mean of every window.
 
     Parameters
@@ -210,16 +245,16 @@ def _plan_lp(*, input: Any, out: Any, **parameters: Any) -> Call:
 
 @planned_by(_plan_lp)
 def lp_pool2d(
-    input: Any,
+    input: ArrayT,
     norm_type: float,
-    kernel_size: Any,
-    stride: Any = None,
+    kernel_size: Size,
+    stride: Size | None = None,
     ceil_mode: bool = False,
     *,
-    padding: Any = 0,
-    out: Any = None,
+    padding: Amounts = 0,
+    out: ArrayT | None = None,
     backend: str | None = None,
-) -> Any:
+) -> ArrayT:
     """2-D power-average pooling: the p-th root of the sum of every window's p-th powers.
 
     Parameters
@@ -276,101 +311,3 @@ def lp_pool2d(
     parameters = lp_pool_parameters("lp_pool2d", *given[:-1])
     call = plan_call_pool2d("lp_pool2d", plan_lp_pool2d, input, parameters, out)
     return run(call, input, backend, _known_lp, given)
-
-
-def plan_call_unpool2d(op: str, input: Any, indices: Any, parameters: tuple[Any, ...], out: Any) -> Call:
-    """Check and plan an unpooling with ``parameters`` as :func:`pyconv.plan.plan_max_unpool2d` wants them."""
-    places = as_array(op, "indices", indices)
-    x = as_array(op, "input", input)
-    if array_kind(places) != array_kind(x):
-        raise ArgumentError(f"{op}: indices must be a {array_kind(x)} array like the input")
-    shape = tuple(places.shape) if x.ndim == 4 else (1, *places.shape)
-
-    def make(input_shape: tuple[int, ...], dtype: str, itemsize: int, layout: str, *parameters: Any, op: str) -> Plan:
-        plan = plan_max_unpool2d(input_shape, shape, dtype, itemsize, layout, *parameters, op=op)
-        with registry.on_device_of(op, places):
-            check_places(op, places, plan.out_size)
-        return plan
-
-    call = plan_call_pool2d(op, make, input, parameters, out)
-    if call.out is not None:
-        check_out(op, call.out, call.kind, call.plan.out_shape, call.plan.dtype, (places,), in_place=False)
-    return call._replace(weight=places.reshape(call.x.shape))
-
-
-def _plan_unpool(
-    *, input: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any, out: Any
-) -> Call:
-    op = "max_unpool2d"
-    parameters = (*unpool_parameters(op, kernel_size, stride, padding), unpool_output(op, output_size))
-    return plan_call_unpool2d(op, input, indices, parameters, out)
-
-
-@planned_by(_plan_unpool)
-def max_unpool2d(
-    input: Any,
-    indices: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    output_size: Any = None,
-    *,
-    out: Any = None,
-    backend: str | None = None,
-) -> Any:
-    """Put the maxima of a max pooling back to where they were found, with zeros everywhere else.
-
-    Parameters
-    ----------
-    input : array, shape (N, C, H, W) or (C, H, W)
-        float32 or float64; any strides.
-    indices : int64 array of the same shape
-        ``y * W_out + x`` of each element in its output plane: what ``max_pool2d(..., return_indices=True)`` returns.
-        Of elements with the same index one stays; in a max pooling's result they are equal.
-    kernel_size : int or (int, int)
-        The pooling's window, (height, width), in pixels.
-    stride : int or (int, int), optional
-        The pooling's step; by default the kernel size.
-    padding : int, (int, int) or ((top, bottom), (left, right)), default 0
-        The pooling's padding.
-    output_size : (int, int) or a shape that ends in them, optional
-        (H_out, W_out): the size of the pooling's input, where the formula gives another.
-    out : array, optional
-        Written and returned; it must have the result's shape and dtype and share no memory with the input.
-    backend : str, optional
-        A backend's name, or a comma list; see :func:`pyconv.backends`.
-
-    Returns
-    -------
-    array, shape (N, C, H_out, W_out), or without N as the input
-        ``H_out = (H - 1) * stride - top - bottom + kernel height``, or as ``output_size`` says, which may differ from
-        that by less than the stride.
-
-    Raises
-    ------
-    ShapeError, DTypeError, ArgumentError, OutputError, TooLargeError, BackendError
-        As :func:`conv2d`; ShapeError too if an index lies outside of its plane.
-
-    Notes
-    -----
-    Formula: torch.nn.MaxUnpool2d's documentation.
-
-    Examples
-    --------
-    >>> import numpy as np, pyconv.functional as F
-    >>> x = np.array([[[[1, 9, 2, 0], [3, 4, 8, 5]]]], np.float32)
-    >>> values, indices = F.max_pool2d(x, 2, return_indices=True)
-    >>> F.max_unpool2d(values, indices, 2)
-    array([[[[0., 9., 0., 0.],
-             [0., 0., 8., 0.]]]], dtype=float32)
-    """
-    call = _plan_unpool(
-        input=input,
-        indices=indices,
-        kernel_size=kernel_size,
-        stride=stride,
-        padding=padding,
-        output_size=output_size,
-        out=out,
-    )
-    return run(call, input, backend, Known(), ())

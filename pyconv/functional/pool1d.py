@@ -1,15 +1,17 @@
-"""Pooling of lines as functions: that of images of height 1. And the way back."""
+"""Pooling of lines as functions: that of images of height 1."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, overload
 
 from ..plan import (
+    Amounts,
+    ArrayT,
+    OutputSize,
     Plan,
+    Size,
     adaptive_parameters,
-    as_array,
-    as_lines,
     avg_pool_parameters,
     check_flag,
     lp_pool_parameters,
@@ -18,15 +20,13 @@ from ..plan import (
     plan_lp_pool2d,
     plan_max_pool2d,
     pool_parameters,
-    unpool_output,
-    unpool_parameters,
 )
 from .call import Call, planned_by, run
 from .known import Known
 from .lines import from_lines, to_lines
-from .pool import plan_call_pool2d, plan_call_unpool2d
+from .pool import plan_call_pool2d
 
-__all__ = ["adaptive_avg_pool1d", "adaptive_max_pool1d", "avg_pool1d", "lp_pool1d", "max_pool1d", "max_unpool1d"]
+__all__ = ["adaptive_avg_pool1d", "adaptive_max_pool1d", "avg_pool1d", "lp_pool1d", "max_pool1d"]
 
 _known = Known()
 _known_avg = Known()
@@ -74,17 +74,56 @@ def _adaptive_parameters(op: str, output_size: Any, return_indices: Any = False)
     return adaptive_parameters(op, output_size), check_flag(op, "return_indices", return_indices)
 
 
-@planned_by(_planned("max_pool1d", plan_max_pool2d, pool_parameters))
+@overload
 def max_pool1d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
+    input: ArrayT,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Amounts = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+    return_indices: Literal[False] = False,
+    *,
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> ArrayT: ...
+@overload
+def max_pool1d(
+    input: ArrayT,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Amounts = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+    *,
+    return_indices: Literal[True],
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> tuple[ArrayT, Any]: ...
+@overload
+def max_pool1d(
+    input: ArrayT,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Amounts = 0,
+    dilation: Size = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
     *,
-    out: Any = None,
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> Any: ...
+@planned_by(_planned("max_pool1d", plan_max_pool2d, pool_parameters))
+def max_pool1d(
+    input: ArrayT,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Amounts = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    *,
+    out: ArrayT | None = None,
     backend: str | None = None,
 ) -> Any:
     """1-D max pooling: the largest element of every window; NaN if the window has one.
@@ -143,16 +182,16 @@ def max_pool1d(
 
 @planned_by(_planned("avg_pool1d", plan_avg_pool2d, _avg_parameters))
 def avg_pool1d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
+    input: ArrayT,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Amounts = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     *,
-    out: Any = None,
+    out: ArrayT | None = None,
     backend: str | None = None,
-) -> Any:
+) -> ArrayT:
     """1-D average pooling: the mean of every window.
 
     Parameters
@@ -191,16 +230,16 @@ def avg_pool1d(
 
 @planned_by(_planned("lp_pool1d", plan_lp_pool2d, lp_pool_parameters))
 def lp_pool1d(
-    input: Any,
+    input: ArrayT,
     norm_type: float,
-    kernel_size: Any,
-    stride: Any = None,
+    kernel_size: Size,
+    stride: Size | None = None,
     ceil_mode: bool = False,
     *,
-    padding: Any = 0,
-    out: Any = None,
+    padding: Amounts = 0,
+    out: ArrayT | None = None,
     backend: str | None = None,
-) -> Any:
+) -> ArrayT:
     """1-D power-average pooling: the p-th root of the sum of every window's p-th powers.
 
     Parameters
@@ -240,7 +279,9 @@ def lp_pool1d(
 
 
 @planned_by(_planned("adaptive_avg_pool1d", plan_adaptive_pool2d, _adaptive_parameters))
-def adaptive_avg_pool1d(input: Any, output_size: Any, *, out: Any = None, backend: str | None = None) -> Any:
+def adaptive_avg_pool1d(
+    input: ArrayT, output_size: OutputSize, *, out: ArrayT | None = None, backend: str | None = None
+) -> ArrayT:
     """1-D average pooling to a length that is given; 1 is the mean of each line.
 
     Parameters
@@ -275,9 +316,41 @@ def adaptive_avg_pool1d(input: Any, output_size: Any, *, out: Any = None, backen
     return _pool(op, plan_adaptive_pool2d, _adaptive_parameters, _known_adaptive_avg, input, out, given, backend)
 
 
+@overload
+def adaptive_max_pool1d(
+    input: ArrayT,
+    output_size: OutputSize,
+    return_indices: Literal[False] = False,
+    *,
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> ArrayT: ...
+@overload
+def adaptive_max_pool1d(
+    input: ArrayT,
+    output_size: OutputSize,
+    return_indices: Literal[True],
+    *,
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> tuple[ArrayT, Any]: ...
+@overload
+def adaptive_max_pool1d(
+    input: ArrayT,
+    output_size: OutputSize,
+    return_indices: bool = False,
+    *,
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> Any: ...
 @planned_by(_planned("adaptive_max_pool1d", plan_adaptive_pool2d, _adaptive_parameters))
 def adaptive_max_pool1d(
-    input: Any, output_size: Any, return_indices: bool = False, *, out: Any = None, backend: str | None = None
+    input: ArrayT,
+    output_size: OutputSize,
+    return_indices: bool = False,
+    *,
+    out: ArrayT | None = None,
+    backend: str | None = None,
 ) -> Any:
     """1-D max pooling to a length that is given; NaN if the window has one.
 
@@ -314,80 +387,3 @@ def adaptive_max_pool1d(
     """
     op, given = "adaptive_max_pool1d", (output_size, return_indices)
     return _pool(op, plan_adaptive_pool2d, _adaptive_parameters, _known_adaptive_max, input, out, given, backend)
-
-
-def _plan_unpool(
-    *, input: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any, out: Any
-) -> Call:
-    op = "max_unpool1d"
-    parameters = (*unpool_parameters(op, kernel_size, stride, padding), unpool_output(op, output_size))
-    x, target = to_lines(op, input, out)
-    return plan_call_unpool2d(op, x, as_lines(op, as_array(op, "indices", indices), "indices"), parameters, target)
-
-
-@planned_by(_plan_unpool)
-def max_unpool1d(
-    input: Any,
-    indices: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    output_size: Any = None,
-    *,
-    out: Any = None,
-    backend: str | None = None,
-) -> Any:
-    """Put the maxima of a max pooling of lines back to where they were found, with zeros everywhere else.
-
-    Parameters
-    ----------
-    input : array, shape (N, C, L) or (C, L)
-        float32 or float64; any strides.
-    indices : int64 array of the same shape
-        The place of each element in its output line: what ``max_pool1d(..., return_indices=True)`` returns. Of elements
-        with the same index one stays; in a max pooling's result they are equal.
-    kernel_size : int or sequence of one
-        The pooling's window, in elements.
-    stride : int or sequence of one, optional
-        The pooling's step; by default the kernel size.
-    padding : int, sequence of one or ((left, right),), default 0
-        The pooling's padding.
-    output_size : int or a shape that ends in it, optional
-        L_out: the length of the pooling's input, where the formula gives another.
-    out : array, optional
-        Written and returned; it must have the result's shape and dtype and share no memory with the input.
-    backend : str, optional
-        A backend's name, or a comma list; see :func:`pyconv.backends`.
-
-    Returns
-    -------
-    array, shape (N, C, L_out), or without N as the input
-        ``L_out = (L - 1) * stride - left - right + kernel length``, or as ``output_size`` says, which may differ from
-        that by less than the stride.
-
-    Raises
-    ------
-    ShapeError, DTypeError, ArgumentError, OutputError, TooLargeError, BackendError
-        As :func:`conv2d`; ShapeError too if an index lies outside of its line.
-
-    Notes
-    -----
-    Formula: torch.nn.MaxUnpool1d's documentation.
-
-    Examples
-    --------
-    >>> import numpy as np, pyconv.functional as F
-    >>> values, indices = F.max_pool1d(np.array([[[1, 9, 2, 0]]], np.float32), 2, return_indices=True)
-    >>> F.max_unpool1d(values, indices, 2)
-    array([[[0., 9., 2., 0.]]], dtype=float32)
-    """
-    call = _plan_unpool(
-        input=input,
-        indices=indices,
-        kernel_size=kernel_size,
-        stride=stride,
-        padding=padding,
-        output_size=output_size,
-        out=out,
-    )
-    return from_lines(run(call, call.x, backend, Known(), ()), input, out)

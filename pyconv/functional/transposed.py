@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..plan import transposed_parameters
+from ..plan import (
+    Amounts,
+    Array,
+    ArrayT,
+    Size,
+    transposed_parameters,
+)
 from .call import Call, planned_by, run
 from .conv import plan_call_conv_transpose2d
 from .known import Known
@@ -22,20 +28,20 @@ def _plan(*, input: Any, weight: Any, bias: Any, out: Any, algorithm: Any, preci
 
 @planned_by(_plan)
 def conv_transpose2d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
+    input: ArrayT,
+    weight: Array,
+    bias: Array | None = None,
+    stride: Size = 1,
+    padding: Amounts | str = 0,
+    output_padding: Size = 0,
     groups: int = 1,
-    dilation: Any = 1,
+    dilation: Size = 1,
     *,
-    out: Any = None,
+    out: ArrayT | None = None,
     backend: str | None = None,
     algorithm: str = "auto",
     precision: str | None = None,
-) -> Any:
+) -> ArrayT:
     """2-D transposed convolution: each input pixel spreads the kernel, times itself, over the output.
 
     ``out[n, k, Y, X] = bias[k] + sum of input[n, c, y, x] * weight[c, k, i, j]`` over all c, y, x, i, j with

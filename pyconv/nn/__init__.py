@@ -1,8 +1,10 @@
 """Layers: they hold parameters and call :mod:`pyconv.functional`."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..plan import ACTIVATIONS
 from . import activation
+from .activation import GELU, GLU, LogSoftmax, PReLU, Softmax, Softmin
 from .container import Sequential
 from .conv import Conv1d, Conv2d
 from .fold import Fold, Unfold
@@ -15,9 +17,15 @@ from .residual import Residual
 from .shape import Dropout, Dropout1d, Dropout2d, Flatten, Identity
 from .transposed import ConvTranspose1d, ConvTranspose2d
 
-globals().update({name: getattr(activation, name) for name in activation.__all__})
+if TYPE_CHECKING:
+    from .from_table import *  # noqa: F403  # from_table.pyi: what activation makes from the table
+
+_FROM_TABLE = [entry.layer for entry in ACTIVATIONS.values() if entry.layer]
+globals().update({name: getattr(activation, name) for name in _FROM_TABLE})
 
 __all__ = [
+    "GELU",
+    "GLU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
@@ -38,18 +46,17 @@ __all__ = [
     "LPPool1d",
     "LPPool2d",
     "Linear",
+    "LogSoftmax",
     "MaxPool1d",
     "MaxPool2d",
     "MaxUnpool1d",
     "MaxUnpool2d",
     "Module",
+    "PReLU",
     "Residual",
     "Sequential",
+    "Softmax",
+    "Softmin",
     "Unfold",
 ]
-__all__ += activation.__all__
-
-if TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        """The layers that activation makes from the table of activations, which no type checker sees."""
+__all__ += _FROM_TABLE

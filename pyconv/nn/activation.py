@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,18 +13,19 @@ from ..functional.activation import (
     SUMMED_DIM,
     call_signature,
     gelu_op,
+    own_parameters,
     plan_call_activation,
     plan_call_axis,
     plan_call_prelu,
 )
 from ..functional.call import Call
 from ..plan import ACTIVATIONS, LIMIT, Activation, activation_parameters, dtype_of, index, number
-from .module import Module, frozen, locked
+from .module import Operation, frozen, locked
 
 __all__ = ["GELU", "GLU", "LogSoftmax", "PReLU", "Softmax", "Softmin"]
 
 
-class _Activation(Module):
+class _Activation(Operation):
     """A layer of one elementwise function of the table; its parameters cannot be changed afterwards."""
 
     plans_alike = True
@@ -51,25 +52,20 @@ class _Activation(Module):
 
 def _layer(op: str, entry: Activation) -> type[_Activation]:
     """The layer of an entry of the table."""
-    lines = [f"``{entry.formula}``, elementwise; see :func:`pyconv.functional.{op}`.", "", "    Parameters"]
-    lines += ["    ----------"]
-    for parameter in entry.parameters:
-        default = "" if parameter.default is None else f", default {parameter.default:g}"
-        lines += [f"    {parameter.name} : float{default}", f"        {parameter.meaning}"]
-    if entry.inplace:
-        lines += [
-            "    inplace : bool, default False",
-            "        Write the result over the input, which must be writable. No other ``out`` then.",
-        ]
-    lines += ["    backend : str, optional"]
-    lines += ["        A backend's name, or a comma list; see :func:`pyconv.backends`.", "    "]
+    documentation = f"""``{entry.formula}``, elementwise; see :func:`pyconv.functional.{op}`.
+
+    Parameters
+    ----------{own_parameters(entry)}
+    backend : str, optional
+        A backend's name, or a comma list; see :func:`pyconv.backends`.
+    """
     return type(
         entry.layer,
         (_Activation,),
         {
             "_op": op,
             "_fixed": frozenset(parameter.name for parameter in entry.parameters),
-            "__doc__": "\n".join(lines),
+            "__doc__": documentation,
             "__module__": __name__,
             "__signature__": call_signature(entry, (), ()),
         },
@@ -81,13 +77,8 @@ for _op, _entry in ACTIVATIONS.items():
         globals()[_entry.layer] = _layer(_op, _entry)
         __all__ += [_entry.layer]
 
-if TYPE_CHECKING:
 
-    def __getattr__(name: str) -> type[_Activation]:
-        """The layers made above, which no type checker sees."""
-
-
-class GELU(Module):
+class GELU(Operation):
     """Gaussian error linear unit; see :func:`pyconv.functional.gelu`.
 
     Parameters
@@ -114,7 +105,7 @@ class GELU(Module):
         return f"approximate={self.approximate!r}"
 
 
-class PReLU(Module):
+class PReLU(Operation):
     """``x if x > 0 else weight * x``, the slopes held by the layer; see :func:`pyconv.functional.prelu`.
 
     Parameters
@@ -170,7 +161,7 @@ class PReLU(Module):
         return f"num_parameters={self.num_parameters}"
 
 
-class _AlongAxis(Module):
+class _AlongAxis(Operation):
     """A layer that works along one dimension."""
 
     plans_alike = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, Self, SupportsIndex, overload
 
 from ..errors import ArgumentError
 from ..functional.known import Known
@@ -104,7 +104,11 @@ class Sequential(Parent):
     def __iter__(self) -> Iterator[Module]:
         return iter(self._layers.values())
 
-    def __getitem__(self, place: Any) -> Any:
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> Module: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequential: ...
+    def __getitem__(self, place: SupportsIndex | slice) -> Module:
         """The layer at an index; a slice is a Sequential that shares the layers."""
         if isinstance(place, slice):
             return Sequential(dict(list(self._layers.items())[place]), fuse=self.fuse)

@@ -7,7 +7,18 @@ from typing import Any
 from ..errors import ArgumentError
 from ..functional.call import Call
 from ..functional.conv import pad2d, plan_call_conv2d
-from ..plan import PADDING_MODES, Pair, as_array, as_batch, conv_parameters, line_padding, pair, single
+from ..plan import (
+    PADDING_MODES,
+    Amounts,
+    Pair,
+    Size,
+    as_array,
+    as_batch,
+    conv_parameters,
+    line_padding,
+    pair,
+    single,
+)
 from .conv_base import NO_PADDING, ConvBase, shown_padding
 from .lines import Lines
 
@@ -109,10 +120,10 @@ class Conv2d(_Conv):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Any,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Amounts | str = 0,
+        dilation: Size = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
@@ -192,10 +203,10 @@ class Conv1d(Lines, _Conv):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Any,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Amounts | str = 0,
+        dilation: Size = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",

@@ -12,7 +12,7 @@ from ..functional.call import Call
 from ..plan import Pads, Pair, check_algorithm, check_bytes, check_flag, check_precision, dtype_of, index, shown
 from ..registry import Backend
 from .initial import generator
-from .module import Module, frozen, locked
+from .module import Operation, frozen, locked
 
 __all__ = ["NO_PADDING", "ConvBase", "shown_padding"]
 
@@ -20,7 +20,7 @@ NO_PADDING = ((0, 0), (0, 0))
 _KEPT = 8  # prepared weights a layer keeps: one for every backend and kind of plan it has met lately
 
 
-class ConvBase(Module):
+class ConvBase(Operation):
     """A layer with a weight and perhaps a bias, which computes on images; lines are images of height 1.
 
     A subclass names itself (``_name``) and its operation (``_op``), sets its own attributes, and calls ``_begin``.

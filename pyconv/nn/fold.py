@@ -6,7 +6,12 @@ from typing import Any
 
 from ..functional.call import Call
 from ..functional.fold import plan_call_fold, plan_call_unfold
-from ..plan import fold_parameters, pair
+from ..plan import (
+    Amounts,
+    Size,
+    fold_parameters,
+    pair,
+)
 from .module import Module
 from .pool_base import as_given
 
@@ -33,7 +38,13 @@ class Unfold(Module):
     _fixed = frozenset(("output_size", "kernel_size", "dilation", "padding", "stride"))
 
     def __init__(
-        self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1, *, backend: str | None = None
+        self,
+        kernel_size: Size,
+        dilation: Size = 1,
+        padding: Amounts | str = 0,
+        stride: Size = 1,
+        *,
+        backend: str | None = None,
     ) -> None:
         self._parameters = fold_parameters(self._name, kernel_size, dilation, padding, stride)
         self.kernel_size, self.dilation = as_given(kernel_size), as_given(dilation)
@@ -67,11 +78,11 @@ class Fold(Unfold):
 
     def __init__(
         self,
-        output_size: Any,
-        kernel_size: Any,
-        dilation: Any = 1,
-        padding: Any = 0,
-        stride: Any = 1,
+        output_size: Size,
+        kernel_size: Size,
+        dilation: Size = 1,
+        padding: Amounts | str = 0,
+        stride: Size = 1,
         *,
         backend: str | None = None,
     ) -> None:

@@ -33,10 +33,25 @@ from .parent import Parent
 from .pooling import AvgPool2d, MaxPool2d
 from .tree import copied
 
-__all__ = ["Group", "calls_plainly", "groups", "is_plain", "kind_of", "run_chain", "run_part", "watched"]
+__all__ = [
+    "CONVOLUTION",
+    "FUNCTION",
+    "NORMALISATION",
+    "Group",
+    "calls_plainly",
+    "groups",
+    "is_plain",
+    "kind_of",
+    "run_chain",
+    "run_part",
+    "watched",
+]
 
 _POOLINGS: dict[type[Module], Any] = {MaxPool2d: plan_max_pool2d, AvgPool2d: plan_avg_pool2d}
 """Of the layers that end a group, what plans them."""
+
+CONVOLUTION, NORMALISATION, FUNCTION, POOLING = range(4)
+"""Kinds of layers, in the order in which they stand in a group."""
 
 
 def watched(layers: Iterable[Module]) -> tuple[tuple[Any, ...], ...]:
@@ -78,7 +93,7 @@ def run_part(name: str | None, part: Module, input: Any, out: Any, half: Half | 
         # other layers' results are in the order of their inputs
         if half is not None and (isinstance(part, Group | Conv2d | Parent) or input.flags.c_contiguous):
             return half.run(part, input)
-        if out is not None and out is not input and getattr(part, "inplace", False) and kind_of(part) == 2:
+        if out is not None and out is not input and getattr(part, "inplace", False) and kind_of(part) == FUNCTION:
             input = out = copied(repr(part), input, out)  # it takes no other array, and out is asked of the whole
         return part(input) if out is None else part(input, out=out)  # a user's own may take no out
     except PyconvError as error:
@@ -115,12 +130,14 @@ def _elementwise(layer: Module) -> tuple[str, tuple[float, ...]] | None:
 
 
 def kind_of(layer: Module) -> int | None:
-    """The place of a layer in a group; None if it has none. Layers derived from these may do more than these do."""
-    if type(layer) in (Conv2d, BatchNorm2d):
-        return 0 if type(layer) is Conv2d else 1
+    """The kind of a layer; None if it fits no group. Layers derived from these may do more than these do."""
+    if type(layer) is Conv2d:
+        return CONVOLUTION
+    if type(layer) is BatchNorm2d:
+        return NORMALISATION
     if type(layer) in _POOLINGS:
-        return 3
-    return 2 if _elementwise(layer) is not None else None
+        return POOLING
+    return FUNCTION if _elementwise(layer) is not None else None
 
 
 def groups(layers: Mapping[str, Module]) -> dict[str, Module]:
@@ -128,17 +145,17 @@ def groups(layers: Mapping[str, Module]) -> dict[str, Module]:
     found: dict[str, Module] = {}
     names = list(layers)
     while names:
-        taken, last = names[:1], kind_of(layers[names[0]])
-        if last == 0:
+        together, last = names[:1], kind_of(layers[names[0]])
+        if last == CONVOLUTION:
             for name in names[1:]:
                 kind = kind_of(layers[name])
                 if kind is None or kind <= last:
                     break
-                taken.append(name)
+                together.append(name)
                 last = kind
-        several = {name: layers[name] for name in taken}
-        found[taken[0]] = Group(several) if len(taken) > 1 else layers[taken[0]]
-        names = names[len(taken) :]
+        several = {name: layers[name] for name in together}
+        found[together[0]] = Group(several) if len(together) > 1 else layers[together[0]]
+        names = names[len(together) :]
     return found
 
 
@@ -157,9 +174,9 @@ class Group(Module):
     def __init__(self, layers: Mapping[str, Module]) -> None:
         self.layers = dict(layers)
         kinds = {kind_of(layer): layer for layer in layers.values()}
-        self._conv, self._norm = kinds[0], kinds.get(1)
-        self._pool: Any = kinds.get(3)
-        self._function = _elementwise(kinds[2]) if 2 in kinds else None
+        self._conv, self._norm = kinds[CONVOLUTION], kinds.get(NORMALISATION)
+        self._pool: Any = kinds.get(POOLING)
+        self._function = _elementwise(kinds[FUNCTION]) if FUNCTION in kinds else None
         self._folded: tuple[Any, ...] = ()
         self._shorter: Group | None = None
 
@@ -274,9 +291,8 @@ class Group(Module):
             op, numbers = self._function
             activated = plan_elementwise(op, plan.out_shape, plan.dtype, numbers)
         if self._pool is not None:
-            itemsize = int(plan.dtype.removeprefix("float")) // 8
             make = _POOLINGS[type(self._pool)]
-            pooled = make(plan.out_shape, plan.dtype, itemsize, "nchw", *self._pool._parameters)
+            pooled = make(plan.out_shape, plan.dtype, np.dtype(plan.dtype).itemsize, "nchw", *self._pool._parameters)
         assert isinstance(plan, ConvPlan)
         if added is None:
             plan = plan_fused(plan, None, activated, pooled)

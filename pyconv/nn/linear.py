@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import PyconvError, ShapeError
 from ..functional.call import Call
 from ..functional.conv import plan_call_conv2d
-from ..plan import array_kind, as_array, check_out, index
+from ..plan import ArrayT, array_kind, as_array, check_out, index
 from .conv_base import NO_PADDING, ConvBase
 from .module import frozen
 
@@ -96,7 +96,7 @@ class Linear(ConvBase):
         self._weight = frozen("Linear", "weight", value, shape, self._dtype).reshape(self._weight_shape)
         self._prepared_weights = {}
 
-    def __call__(self, input: Any, *, out: Any = None) -> Any:
+    def __call__(self, input: ArrayT, *, out: ArrayT | None = None) -> ArrayT:
         """Run the layer on ``input``, (..., in_features); ``out`` is written and returned if it is given."""
         try:
             image = self._image(input)
@@ -111,7 +111,8 @@ class Linear(ConvBase):
         rows = result[0, :, :, 0].T if result.shape[0] else result[:, :, 0, 0]
         if out is None:
             return rows.reshape(shape)
-        out[...] = rows.reshape(shape)
+        written: Any = out
+        written[...] = rows.reshape(shape)
         return out
 
     def forward(self, input: Any, *, out: Any = None) -> Any:

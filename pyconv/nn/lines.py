@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import PyconvError
 from ..functional.call import Call
 from ..functional.lines import from_lines, to_lines
+from ..plan import ArrayT
 from .module import Module
 
 __all__ = ["Lines"]
@@ -17,7 +18,7 @@ class Lines(Module):
 
     _op: str
 
-    def __call__(self, input: Any, *, out: Any = None) -> Any:
+    def __call__(self, input: ArrayT, *, out: ArrayT | None = None) -> ArrayT:
         """Run the layer on ``input``, (N, C, L) or (C, L); ``out`` is written and returned if it is given."""
         try:
             x, target = to_lines(self._op, input, out)

@@ -10,14 +10,14 @@ import numpy as np
 from ..errors import ArgumentError, DTypeError, PyconvError, ShapeError, StateDictError
 from ..functional.call import Call
 from ..functional.known import Known
-from ..plan import HALF_DTYPES, check_flag, from_tensor
+from ..plan import HALF_DTYPES, ArrayT, check_flag, from_tensor
 from ..registry import Backend, select
 from .tree import Tree
 
 if TYPE_CHECKING:
     from .between import Half
 
-__all__ = ["IncompatibleKeys", "Module"]
+__all__ = ["IncompatibleKeys", "Module", "Operation"]
 
 
 class IncompatibleKeys(NamedTuple):
@@ -210,6 +210,19 @@ class Module(Tree):
             return f"{type(self).__name__}({self.extra_repr()})"
         lines = [self.extra_repr()] * bool(self.extra_repr()) + lines
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+
+
+class Operation(Module):
+    """A layer whose result is one array, of the input's type and number of dimensions.
+
+    Only type checkers can tell: what other layers return, theirs and those of the user's own, they take for anything.
+    """
+
+    if TYPE_CHECKING:
+
+        def __call__(self, input: ArrayT, *, out: ArrayT | None = None) -> ArrayT:
+            """As every layer's."""
+            ...
 
 
 def frozen(who: str, name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

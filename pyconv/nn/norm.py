@@ -11,7 +11,7 @@ from ..functional.call import Call
 from ..functional.norm import plan_call_batch_norm, scale_and_shift
 from ..plan import check_flag, dtype_of, index, number
 from .conv import Conv2d
-from .module import Module, frozen, locked
+from .module import Operation, frozen, locked
 
 __all__ = ["BatchNorm2d", "folded"]
 
@@ -30,7 +30,7 @@ class _PerChannel:
         layer._arrays = {**layer._arrays, self._name: checked}
 
 
-class BatchNorm2d(Module):
+class BatchNorm2d(Operation):
     """Batch normalisation of images at inference; see :func:`pyconv.functional.batch_norm`.
 
     Parameters
@@ -79,10 +79,10 @@ class BatchNorm2d(Module):
 
     _fixed = frozenset(("num_features", "eps", "momentum", "affine", "track_running_stats"))
 
-    weight = _PerChannel()
-    bias = _PerChannel()
-    running_mean = _PerChannel()
-    running_var = _PerChannel()
+    weight: np.ndarray | None = _PerChannel()  # type: ignore[assignment]
+    bias: np.ndarray | None = _PerChannel()  # type: ignore[assignment]
+    running_mean: np.ndarray = _PerChannel()  # type: ignore[assignment]
+    running_var: np.ndarray = _PerChannel()  # type: ignore[assignment]
 
     def __init__(
         self,

@@ -9,7 +9,12 @@ from ..errors import ArgumentError, PyconvError
 from ..functional.call import Call
 from ..functional.pool import plan_call_pool2d
 from ..plan import (
+    Amounts,
+    Array,
+    ArrayT,
+    OutputSize,
     Pair,
+    Size,
     adaptive_parameters,
     avg_pool_parameters,
     check_flag,
@@ -21,7 +26,7 @@ from ..plan import (
     pool_parameters,
     unpool_parameters,
 )
-from .module import Module
+from .module import Module, Operation
 
 __all__ = ["AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "LPPool", "MaxPool", "MaxUnpool"]
 
@@ -38,10 +43,10 @@ class MaxPool(Module):
 
     def __init__(
         self,
-        kernel_size: Any,
-        stride: Any = None,
-        padding: Any = 0,
-        dilation: Any = 1,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Amounts = 0,
+        dilation: Size = 1,
         return_indices: bool = False,
         ceil_mode: bool = False,
         *,
@@ -69,7 +74,7 @@ class MaxPool(Module):
         )
 
 
-class AvgPool(Module):
+class AvgPool(Operation):
     """Average pooling of images, or of lines."""
 
     _name: str
@@ -81,9 +86,9 @@ class AvgPool(Module):
 
     def __init__(
         self,
-        kernel_size: Any,
-        stride: Any = None,
-        padding: Any = 0,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Amounts = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
@@ -108,7 +113,7 @@ class AvgPool(Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class LPPool(Module):
+class LPPool(Operation):
     """L-p pooling of images, or of lines."""
 
     _name: str
@@ -121,11 +126,11 @@ class LPPool(Module):
     def __init__(
         self,
         norm_type: float,
-        kernel_size: Any,
-        stride: Any = None,
+        kernel_size: Size,
+        stride: Size | None = None,
         ceil_mode: bool = False,
         *,
-        padding: Any = 0,
+        padding: Amounts = 0,
         backend: str | None = None,
     ) -> None:
         self._parameters = lp_pool_parameters(self._name, norm_type, kernel_size, stride, ceil_mode, padding)
@@ -147,7 +152,7 @@ class LPPool(Module):
         return told if self.padding == 0 else f"{told}, padding={self.padding}"
 
 
-class AdaptiveAvgPool(Module):
+class AdaptiveAvgPool(Operation):
     """Average pooling to a size, of images or of lines."""
 
     _name: str
@@ -157,7 +162,7 @@ class AdaptiveAvgPool(Module):
 
     _fixed = frozenset(("output_size",))
 
-    def __init__(self, output_size: Any, *, backend: str | None = None) -> None:
+    def __init__(self, output_size: OutputSize, *, backend: str | None = None) -> None:
         self._parameters = (adaptive_parameters(self._name, output_size), False)
         self.output_size = as_given(output_size)
         self.backend = backend
@@ -179,7 +184,7 @@ class AdaptiveMaxPool(Module):
 
     _fixed = frozenset(("output_size", "return_indices"))
 
-    def __init__(self, output_size: Any, return_indices: bool = False, *, backend: str | None = None) -> None:
+    def __init__(self, output_size: OutputSize, return_indices: bool = False, *, backend: str | None = None) -> None:
         self.return_indices = check_flag(self._name, "return_indices", return_indices)
         self._parameters = (adaptive_parameters(self._name, output_size), self.return_indices)
         self.output_size = as_given(output_size)
@@ -201,7 +206,9 @@ class MaxUnpool(Module):
 
     _fixed = frozenset(("kernel_size", "stride", "padding"))
 
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, *, backend: str | None = None) -> None:
+    def __init__(
+        self, kernel_size: Size, stride: Size | None = None, padding: Amounts = 0, *, backend: str | None = None
+    ) -> None:
         lines = self._op.endswith("1d")
         kernel, steps, pads = unpool_parameters(self._name, kernel_size, stride, padding)
         self.kernel_size: tuple[int, ...] = kernel[1:] if lines else kernel
@@ -212,8 +219,13 @@ class MaxUnpool(Module):
         self.backend = backend
 
     def __call__(  # type: ignore[override]  # torch's layer takes a second array too
-        self, input: Any, indices: Any, output_size: Any = None, *, out: Any = None
-    ) -> Any:
+        self,
+        input: ArrayT,
+        indices: Array,
+        output_size: Size | None = None,
+        *,
+        out: ArrayT | None = None,
+    ) -> ArrayT:
         """Put the elements of ``input`` to where ``indices`` say."""
         window = (self.kernel_size, self.stride, self.padding)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..functional.pool import max_unpool2d
+from ..functional.unpool import max_unpool2d
 from .pool_base import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, LPPool, MaxPool, MaxUnpool
 
 __all__ = ["AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool2d", "LPPool2d", "MaxPool2d", "MaxUnpool2d"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..functional.pool1d import max_unpool1d
+from ..functional.unpool import max_unpool1d
+from ..plan import Amounts, Size
 from .lines import Lines
 from .pool_base import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, LPPool, MaxPool, MaxUnpool, as_given
 
@@ -41,6 +42,11 @@ class MaxPool1d(Lines, MaxPool):
 
     _name, _op = "MaxPool1d", "max_pool1d"
 
+    if TYPE_CHECKING:
+
+        def __call__(self, input: Any, *, out: Any = None) -> Any:
+            """With ``return_indices`` a pair."""
+
 
 class AvgPool1d(Lines, AvgPool):
     """The mean of every window; see :func:`pyconv.functional.avg_pool1d`.
@@ -66,9 +72,9 @@ class AvgPool1d(Lines, AvgPool):
 
     def __init__(
         self,
-        kernel_size: Any,
-        stride: Any = None,
-        padding: Any = 0,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Amounts = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         *,
@@ -143,6 +149,11 @@ class AdaptiveMaxPool1d(Lines, AdaptiveMaxPool):
     plans_alike = True
 
     _name, _op = "AdaptiveMaxPool1d", "adaptive_max_pool1d"
+
+    if TYPE_CHECKING:
+
+        def __call__(self, input: Any, *, out: Any = None) -> Any:
+            """With ``return_indices`` a pair."""
 
 
 class MaxUnpool1d(MaxUnpool):

@@ -13,7 +13,18 @@ from ..functional.known import Known
 from ..plan import DTYPES, check_flag
 from .between import Half, fit, taken
 from .container import Sequential
-from .group import Group, calls_plainly, groups, is_plain, kind_of, run_part, watched
+from .group import (
+    CONVOLUTION,
+    FUNCTION,
+    NORMALISATION,
+    Group,
+    calls_plainly,
+    groups,
+    is_plain,
+    kind_of,
+    run_part,
+    watched,
+)
 from .module import Module
 from .parent import Parent, named
 
@@ -149,7 +160,8 @@ class Residual(Parent):
         *_, last = groups(layers)
         adding = {name: layers[name] for name in list(layers)[list(layers).index(last) :]}
         reason = "" if self.fuse else "it was asked for"
-        if kind_of(layers[last]) != 0 or any(kind_of(layer) not in (0, 1) for layer in adding.values()):
+        adds = {kind_of(layer) for layer in adding.values()} <= {CONVOLUTION, NORMALISATION}
+        if kind_of(layers[last]) != CONVOLUTION or not adds:
             reason = reason or "the body does not end in a convolution that could add"
         if shortcut is not None and not is_plain(shortcut):
             reason = reason or "the shortcut comes after the whole body, since it may write over the input"
@@ -160,7 +172,7 @@ class Residual(Parent):
         ending = None
         names = (next(iter(layers)), "downsample", next(iter(adding), "+"), "activation")
         if adding:
-            if activation is not None and kind_of(activation) == 2:
+            if activation is not None and kind_of(activation) == FUNCTION:
                 adding, activation = {**adding, "activation": activation}, None
             ending = Group(adding)
         return _Pieces(front if len(front) else None, shortcut, ending, activation, names, reason)
@@ -199,7 +211,7 @@ class Residual(Parent):
         else:
             result = ending((first, added), out=target)
         if activation is not None:
-            in_place = result if out is None and kind_of(activation) == 2 else out
+            in_place = result if out is None and kind_of(activation) == FUNCTION else out
             return run_part(names[3], activation, result, in_place, None)
         if ending is not None:
             self._join(pieces, input, (first, added), known, seen)

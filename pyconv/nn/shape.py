@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import ArgumentError
 from ..plan import LIMIT, as_array, check_flag, flattened, index, number
-from .module import Module
+from .module import Module, Operation
 
 __all__ = ["Dropout", "Dropout1d", "Dropout2d", "Flatten", "Identity", "Reshaping"]
 
@@ -46,7 +46,7 @@ class Flatten(Reshaping):
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
 
-class Identity(Reshaping):
+class Identity(Reshaping, Operation):
     """The input itself. Whatever it is made with is left out, as in torch: it may stand in any layer's place."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -56,7 +56,7 @@ class Identity(Reshaping):
         return as_array("Identity", "input", input)
 
 
-class Dropout(Reshaping):
+class Dropout(Reshaping, Operation):
     """The input itself, as torch's layer gives it after training.
 
     Parameters

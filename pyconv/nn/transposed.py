@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, SupportsIndex
 
 from ..errors import ArgumentError, PyconvError
 from ..functional.call import Call
 from ..functional.conv import plan_call_conv_transpose2d
 from ..functional.lines import from_lines, to_lines
 from ..plan import (
+    Amounts,
+    ArrayT,
     Pair,
+    Size,
     as_array,
     as_batch,
     line_padding,
@@ -128,13 +132,13 @@ class ConvTranspose2d(_ConvTranspose):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Any,
-        stride: Any = 1,
-        padding: Any = 0,
-        output_padding: Any = 0,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Amounts | str = 0,
+        output_padding: Size = 0,
         groups: int = 1,
         bias: bool = True,
-        dilation: Any = 1,
+        dilation: Size = 1,
         padding_mode: str = "zeros",
         *,
         dtype: Any = None,
@@ -156,7 +160,9 @@ class ConvTranspose2d(_ConvTranspose):
             rng=rng,
         )
 
-    def __call__(self, input: Any, output_size: Any = None, *, out: Any = None) -> Any:
+    def __call__(
+        self, input: ArrayT, output_size: Sequence[SupportsIndex] | None = None, *, out: ArrayT | None = None
+    ) -> ArrayT:
         """Run the layer on ``input``; ``out`` is written and returned if it is given."""
         if output_size is not None:
             return self._sized(input, output_size, out)
@@ -216,13 +222,13 @@ class ConvTranspose1d(Lines, _ConvTranspose):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Any,
-        stride: Any = 1,
-        padding: Any = 0,
-        output_padding: Any = 0,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Amounts | str = 0,
+        output_padding: Size = 0,
         groups: int = 1,
         bias: bool = True,
-        dilation: Any = 1,
+        dilation: Size = 1,
         padding_mode: str = "zeros",
         *,
         dtype: Any = None,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, SupportsIndex
 
 from ..errors import ArgumentError, PyconvError, ShapeError, TooLargeError
 
@@ -13,12 +14,16 @@ __all__ = [
     "LIMIT",
     "PADDING_FORMS",
     "SMALLER_OUTPUT",
+    "Amounts",
+    "OutputSize",
     "Pads",
     "Pair",
+    "Size",
     "check_bytes",
     "check_flag",
     "check_size",
     "index",
+    "itemsize_of",
     "pads",
     "pair",
     "span",
@@ -26,6 +31,13 @@ __all__ = [
 
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
+
+Size = SupportsIndex | Sequence[SupportsIndex]
+"""In public signatures: one number, or one for each axis of an image or a line."""
+OutputSize = Size | Sequence[SupportsIndex | None] | None
+"""In public signatures: the same, None where it is the input's own size."""
+Amounts = SupportsIndex | Sequence[SupportsIndex | Sequence[SupportsIndex]]
+"""In public signatures: padding in numbers, also as (before, after) for each axis."""
 
 LIMIT = 2**31 - 1
 """Largest kernel size, stride, dilation or padding: what a C int holds, so that no kernel has to ask."""
@@ -105,6 +117,11 @@ def pads(op: str, value: Any) -> Pads | str:
 def span(kernel: int, dilation: int) -> int:
     """Input elements from a window's first tap to its last: dilation * (kernel - 1) + 1."""
     return dilation * (kernel - 1) + 1
+
+
+def itemsize_of(dtype: str) -> int:
+    """Bytes of a number of ``dtype``, 'float32' or 'float64'."""
+    return int(dtype.removeprefix("float")) // 8
 
 
 def check_size(op: str, what: str, shape: tuple[int, ...], itemsize: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from .channels import shown
 __all__ = [
     "DTYPES",
     "HALF_DTYPES",
+    "Array",
+    "ArrayT",
     "array_kind",
     "as_array",
     "as_batch",
@@ -31,6 +33,23 @@ DTYPES = ("float32", "float64")
 
 HALF_DTYPES = ("float16", "bfloat16")
 """The dtypes that plans of convolutions may name besides; sums are kept in float32. bfloat16 is ml_dtypes'."""
+
+
+class Array(Protocol):
+    """What public signatures call an array: NumPy's, CuPy's, or another package's that a backend takes."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+    @property
+    def dtype(self) -> Any: ...
+
+
+ArrayT = TypeVar("ArrayT", bound=Array)
+"""The input's type, which the result has too."""
 
 # byte-swapped ones compute (and return) the native dtype
 _NAMES = {np.dtype(order + np.dtype(name).str[1:]): name for name in DTYPES for order in "<>"}

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from ..errors import ShapeError
-from .arguments import LIMIT, check_bytes, index
+from .arguments import LIMIT, check_bytes, index, itemsize_of
 from .hashing import HashedOnce
 
 __all__ = ["AXIS_OPS", "AxisPlan", "axis_of", "flattened", "plan_axis"]
@@ -66,5 +66,5 @@ def plan_axis(op: str, shape: tuple[int, ...], dtype: str, axis: int) -> AxisPla
                 f"{shape[axis]} % 2 = {shape[axis] % 2}"
             )
     plan = AxisPlan(op=op, dtype=dtype, in_shape=shape, axis=axis)
-    check_bytes(op, plan.out_shape, int(dtype.removeprefix("float")) // 8)
+    check_bytes(op, plan.out_shape, itemsize_of(dtype))
     return plan

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from ..errors import ShapeError
 from .activations import ACTIVATIONS
-from .arguments import check_bytes
+from .arguments import check_bytes, itemsize_of
 from .hashing import HashedOnce
 
 __all__ = ["ElementwisePlan", "plan_batch_norm", "plan_elementwise", "plan_prelu"]
@@ -57,7 +57,7 @@ def plan_elementwise(
 def _plan_elementwise(op: str, shape: tuple[int, ...], dtype: str, parameters: tuple[float, ...]) -> ElementwisePlan:
     if op not in ACTIVATIONS:
         raise KeyError(op)  # only pyconv's own code gets here
-    check_bytes(op, shape, int(dtype.removeprefix("float")) // 8)
+    check_bytes(op, shape, itemsize_of(dtype))
     return ElementwisePlan(op=op, dtype=dtype, out_shape=shape, parameters=parameters)
 
 
@@ -70,7 +70,7 @@ def plan_prelu(shape: tuple[int, ...], weight_shape: tuple[int, ...], dtype: str
             f"prelu: weight must hold one slope or one for each channel: shape (1,) or ({channels},) for an input of "
             f"shape {shape}, whose channels are its second dimension; got {weight_shape}"
         )
-    check_bytes("prelu", shape, int(dtype.removeprefix("float")) // 8)
+    check_bytes("prelu", shape, itemsize_of(dtype))
     return ElementwisePlan(op="prelu", dtype=dtype, out_shape=shape, weights=weight_shape[0] if weight_shape else 1)
 
 
@@ -89,5 +89,5 @@ def plan_batch_norm(
                 f"batch_norm: {name} must have shape (C,) = ({shape[1]},), one number for each channel of an input of "
                 f"shape {shape}; got {found}"
             )
-    check_bytes("batch_norm", shape, int(dtype.removeprefix("float")) // 8)
+    check_bytes("batch_norm", shape, itemsize_of(dtype))
     return ElementwisePlan(op="batch_norm", dtype=dtype, out_shape=shape, weights=shape[1])
