@@ -108,6 +108,7 @@ cdef class FusedTasks(Tasks):
                 b.pool.h.before -= b.pooled * b.pool.h.stride
                 b.pool.h.out = b.pool.rows = band.pooled[1] - b.pooled
                 b.pool.per_plane = 1
+                b.pool.far = b.pool.near = b.pool.streams = 0  # what is pooled is at hand, and each call is short
             self.may_break |= tasks.may_break
             most = max(most, tasks.scratch_bytes)
         self.pitch = cut.buffer_rows * self.width

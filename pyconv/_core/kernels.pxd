@@ -118,7 +118,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t squares
         double divisor
         double area
-        int64_t far, near
+        int64_t far, near, streams
 
     ctypedef struct pc_pool_arrays:
         const void *x

@@ -19,6 +19,7 @@ class PoolTasks(Tasks):
         way: str,
         far: int,
         near: int,
+        streams: bool,
     ) -> None: ...
 
 def run(tasks: PoolTasks, x: np.ndarray, out: np.ndarray, indices: np.ndarray | None = None) -> None: ...

@@ -27,11 +27,12 @@ cdef class PoolTasks(Tasks):
     are neighbours in memory. ``line`` is how many elements of scratch it needs. ``way`` is '' or one of 'flat' (a
     plane, which is pooled whole, is taken as one row), 'small' (rows are taken in registers) and 'running' (a running
     maximum, with as many lines as it needs). ``far``: elements by which small windows in steps of 2 fetch ahead of what
-    they read, into the second level of the cache, or 0; ``near``: the same of those of 2x2, into the first level.
+    they read, into the second level of the cache, or 0; ``near``: the same into the first level, in its place; where
+    ``far`` is 0, of 2x2 alone. ``streams``: what they find is written past the caches, where it can be.
     """
 
     def __init__(self, int isa, bint is_double, int threads, plan, int64_t rows, int64_t block, int64_t planes,
-                 int64_t line, str way, int64_t far, int64_t near):
+                 int64_t line, str way, int64_t far, int64_t near, bint streams):
         super().__init__(isa, is_double, threads)
         cdef pc_pool *p = &self.pool
         self.with_indices = plan.return_indices
@@ -48,7 +49,7 @@ cdef class PoolTasks(Tasks):
             p.w.in_ = p.w.kernel = p.h.in_ * p.w.in_
             p.h.in_ = p.h.kernel = 1
         p.rows, p.block, p.planes, p.line = rows, block, planes, line
-        p.far, p.near = far, near
+        p.far, p.near, p.streams = far, near, streams
         p.per_plane = (p.h.out + rows - 1) // rows
         p.blocks = (p.channels + block - 1) // block
         p.units = p.blocks * plan.batch

@@ -162,7 +162,9 @@ typedef struct {
     double area;                 /* of sums: that number is relative to this */
     int64_t far;                 /* elements by which small windows in steps of 2 fetch ahead of what they read, into the
                                     second level of the cache; 0: they do not */
-    int64_t near;                /* the same of those of 2 x 2, into the first level */
+    int64_t near;                /* the same into the first level, and in its place; where far is 0, of those of 2 x 2 alone */
+    int64_t streams;             /* what windows in steps of 2 find is written past the caches, where its rows follow one
+                                    another and are long enough */
 } pc_pool;
 
 typedef struct {

@@ -51,15 +51,38 @@ static NOT_INLINED vec largest_rows(const pc_pool *pool, piece p, int64_t oy, re
 /* Windows of 2 x 2, as paired_rows has them. */
 static NOT_INLINED vec largest_pairs(pairs rows) { return paired_rows(NUMBERS, rows, share_of(1)); }
 
+/* The same past the caches; in functions of their own, so that those that are not find their registers as they were. */
+static NOT_INLINED vec largest_pairs_past(pairs rows) { return paired_rows_past(NUMBERS, rows, share_of(1)); }
+
+/* Rows of windows of three columns in steps of 2 likewise. */
+static NOT_INLINED vec largest_rows_past(const pc_pool *pool, piece p, int64_t pitch, real *stage)
+{
+    vec seen = splat(0);
+    stream to = stream_to(p.out + p.first_row * pitch, stage);
+    for (int64_t oy = p.first_row; oy < p.end_row; oy++) {
+        const window rows = window_at(&pool->h, oy);
+        register_row(NUMBERS, 0, 3, 1, 2, 1, pool, &p, rows, share_of(1), to.stage + to.kept, &seen);
+        pass_on(&to, pitch);
+    }
+    end_stream(&to);
+    return seen;
+}
+
+INLINE vec pairs_seen(pairs rows) { return rows.stage ? largest_pairs_past(rows) : largest_pairs(rows); }
+
 INLINE void rows_of(int kind, const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p, real *line, vec *seen)
 {
     const int small = kind == NUMBERS && pool->small;
     if (small && is_paired(pool, p)) {
-        *seen += largest_pairs(pairs_of(pool, arrays, p));
+        *seen += pairs_seen(pairs_of(pool, arrays, p, line));
         return;
     }
     const int square = small && is_square(pool, p);
     const int64_t pitch = arrays->out_strides[2];
+    if (small && pool->far && pool->w.kernel == 3 && p->column_stride == 1 && is_streaming(pool, arrays->out_strides)) {
+        *seen += largest_rows_past(pool, *p, pitch, line);
+        return;
+    }
     for (int64_t oy = p->first_row; oy < p->end_row; oy++) {
         const window rows = window_at(&pool->h, oy);
         real *out = p->out + oy * pitch;
@@ -83,6 +106,14 @@ INLINE void channels_of(int kind, const pc_pool *pool, const pc_pool_arrays *arr
     UNROLL for (int v = 0; v < CHANNEL_VECTORS; v++) look(kind, sums[v], seen);
 }
 
+/* Maxima of channels as if there were no NaN: what has become NaN where there was one. The piece is a copy, as above. */
+static NOT_INLINED vec largest_channels(const pc_pool *pool, const pc_pool_arrays *arrays, piece p, real *line)
+{
+    vec seen = splat(0);
+    channels_of(NUMBERS, pool, arrays, &p, line, &seen);
+    return seen;
+}
+
 static void all_windows(const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p)
 {
     for (int64_t oy = p->first_row; oy < p->end_row; oy++) {
@@ -101,8 +132,8 @@ void PC_NAME(max_pool_task)(const pc_pool *pool, const pc_pool_arrays *arrays, i
     }
     piece p = first_piece(pool, arrays, task);
     if (pool->small && is_paired(pool, &p)) {
-        pairs all = pairs_of(pool, arrays, &p);
-        if ((all.rows = all.joined) && !saw_nan(largest_pairs(all))) return;
+        pairs all = pairs_of(pool, arrays, &p, scratch);
+        if ((all.rows = all.joined) && !saw_nan(pairs_seen(all))) return;
     }
     for (; p.left; next_piece(pool, arrays, &p)) {
         vec seen = splat(0), again = seen;
@@ -112,7 +143,7 @@ void PC_NAME(max_pool_task)(const pc_pool *pool, const pc_pool_arrays *arrays, i
             running_rows(NUMBERS, pool, arrays, &p, scratch, &seen);
             if (saw_nan(seen)) running_rows(MAXIMUM, pool, arrays, &p, scratch, &again);
         } else if (pool->block > 1) {
-            channels_of(NUMBERS, pool, arrays, &p, scratch, &seen);
+            seen = largest_channels(pool, arrays, p, scratch);
             if (saw_nan(seen)) channels_of(MAXIMUM, pool, arrays, &p, scratch, &again);
         } else {
             rows_of(NUMBERS, pool, arrays, &p, scratch, &seen);

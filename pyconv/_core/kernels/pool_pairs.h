@@ -19,6 +19,7 @@ typedef struct {
     int64_t height, gap; /* rows of windows of a plane; from where the next one would be to the next plane */
     int64_t readable, writable; /* elements from x and out on that vectors may touch beyond the end of a row, or 0 */
     int64_t ahead, level; /* elements by which rows are fetched ahead, and into which level of the cache; 0: not */
+    real *stage;          /* of results that are written past the caches, or NULL */
 } pairs;
 
 INLINE int is_paired(const pc_pool *pool, const piece *p)
@@ -29,7 +30,7 @@ INLINE int is_paired(const pc_pool *pool, const piece *p)
            && (p->end_row - 1) * h->stride - h->before + h->dilation < h->in;
 }
 
-static inline pairs pairs_of(const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p)
+static inline pairs pairs_of(const pc_pool *pool, const pc_pool_arrays *arrays, const piece *p, void *scratch)
 {
     const pc_pool_axis *h = &pool->h, *w = &pool->w;
     const int64_t *from = arrays->x_strides, *to = arrays->out_strides;
@@ -40,7 +41,8 @@ static inline pairs pairs_of(const pc_pool *pool, const pc_pool_arrays *arrays, 
     const int out_follows = to[1] == out_plane && (one_image || to[0] == pool->channels * out_plane);
     pairs found = {.x = p->x + top * p->row_stride, .out = p->out + p->first_row * to[2]};
     found.step = h->dilation * p->row_stride, found.down = h->stride * p->row_stride, found.pitch = to[2];
-    found.ahead = pool->far ? pool->far : pool->near, found.level = pool->far ? 2 : pool->near ? 1 : 0;
+    found.ahead = pool->near ? pool->near : pool->far, found.level = pool->near ? 1 : pool->far ? 2 : 0;
+    found.stage = is_streaming(pool, to) ? scratch : NULL;
     found.width = w->out, found.rows = found.height = rows, found.gap = in_plane - rows * found.down;
     if (from[2] == w->in) { /* to the end of the last window's row */
         found.readable = (rows - 1) * found.down + found.step + w->in;
@@ -81,6 +83,26 @@ INLINE void long_rows(int kind, int level, const pairs *r, share by, vec *sums)
             store(out + at, paired(kind, r, x + 2 * at, by, sums));
         }
     }
+}
+
+/* The same past the caches, by way of the stage. All of it waits for memory: the level need not be known beforehand. */
+INLINE vec paired_rows_past(int kind, pairs rows, share by)
+{
+    vec sums[2] = {splat(0), splat(0)};
+    const pairs *r = &rows;
+    const int64_t last = r->width - LANES;
+    const real *x = r->x;
+    stream to = stream_to(r->out, r->stage);
+    for (int64_t rest = r->rows, left = r->height; rest; rest--, x = next_row(r, x, &left)) {
+        for (int64_t i = 0; i < r->width; i += LANES) {
+            const int64_t at = least(i, last);
+            if (r->level) fetch(x + 2 * at + r->ahead, r->step, r->level);
+            store(to.stage + to.kept + at, paired(kind, r, x + 2 * at, by, sums));
+        }
+        pass_on(&to, r->width);
+    }
+    end_stream(&to);
+    return sums[0] + sums[1];
 }
 
 /* Rows of less than a vector and more than half of one */

@@ -5,6 +5,7 @@
 #define PYCONV_POOL_ROWS_H
 
 #include "pool.h"
+#include "stream.h"
 
 /* x, x + step, ... merged, of count rows, of which there is at least one. */
 INLINE vec merged_rows(int kind, const real *x, int64_t step, int64_t count, int whole, lane_mask lanes, vec *seen)
@@ -115,6 +116,14 @@ INLINE void fetch(const real *x, int64_t row_stride, int level)
     }
 }
 
+/* Whether rows of results go past the caches by way of the scratch: a stage, which holds a row, what is left of the one before
+ * and a line more. */
+INLINE int is_streaming(const pc_pool *pool, const int64_t *out_strides)
+{
+    return pool->streams && pool->w.stride == 2 && pool->w.out >= 2 * LINE && pool->line >= pool->w.out + 2 * LINE
+           && out_strides[2] == pool->w.out;
+}
+
 /* A row in registers: windows of width elements gap apart in steps of 1, or of width 2 or 3 in steps of 2; sums are
  * divided. A window reaches into the next vector, and no further: what one round of the loop reads is finished in the next,
  * so that every element of the input is read once for each row, by code that stands there once. */
@@ -127,7 +136,7 @@ INLINE void register_row(int kind, int height, int width, int gap, int step, int
     vec here = splat(0), all = here; /* the last round's columns, or its even ones; and merged with the odd ones */
 #define COLUMN(at) column_of(kind, pool, p, x, taps, (at)-before, seen)
     for (int64_t i = -ahead; i < count; i += LANES) {
-        if (is_far) fetch(x + 2 * i + pool->far, p->row_stride, 2);
+        if (is_far) fetch(x + 2 * i + (pool->near ? pool->near : pool->far), p->row_stride, pool->near ? 1 : 2);
         vec next = COLUMN(step * (i + ahead)), merged = next;
         if (step == 2) {
             const vec right = COLUMN(2 * (i + ahead) + LANES), odd = odd_of(next, right);

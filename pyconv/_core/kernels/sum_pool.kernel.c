@@ -79,6 +79,15 @@ static NOT_INLINED void divided_rows(const pc_pool *pool, piece p, usual columns
 /* Windows of 2 x 2, as paired_rows has them. */
 static NOT_INLINED void divided_pairs(pairs rows, share by) { paired_rows(SUM, rows, by); }
 
+/* The same past the caches. */
+static NOT_INLINED void divided_pairs_past(pairs rows, share by) { paired_rows_past(SUM, rows, by); }
+
+INLINE void divide_pairs(pairs rows, share by)
+{
+    if (rows.stage) divided_pairs_past(rows, by);
+    else divided_pairs(rows, by);
+}
+
 /* Whether a piece is of such windows, of which each counts as many elements. */
 static inline int are_pairs(const pc_pool *pool, const piece *p, usual columns)
 {
@@ -102,7 +111,7 @@ INLINE void rows_of(int kind, const pc_pool *pool, const pc_pool_arrays *arrays,
     const int small = kind == SUM && pool->small; /* sums of squares go by way of the line */
     vec none = splat(0);
     if (kind == SUM && are_pairs(pool, p, columns)) {
-        divided_pairs(pairs_of(pool, arrays, p), usual_share(pool, window_at(&pool->h, p->first_row)));
+        divide_pairs(pairs_of(pool, arrays, p, line), usual_share(pool, window_at(&pool->h, p->first_row)));
         return;
     }
     const int square = small && is_square(pool, p);
@@ -140,9 +149,9 @@ void PC_NAME(sum_pool_task)(const pc_pool *pool, const pc_pool_arrays *arrays, i
     const usual columns = usual_columns(pool);
     piece p = first_piece(pool, arrays, task);
     if (!pool->squares && are_pairs(pool, &p, columns)) {
-        pairs all = pairs_of(pool, arrays, &p);
+        pairs all = pairs_of(pool, arrays, &p, scratch);
         if ((all.rows = all.joined)) {
-            divided_pairs(all, usual_share(pool, window_at(&pool->h, p.first_row)));
+            divide_pairs(all, usual_share(pool, window_at(&pool->h, p.first_row)));
             return;
         }
     }

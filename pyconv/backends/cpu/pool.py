@@ -52,6 +52,13 @@ NEAR = 2_048
 """Bytes by which rows of 2x2 windows are fetched ahead into the first level, of images that come from the third, where
 the processor is one that gains by it."""
 
+NEARER = 12_288
+"""The same, in place of FAR, of images that are too large for the cache, and of 3x3 windows too (measured)."""
+
+STREAMED = LEVEL_3 // 4
+"""Bytes of a result above which such a processor writes it past the caches (measured): a smaller one stays in the third
+level for what comes next, and is written there as quickly."""
+
 _VALUES_ONLY = "it finds values, not where they lie"
 
 LINES_WITHIN = 65_536
@@ -181,8 +188,11 @@ def _tasks(plan: PoolPlan, level: int, count: int) -> pool.PoolTasks:
     itemsize = 8 if is_double else 4
     size = plan.batch * plan.channels * prod(plan.in_size) * itemsize
     far = FAR // itemsize if size > LARGE else 0
-    near = NEAR // itemsize if not far and size > LEVEL_2 and runtime.second_level() >= FETCHING else 0
-    return pool.PoolTasks(level, is_double, count, plan, rows, block, planes, line, way, far, near)
+    near, streams = 0, False
+    if size > LEVEL_2 and runtime.second_level() >= FETCHING:
+        near = (NEARER if far else NEAR) // itemsize
+        streams = prod(plan.out_shape) * itemsize > STREAMED and not plan.return_indices
+    return pool.PoolTasks(level, is_double, count, plan, rows, block, planes, line, way, far, near, streams)
 
 
 def by_rows(plan: PoolPlan) -> str | None:
