@@ -151,7 +151,7 @@ NOT_INLINED static int outputs_by_threes(const real *pixels, int64_t pitch, int6
     vec odd = splat(0);
     for (int64_t t = 0; t < tiles; t += LANES) {
         four_tiles at[4];
-        UNROLL for (int q = 0; q < 4; q++) 
+        UNROLL for (int q = 0; q < 4; q++)
             at[q] = tiles_at(least(t + 4 * q, tiles - FOUR_TILES), cols, rows, pitch, row_stride, width);
         transform_rows(pixels, pitch, at, places);
         vec y[THREE][4] = {{{0}}}, first[THREE], second[THREE], zero[THREE] = {{0}}, infinity[THREE] = {{0}};
