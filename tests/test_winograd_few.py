@@ -110,6 +110,20 @@ def test_rows_read_where_they_lie(level, dtype, threads):
         assert error(wanted, x, weight) < SMALL[dtype]
 
 
+@pytest.mark.parametrize("height", [3, 5, 9, 24, 25, 29])
+def test_rows_together_have_the_bits_of_single_ones(level, height):
+    """AVX-512 computes three rows in a lane where one channel has enough of them, and the others' bits are the same."""
+    for width, outs in itertools.product((16, 19, 20, 24, 26, 28, 33, 64), (1, 4, 7)):
+        x, weight, bias = normal(2, 1, height + 4, width + 4), normal(outs, 1, 5, 5, seed=1), normal(outs, seed=2)
+        whole = run(x, weight, bias, way=winograd_row)
+        rows = [run(np.ascontiguousarray(x[:, :, y : y + 5]), weight, bias, way=winograd_row) for y in range(height)]
+        assert bits(whole) == bits(np.concatenate(rows, 2)), (width, outs)
+        x[1, 0, height // 2, width - 1] = np.inf
+        got = run(x, weight, bias, way=winograd_row)
+        assert bits(got[:1]) == bits(whole[:1])
+        np.testing.assert_array_equal(np.isfinite(got[1]), np.isfinite(F.conv2d(x, weight, algorithm="direct")[1]))
+
+
 @pytest.mark.parametrize(("way", "kernel", "stride"), WAYS)
 def test_layouts_and_out(level, way, kernel, stride):
     """Channels-last, reversed and gapped input; out= with rows anywhere, of which nothing else is written."""

@@ -121,6 +121,27 @@ INLINE void add_pair(const int pairs, const int tile, const int pair, vec first,
     UNROLL for (int k = 0; k < tile; k++) y[k] += splat(powers[k]) * (k % 2 ? difference : sum);
 }
 
+/* The same with multiply-adds written as such, for sums between which loops lie: the compiler makes none of these. And the
+ * outputs begun with the pair +-1, which makes the others' way into them shorter. */
+INLINE void add_points(const int pairs, const int tile, const int pair, vec first, vec second, vec *y)
+{
+    if (pair == 0) {
+        add_pair(pairs, tile, pair, first, second, y);
+        return;
+    }
+    const real *powers = points_of[pairs - 1].powers[pair - 1];
+    const vec sum = first + second, difference = first - second;
+    UNROLL for (int k = 0; k < tile; k++)
+    {
+        const vec both = k % 2 ? difference : sum;
+        y[k] = powers[k] == 1 ? y[k] + both : multiply_add(both, splat(powers[k]), y[k]);
+    }
+}
+INLINE void begin_points(const int tile, vec first, vec second, vec *y)
+{
+    UNROLL for (int k = 0; k < tile; k++) y[k] = k % 2 ? first - second : first + second;
+}
+
 /* Where a row of tiles of four ends with one or two pixels, its last tile is short: of F(2, 3), whose points 0, +-p and
  * infinity are the first and the last of F(4, 3). So it takes four of the six transformed weights. */
 enum { SHORT_OUT = 2, SHORT_IN = SHORT_OUT + 2, SHORT_OF = 4 };

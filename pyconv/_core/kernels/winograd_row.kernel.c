@@ -11,8 +11,9 @@
 #include "conv.h"
 #include "deal.h"
 #include "winograd.h"
+#include "winograd_threes.h"
 
-enum { PAIRS = 3, SIZE = 2 * PAIRS + 2, TILE = 4, TOGETHER = WINOGRAD_FEW_CHANNELS };
+enum { PAIRS = 3, SIZE = 2 * PAIRS + 2, TILE = 4, ONE = 2 /* the pair +-1 */, TOGETHER = WINOGRAD_FEW_CHANNELS };
 
 /* What the sums of a band are made of. */
 typedef struct {
@@ -48,23 +49,54 @@ INLINE void transform_input(const pc_direct *conv, band b, int64_t rows, const r
     }
 }
 
-/* add_pair of winograd.h with multiply-adds: the compiler makes none of what loops lie between. */
-INLINE void add_points(const int pair, vec first, vec second, vec *y)
+#if HAS_THREES /* the order of operations of winograd_threes.h */
+/* What a plane adds to the sums of two points, of which `weight` passes it; `begins` them, the first ones at `start` if it is
+ * not NULL. */
+INLINE void add_plane(const int begins, const int64_t height, int64_t cols, const real *x, const real *other,
+                      const real *weight, const real *start, vec first[TOGETHER], vec second[TOGETHER])
 {
-    if (pair == 0) {
-        add_pair(PAIRS, TILE, pair, first, second, y);
-        return;
+    if (begins) {
+        const vec a = load_once(x), b = load_once(other);
+        UNROLL for (int c = 0; c < TOGETHER; c++)
+            first[c] = start ? multiply_add(a, splat(weight[c]), splat(start[c])) : a * splat(weight[c]);
+        UNROLL for (int c = 0; c < TOGETHER; c++) second[c] = b * splat(weight[TOGETHER + c]);
     }
-    const real *powers = points_of[PAIRS - 1].powers[pair - 1];
-    const vec sum = first + second, difference = first - second;
-    UNROLL for (int k = 0; k < TILE; k++)
-    {
-        const vec both = k % 2 ? difference : sum;
-        y[k] = powers[k] == 1 ? y[k] + both : multiply_add(both, splat(powers[k]), y[k]);
+    for (int64_t i = begins; i < height; i++) {
+        const vec a = load_once(x + i * cols), b = load_once(other + i * cols);
+        const real *w = weight + i * 2 * TOGETHER;
+        UNROLL for (int c = 0; c < TOGETHER; c++) first[c] = multiply_add(a, splat(w[c]), first[c]);
+        UNROLL for (int c = 0; c < TOGETHER; c++) second[c] = multiply_add(b, splat(w[TOGETHER + c]), second[c]);
     }
 }
 
-/* The outputs of a vector of tiles, y[channel][column], begun at the bias. Pair 0 is the points 0 and infinity. */
+/* The outputs of a vector of tiles, y[channel][column]. Pair 0 is the points 0 and infinity. The sum of point 1 is a part of
+ * every output as it is, and begun at the bias. */
+INLINE void outputs(band b, const int64_t planes, const int64_t height, const real *places, const real *weights,
+                    const real *bias, vec y[TOGETHER][TILE])
+{
+    const int order[] = {ONE, 1, 3, 0};
+    UNROLL for (int turn = 0; turn <= PAIRS; turn++)
+    {
+        const int pair = order[turn];
+        const real *x = places + (pair ? 2 * pair - 1 : 0) * b.point, *other = places + (pair ? 2 * pair : SIZE - 1) * b.point;
+        const int64_t each = height * 2 * TOGETHER;
+        const real *weight = weights + pair * planes * each;
+        vec first[TOGETHER], second[TOGETHER];
+        add_plane(1, height, b.cols, x, other, weight, pair == ONE ? bias : NULL, first, second);
+        for (int64_t p = 1; p < planes; p++)
+            add_plane(0, height, b.cols, x + p * b.pitch, other + p * b.pitch, weight + p * each, NULL, first, second);
+        UNROLL for (int c = 0; c < TOGETHER; c++)
+        {
+            if (pair == ONE)
+                begin_points(TILE, first[c], second[c], y[c]);
+            else
+                add_points(PAIRS, TILE, pair, first[c], second[c], y[c]);
+        }
+    }
+}
+#else
+/* The outputs of a vector of tiles, y[channel][column], begun at the bias. Pair 0 is the points 0 and infinity. In float64
+ * the order above takes a twentieth longer. */
 INLINE void outputs(band b, const int64_t planes, const int64_t height, const real *places, const real *weights,
                     const real *bias, vec y[TOGETHER][TILE])
 {
@@ -85,9 +117,10 @@ INLINE void outputs(band b, const int64_t planes, const int64_t height, const re
                 UNROLL for (int c = 0; c < TOGETHER; c++) sum[1][c] += other * splat(weights[TOGETHER + c]);
             }
         }
-        UNROLL for (int c = 0; c < TOGETHER; c++) add_points(pair, sum[0][c], sum[1][c], y[c]);
+        UNROLL for (int c = 0; c < TOGETHER; c++) add_points(PAIRS, TILE, pair, sum[0][c], sum[1][c], y[c]);
     }
 }
+#endif
 
 /* The outputs of the tiles first .. end - 1, which lie in `line`, of each channel TILE vectors, to their rows in the
  * channels from `out` on; some may be outside of the image. Vectors are read as they were stored, as in winograd_few.kernel.c. */
@@ -163,20 +196,27 @@ void PC_NAME(winograd_row_task)(const void *parameters, const pc_conv_arrays *ar
     const real *x = (const real *)arrays->x + image * x_strides[0];
     const int64_t read = rows + height - 1, top = first_row - conv->pad_top;
     /* rows are read where they lie, if a packed band would be just the same */
-    if (conv->pad_left == 0 && conv->in_w == conv->pitch && x_strides[2] == conv->pitch && x_strides[3] == 1 && top >= 0 &&
-        top + read <= conv->in_h) {
-        const int64_t reach = (cols + LANES - 1) / LANES * LANES * TILE + SIZE - TILE, beyond = reach - conv->pitch;
-        const int64_t own = conv->in_h - top - (beyond + conv->pitch - 1) / conv->pitch;
-        transform_input(conv, b, read, x + top * x_strides[2], x_strides[1], own, packed, places);
-    } else {
-        PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, 0, packed);
-        transform_input(conv, b, read, packed, conv->channel_pitch, read, packed, places);
-    }
+    const int in_place = conv->pad_left == 0 && conv->in_w == conv->pitch && x_strides[2] == conv->pitch &&
+                         x_strides[3] == 1 && top >= 0 && top + read <= conv->in_h;
+    const real *pixels = in_place ? x + top * x_strides[2] : packed;
+    if (!in_place) PC_NAME(conv_pack)(conv, x, x_strides, first_row, rows, 0, packed);
     const int64_t begin = blocks * share / conv->shares, end = blocks * (share + 1) / conv->shares, planes = b.planes;
-    /* loops of so few steps, if they are not unrolled, cost a seventh of the time */
-    const int broken = height != 5   ? all_outputs(conv, b, planes, height, places, arrays, out, begin, end, spare)
-                       : planes != 1 ? all_outputs(conv, b, planes, 5, places, arrays, out, begin, end, spare)
-                                     : all_outputs(conv, b, 1, 5, places, arrays, out, begin, end, spare);
+    int broken;
+#if HAS_THREES
+    if (goes_by_threes(planes, height, rows, cols)) {
+        const int64_t last = least(end * TOGETHER, conv->out_channels);
+        broken = outputs_by_threes(pixels, conv->pitch, rows, cols, conv->out_w, arrays, out, begin * TOGETHER, last, places);
+    } else
+#endif
+    {
+        const int64_t reach = (cols + LANES - 1) / LANES * LANES * TILE + SIZE - TILE, beyond = reach - conv->pitch;
+        const int64_t own = in_place ? conv->in_h - top - (beyond + conv->pitch - 1) / conv->pitch : read;
+        transform_input(conv, b, read, pixels, in_place ? x_strides[1] : conv->channel_pitch, own, packed, places);
+        /* loops of so few steps, if they are not unrolled, cost a seventh of the time */
+        broken = height != 5   ? all_outputs(conv, b, planes, height, places, arrays, out, begin, end, spare)
+                 : planes != 1 ? all_outputs(conv, b, planes, 5, places, arrays, out, begin, end, spare)
+                               : all_outputs(conv, b, 1, 5, places, arrays, out, begin, end, spare);
+    }
     restore_denormals(mode);
     if (broken) arrays->broken[image] = 1; /* every thread that writes here writes the same */
 }

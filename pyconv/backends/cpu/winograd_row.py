@@ -121,7 +121,8 @@ def _cut(plan: ConvPlan, level: int, count: int) -> tuple[Bands, tuple[int, int,
         pitch=pitch,
         channel_pitch=packed_rows * pitch,
         band_size=band_size,
-        scratch=band_size + _SIZE * plan.in_channels * places_pitch + together * _TILE * lanes,
+        scratch=band_size
+        + max(_SIZE * plan.in_channels * places_pitch + together * _TILE * lanes, _SIZE * (3 + _TAPS - 1) * lanes),
     )
     return found, (_TILE, places_pitch, 0)
 
