@@ -168,14 +168,14 @@ def added_up(plan, x, prepared, bias):
     part, (height, width) = taps_part(plan), plan.out_size
     taps, per_out = plan.kernel[0] * plan.kernel[1], plan.out_channels // plan.groups
     found = conv.run(part.plan, x, prepared.parts[0], None)
-    found = found.reshape(plan.batch, plan.groups, taps, per_out, *x.shape[2:])
+    found = found.reshape(plan.batch, plan.groups, per_out, taps, *x.shape[2:])
     result = np.zeros((plan.batch, plan.out_channels, height, width), plan.dtype)
     if bias is not None:
         result += bias[:, None, None]
     for (top, left), reaches in zip(np.ndindex(*plan.stride), part.reaches, strict=True):
         phase = result[:, :, top :: plan.stride[0], left :: plan.stride[1]]
         for tap, down, right in reaches:
-            source = found[:, :, tap].reshape(plan.batch, plan.out_channels, *x.shape[2:])
+            source = found[:, :, :, tap].reshape(plan.batch, plan.out_channels, *x.shape[2:])
             for row, column in np.ndindex(*phase.shape[2:]):
                 if 0 <= row + down < x.shape[2] and 0 <= column + right < x.shape[3]:
                     phase[:, :, row, column] += source[:, :, row + down, column + right]

@@ -17,6 +17,8 @@ BY_TILES = [  # phases are computed by Winograd's algorithm, in tiles of 3 or of
     ((1, 12, 17, 32), (12, 16, 8, 7), 3, (3, 6), 0, 1, 1),
     ((1, 1, 19, 40), (1, 33, 3, 3), 3, (6, 5), 0, 1, 3),
     ((2, 32, 15, 14), (32, 32, 6, 6), 2, 2, 0, 1, 1),
+    ((1, 64, 18, 23), (64, 64, 4, 4), 2, 1, 0, 1, 1),  # kernels of 2x2, widened to 3x3, in tiles of 4 rows
+    ((2, 128, 15, 14), (128, 64, 3, 3), 2, 1, 1, 1, 1),
 ]
 
 FEW_CHANNELS = [

@@ -11,6 +11,11 @@ class ConvTasks(Tasks):
 class DirectTasks(ConvTasks):
     def __init__(self, isa: int, is_double: bool, threads: int, b: Any) -> None: ...
 
+class PhasesTasks(DirectTasks):
+    def __init__(
+        self, isa: int, is_double: bool, threads: int, b: Any, down: int, across: int, columns: int
+    ) -> None: ...
+
 class FewTasks(DirectTasks):
     def __init__(self, isa: int, is_double: bool, threads: int, b: Any, pooled: int = 0) -> None: ...
 
@@ -39,3 +44,4 @@ def run(
 
 class ConvWork(Work):
     def __init__(self, tasks: ConvTasks, weights: np.ndarray, bias: np.ndarray, brief: bool) -> None: ...
+    def run_arrays(self, x: np.ndarray, out: np.ndarray) -> np.ndarray | None: ...

@@ -74,6 +74,20 @@ cdef class DirectTasks(ConvTasks):
         self.scratch_bytes = b.scratch * (8 if is_double else 4)
 
 
+cdef class PhasesTasks(DirectTasks):
+    """The same of a long row whose output channels are the phases of a transposed convolution, channel by channel.
+
+    Each pixel of the image, of so many columns, becomes ``down`` times ``across`` of the output.
+    """
+
+    def __init__(self, int isa, bint is_double, int threads, b, int down, int across, int columns):
+        super().__init__(isa, is_double, threads, b)
+        if not 2 <= across <= 4 or self.table.tiles[b.full_tile].channels % across != 0:
+            raise ValueError("the columns of a pixel must be 2, 3 or 4, and divide the channels of a tile")
+        self.direct.phases_down, self.direct.phases_across, self.direct.image_w = down, across, columns
+        self.row = 0
+
+
 cdef class FewTasks(DirectTasks):
     """The same bands for tiles whose vectors run along output channels; see few.py."""
 
@@ -276,3 +290,7 @@ cdef class ConvWork(Work):
         finally:
             free(arrays.broken)
         return undone
+
+    def run_arrays(self, cnp.ndarray x, cnp.ndarray out):
+        """Run on arrays: None, or the images whose results are not all finite, as ``run``."""
+        return run(self.tasks, x, self.weights, self.bias, out)

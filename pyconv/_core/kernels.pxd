@@ -41,6 +41,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t pooled
         int64_t tile
         int64_t places_pitch, work_line
+        int64_t phases_down, phases_across, image_w
 
     ctypedef struct pc_channels_tile:
         pass
@@ -181,6 +182,9 @@ cdef extern from "kernels/kernels.h" nogil:
         void (*add)(const void *, void *, int64_t) noexcept nogil
         void (*gather)(const void *, int64_t, void *, int64_t) noexcept nogil
         void (*interleave)(const void *const *, int64_t, int64_t, const void *, void *) noexcept nogil
+        void (*interleave_band)(
+            const void *const *, const int64_t *, int64_t, int64_t, int64_t, int64_t, void *
+        ) noexcept nogil
         void (*add_rows)(const pc_row *, int64_t, int64_t, const void *, void *) noexcept nogil
         void (*prelu)(const void *, const void *, void *, int64_t) noexcept nogil
         void (*softmax)(const pc_axis *, int64_t, int64_t, const void *, void *) noexcept nogil

@@ -1,8 +1,8 @@
 # cython: language_level=3
 """Driver of transposed convolutions: their phases or taps band by band, put together while they are in the cache.
 
-A unit of work is a strip of rows of one image. Of each of its bands, the convolutions write their rows to scratch
-memory; from there every row of the output is written once, from one end to the other.
+A unit of work is a strip of rows of one image, of a share of its channels. Of each of its bands, the convolutions write
+their rows to scratch memory; from there every row of the output is written once, from one end to the other.
 """
 
 from libc.stdint cimport int64_t, uint8_t
@@ -23,6 +23,7 @@ cnp.import_array()
 
 cdef enum:
     MOST_STEPS = 8  # columns of phases that one row is put together from
+    MOST_PHASES = 16  # rows and columns of a step of the output that are put together at one go
     MOST_ADDED = 16  # rows that a phase's row is the sum of
 
 MOST_COLUMNS, MOST_TERMS = MOST_STEPS, MOST_ADDED
@@ -64,7 +65,7 @@ cdef struct Arrays:
 cdef class TransposedTasks(Tasks):
     """A transposed convolution cut into units, which are its tasks; ``cut`` has the sizes."""
 
-    cdef int64_t itemsize, batch, strips, out_channels, per_out, out_h, out_w, stride_h, stride_w
+    cdef int64_t itemsize, batch, strips, shares, out_channels, out_h, out_w, stride_h, stride_w
     cdef bint adds             # outputs are sums of terms, else they are one each
     cdef int64_t lines_at, line  # where rows are added up: bytes, in scratch memory; elements of each, whole vectors
     cdef Part *parts
@@ -72,9 +73,10 @@ cdef class TransposedTasks(Tasks):
     cdef readonly int64_t part_count
     cdef readonly bint may_break  # images whose results are not all finite have to be computed directly
     cdef tuple tasks           # what pieces points into
-    cdef cnp.ndarray edges_of_bands, edges_of_strips, edges_of_terms, all_terms
+    cdef cnp.ndarray edges_of_bands, edges_of_strips, edges_of_shares, edges_of_terms, all_terms
     cdef const int64_t *rows   # of phases, where bands begin, and the end
     cdef const int64_t *first_bands
+    cdef const int64_t *first_channels
     cdef const int64_t *first_terms  # of each phase, and the end
     cdef const Term *terms
 
@@ -89,24 +91,25 @@ cdef class TransposedTasks(Tasks):
         super().__init__(isa, is_double, threads)
         self.itemsize = 8 if is_double else 4
         self.batch, self.out_channels, self.out_h, self.out_w = plan.out_shape
-        self.per_out = plan.out_channels // plan.groups
         self.stride_h, self.stride_w = plan.stride
         if self.stride_w > MOST_STEPS:
             raise ValueError(f"a stride of {MOST_STEPS} columns at most")
         self.edges_of_bands = np.array(cut.rows, np.int64)
         self.edges_of_strips = np.array(cut.first_bands, np.int64)
+        self.edges_of_shares = np.array(cut.first_channels, np.int64)
         self.edges_of_terms = np.array(cut.first_terms, np.int64)
         self.all_terms = np.array(cut.terms, np.int64)
         self.rows = <const int64_t *>cnp.PyArray_DATA(self.edges_of_bands)
         self.first_bands = <const int64_t *>cnp.PyArray_DATA(self.edges_of_strips)
+        self.first_channels = <const int64_t *>cnp.PyArray_DATA(self.edges_of_shares)
         self.first_terms = <const int64_t *>cnp.PyArray_DATA(self.edges_of_terms)
         self.terms = <const Term *>cnp.PyArray_DATA(self.all_terms)
         self.adds = cut.adds
         most_added = np.diff(self.edges_of_terms).max()
         if most_added > (MOST_ADDED if self.adds else 1):
             raise ValueError(f"a phase of {most_added} terms")
-        self.strips = len(cut.first_bands) - 1
-        self.count = self.batch * self.strips
+        self.strips, self.shares = len(cut.first_bands) - 1, len(cut.first_channels) - 1
+        self.count = self.batch * self.strips * self.shares
         self.part_count = len(cut.parts)
         self.parts = <Part *>calloc(self.part_count + 1, sizeof(Part))
         self.pieces = <Piece *>calloc(self.part_count * (len(cut.rows) - 1) + 1, sizeof(Piece))
@@ -142,41 +145,71 @@ cdef class TransposedTasks(Tasks):
 
 
 cdef inline const char *row_of(TransposedTasks t, const Term *term, const Piece *pieces, const char *memory,
-                               int64_t group, int64_t channel, int64_t row) noexcept nogil:
+                               int64_t channel, int64_t row) noexcept nogil:
     """Where a term's results for the outputs of row ``row`` begin; NULL if the band has none."""
     cdef const Part *part = t.parts + term.part
     cdef const Piece *piece = pieces + term.part
     row += term.row - piece.row
     if row < 0 or row >= piece.rows:
         return NULL
-    channel += (group * part.phases + term.phase) * t.per_out
+    channel = channel * part.phases + term.phase
     return memory + part.at + t.itemsize * (channel * part.pitch + row * part.width + term.column)
 
 
 cdef void add_up(TransposedTasks t, const Term *term, const Term *end, const Piece *pieces, const char *memory,
-                 int64_t group, int64_t channel, int64_t row, const void *start, char *line) noexcept nogil:
+                 int64_t channel, int64_t row, const void *start, char *line) noexcept nogil:
     """The sum of all terms, in ``line``."""
     cdef pc_row[MOST_ADDED] rows
     cdef int64_t count = 0
     while term < end:
-        rows[count].at = row_of(t, term, pieces, memory, group, channel, row)
+        rows[count].at = row_of(t, term, pieces, memory, channel, row)
         rows[count].begin, rows[count].end = -term.column, t.parts[term.part].width - term.column
         count += rows[count].at != NULL
         term += 1
     t.table.add_rows(rows, count, t.line, start, line)
 
 
-cdef void put_together(TransposedTasks t, const Arrays *a, int64_t image, int64_t band, char *memory) noexcept nogil:
+cdef bint put_whole_bands_together(TransposedTasks t, const Arrays *a, int64_t image, int64_t band, int64_t share,
+                                   char *memory) noexcept nogil:
+    """The same where 2 or 4 columns have all their phases, in all rows, at one go for each channel; False elsewhere."""
+    cdef const void *starts[MOST_PHASES]
+    cdef int64_t[MOST_PHASES] steps
+    cdef int64_t c, j, first = t.rows[band], count = t.rows[band + 1] - first, phases = t.stride_h * t.stride_w
+    cdef const Term *term
+    cdef const Piece *piece
+    if t.adds or t.stride_w not in (2, 4) or phases > MOST_PHASES or (first + count) * t.stride_h > t.out_h:
+        return False
+    for j in range(phases):
+        if t.first_terms[j] == t.first_terms[j + 1]:
+            return False
+        term = t.terms + t.first_terms[j]
+        piece = t.pieces + band * t.part_count + term.part
+        if piece.row != first or piece.rows != count:
+            return False
+        steps[j] = t.parts[term.part].width
+    for c in range(t.first_channels[share], t.first_channels[share + 1]):
+        for j in range(phases):
+            starts[j] = row_of(t, t.terms + t.first_terms[j], t.pieces + band * t.part_count, memory, c, first)
+        t.table.interleave_band(
+            starts, steps, t.stride_h, t.stride_w, count, t.out_w,
+            a.out + ((image * t.out_channels + c) * t.out_h + first * t.stride_h) * t.out_w * t.itemsize,
+        )
+    return True
+
+
+cdef void put_together(TransposedTasks t, const Arrays *a, int64_t image, int64_t band, int64_t share,
+                       char *memory) noexcept nogil:
     """Write the output rows of a band, each from the rows of its phases."""
-    cdef int64_t group, channel, row, below, c, j
+    cdef int64_t row, below, c, j
     cdef int64_t bottom = min(t.rows[band + 1] * t.stride_h, t.out_h)
     cdef const Piece *pieces = t.pieces + band * t.part_count
     cdef const int64_t *first
     cdef const void *rows[MOST_STEPS]
     cdef const char *rest = <const char *>&ZERO
     cdef char *out
-    for c in range(t.out_channels):
-        group, channel = c // t.per_out, c % t.per_out
+    if put_whole_bands_together(t, a, image, band, share, memory):
+        return
+    for c in range(t.first_channels[share], t.first_channels[share + 1]):
         if a.rest != NULL:
             rest = a.rest + c * t.itemsize
         row, below, first = t.rows[band], 0, t.first_terms
@@ -187,11 +220,11 @@ cdef void put_together(TransposedTasks t, const Arrays *a, int64_t image, int64_
                 if t.adds:
                     rows[j] = memory + t.lines_at + j * t.line * t.itemsize
                     add_up(
-                        t, t.terms + first[j], t.terms + first[j + 1], pieces, memory, group, channel, row, rest,
+                        t, t.terms + first[j], t.terms + first[j + 1], pieces, memory, c, row, rest,
                         <char *>rows[j],
                     )
                 elif first[j] < first[j + 1]:
-                    rows[j] = row_of(t, t.terms + first[j], pieces, memory, group, channel, row)
+                    rows[j] = row_of(t, t.terms + first[j], pieces, memory, c, row)
             t.table.interleave(rows, t.stride_w, t.out_w, rest, out)
             out += t.out_w * t.itemsize
             below, first = below + 1, first + t.stride_w
@@ -200,7 +233,7 @@ cdef void put_together(TransposedTasks t, const Arrays *a, int64_t image, int64_
 
 
 cdef int unit(TransposedTasks t, const Arrays *a, int64_t i) noexcept nogil:
-    cdef int64_t strip = i % t.strips, image = i // t.strips, n, p, j
+    cdef int64_t share = i % t.shares, strip = i // t.shares % t.strips, image = i // (t.shares * t.strips), n, p, j
     cdef char *memory = <char *>scratch(t.scratch_bytes)
     cdef const Piece *piece
     cdef const Part *part
@@ -220,9 +253,11 @@ cdef int unit(TransposedTasks t, const Arrays *a, int64_t i) noexcept nogil:
             arrays.weights, arrays.bias, arrays.out = a.weights[p], a.bias[p], memory + part.at
             arrays.out_strides[0], arrays.out_strides[1] = 0, part.pitch
             arrays.out_strides[2], arrays.out_strides[3] = part.width, 1
-            for j in range(piece.count):
+            j = share
+            while j < piece.count:
                 piece.work(piece.parameters, &arrays, j, memory)
-        put_together(t, a, image, n, memory)
+                j += t.shares
+        put_together(t, a, image, n, share, memory)
     return 0
 
 

@@ -5,6 +5,7 @@
  * of flat channels-last images are turned into panels just before the first tile reads them, and no band is packed.
  */
 #include "conv.h"
+#include "deal.h"
 
 enum {
     LINE = 64 / sizeof(real), /* elements of a cache line */
@@ -52,6 +53,7 @@ typedef struct {
     real *out;                         /* of the band's first pixel and the group's first channel */
     const int64_t *out_strides;
     int64_t rows, cols; /* of this line */
+    int64_t start;      /* of a long row: the place in it that the band begins with */
     int64_t line, end;  /* the packed line's real places, and the end of what may be read */
     int gaps;           /* between the places of two rows, or between the rows of the output */
 } job;
@@ -75,6 +77,59 @@ static void write_segments(const segment *segments, int count, const real *sums,
             if (whole < run) store_part(at + whole, load_part(from + whole, 0, run - whole), run - whole);
         }
     }
+}
+
+/* `count` elements of each of `step` rows, by turns. */
+INLINE void write_by_turns(const real *rows, int64_t width, int step, int64_t count, real *to)
+{
+    vec part[4], joined[4];
+    for (; count >= LANES; count -= LANES, rows += LANES, to += step * LANES) {
+        UNROLL for (int j = 0; j < step; j++) part[j] = load(rows + j * width);
+        by_turns(part, step, joined);
+        UNROLL for (int j = 0; j < step; j++) store(to + j * LANES, joined[j]);
+    }
+    if (count == 0) return;
+    UNROLL for (int j = 0; j < step; j++) part[j] = load_part(rows + j * width, 0, count);
+    by_turns(part, step, joined);
+    UNROLL for (int j = 0; j < step; j++)
+    {
+        if (count * step > j * LANES) store_part(to + j * LANES, joined[j], count * step - j * LANES);
+    }
+}
+
+/* Where the phases of a tile go to: those of the image's pixels from a row and column on, and the next channel of a tile
+ * is row `below` of those of a channel of the output. */
+typedef struct {
+    int64_t row, column, below;
+    real *channel;
+} phase_place;
+
+/* The same of the pixels at place q, for the channels from `first` on. */
+static phase_place find_phases(const job *at, int64_t q, int64_t first)
+{
+    const pc_direct *conv = at->conv;
+    const int64_t place = at->start + q, line = first / conv->phases_across;
+    real *channel = at->out + line / conv->phases_down * at->out_strides[1];
+    return (phase_place){place / conv->image_w, place % conv->image_w, line % conv->phases_down, channel};
+}
+
+/* The sums of `count` pixels, as [channel][width], to where they go; every `across` channels are columns of phases. */
+INLINE void write_phases(const job *at, int across, phase_place *place, int64_t count, const real *sums, int64_t width,
+                         int64_t channels)
+{
+    const int64_t image_w = at->conv->image_w, down = at->conv->phases_down, pitch = at->out_strides[2];
+    int64_t row = place->row, column = place->column, below = place->below;
+    real *channel = place->channel;
+    for (int64_t done = 0, run; done < count; done += run, row++, column = 0) {
+        run = least(image_w - column, count - done);
+        below = place->below, channel = place->channel;
+        for (int64_t k = 0; k < channels; k += across) {
+            write_by_turns(sums + k * width + done, width, across, run,
+                           channel + (row * down + below) * pitch + column * across);
+            if (++below == down) below = 0, channel += at->out_strides[1];
+        }
+    }
+    place->below = below, place->channel = channel;
 }
 
 /* The narrowest tile of as many channels that has so many vectors; alike for both tiles of a line (conv_tile.kernel.c). */
@@ -164,7 +219,9 @@ static void run_tiles(const job *at, const stretch *tiles, int64_t q, int64_t fi
     int count = 1;
     segments[0] = (segment){0, q, least(left_places, width)};
     if (at->gaps) count = find_segments(segments, q, width, conv->pitch, at->rows, at->cols, at->out_strides[2]);
-    const int direct = count == 1 && segments[0].count == width;
+    const int direct = count == 1 && segments[0].count == width && !conv->phases_across;
+    phase_place phases;
+    if (conv->phases_across) phases = find_phases(at, q, first_tile * full->channels);
     real *const panel = panel_of(at, q);
     const int64_t step = conv->chunk < conv->taps ? full->channels * width : 0; /* with one chunk no sums have to wait */
     for (int64_t t = 0; t < conv->taps; t += conv->chunk) {
@@ -184,7 +241,15 @@ static void run_tiles(const job *at, const stretch *tiles, int64_t q, int64_t fi
             real *to = at->out + first * channel_stride;
             run_tile(at, run, tile, at->band + place, panel, t, taps, weights, bias, t ? sums : NULL,
                      in_place ? to + segments[0].to : sums, in_place ? channel_stride : width, next + line, next_offsets);
-            if (ends && !in_place) write_segments(segments, count, sums + skipped, width, channels, to, channel_stride);
+            if (ends && conv->phases_across == 2) {
+                write_phases(at, 2, &phases, segments[0].count, sums + skipped, width, channels);
+            } else if (ends && conv->phases_across == 3) {
+                write_phases(at, 3, &phases, segments[0].count, sums + skipped, width, channels);
+            } else if (ends && conv->phases_across == 4) {
+                write_phases(at, 4, &phases, segments[0].count, sums + skipped, width, channels);
+            } else if (ends && !in_place) {
+                write_segments(segments, count, sums + skipped, width, channels, to, channel_stride);
+            }
             if (!panel) line = line < width ? line + LINE : 0;
         }
     }
@@ -199,7 +264,7 @@ static void run_line(const job *at, const stretch *tiles, int64_t q, int64_t end
     const int is_full = first_tile < conv->full_tiles, one = end_tile - first_tile == 1 && conv->chunk == conv->taps;
     const pc_tile *run = is_full ? tiles->full : tiles->last;
     const int64_t width = run->vectors * LANES;
-    if (one && !at->gaps && (is_full || conv->last_channels == run->channels)) {
+    if (one && !at->gaps && !conv->phases_across && (is_full || conv->last_channels == run->channels)) {
         const int64_t first = first_tile * tiles->full->channels, channel_stride = at->out_strides[1];
         const real *weights = at->weights + first * conv->taps, *bias = at->bias + first;
         real *to = at->out + first * channel_stride;
@@ -219,7 +284,10 @@ static void run_line(const job *at, const stretch *tiles, int64_t q, int64_t end
 static int64_t second_tile(const job *at, int64_t width)
 {
     const int64_t over = (int64_t)((uintptr_t)at->out / sizeof(real) % LINE);
-    if (VECTOR_BYTES < 64 || at->panels || at->conv->taps > FEW_TAPS || at->line <= 4 * width) return 0;
+    if (VECTOR_BYTES < 64 || at->panels || at->conv->taps > FEW_TAPS || at->conv->phases_across ||
+        at->line <= 4 * width) {
+        return 0;
+    }
     return over && at->out_strides[1] % LINE == 0 ? width - over : 0;
 }
 
@@ -245,6 +313,7 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
     const int64_t lines = conv->by_rows ? rows : 1, rows_of_line = conv->by_rows ? 1 : rows;
     const int64_t width = full->vectors * LANES, line = (rows_of_line - 1) * conv->pitch + cols;
     const int turned = conv->panel_offsets && !conv->in_place && conv->panels == 0; /* there is no band */
+    const int64_t out_channels = conv->out_channels / (conv->phases_across ? conv->phases_down * conv->phases_across : 1);
     const job at = {
         .conv = conv,
         .band = conv->in_place ? x + first_col : scratch,
@@ -256,11 +325,12 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
         .turned = turned ? x + first_col * x_strides[3] : NULL,
         .pixel_step = x_strides[3],
         .sums = (real *)scratch + conv->band_size,
-        .out = (real *)arrays->out + image * out_strides[0] + group * conv->out_channels * out_strides[1] +
-               first_row * out_strides[2] + first_col,
+        .out = (real *)arrays->out + image * out_strides[0] + group * out_channels * out_strides[1] +
+               first_row * out_strides[2] + (conv->phases_across ? 0 : first_col),
         .out_strides = out_strides,
         .rows = rows_of_line,
         .cols = cols,
+        .start = first_col,
         .line = line,
         .end = conv->in_place ? conv->in_w - first_col : line + width,
         .gaps = rows_of_line > 1 && (conv->pitch != cols || out_strides[2] != cols),

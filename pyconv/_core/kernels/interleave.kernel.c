@@ -1,44 +1,27 @@
 /* Rows whose elements are put between each other's: the phases of a transposed convolution. And rows added up, where a
  * phase is the sum of several. */
 #include "kernels.h"
+#include "deal.h"
 #include "vector.h"
 
-/* Vectors are zipped; the last ones are loaded and stored in part. */
-static void by_two(const real *const *rows, int64_t length, real *out)
+/* `step` rows of `length` / step elements each, or one more of the first ones, by turns: whole vectors as long as there are
+ * such, of the last ones the parts. */
+INLINE void by_turns_of(const real *const *rows, int step, int64_t length, real *out)
 {
-    for (int64_t i = 0; 2 * i < length; i += LANES, out += 2 * LANES) {
-        const int64_t left = length - 2 * i;
-        const vec a = load_part(rows[0] + i, 0, (left + 1) / 2), b = load_part(rows[1] + i, 0, left / 2);
-        store_part(out, SHUFFLE(a, b, ZIP_LOW), left);
-        if (left > LANES) store_part(out + LANES, SHUFFLE(a, b, ZIP_HIGH), left - LANES);
+    vec part[4], joined[4];
+    int64_t i = 0;
+    for (; (i + LANES) * step <= length; i += LANES, out += step * LANES) {
+        UNROLL for (int j = 0; j < step; j++) part[j] = load(rows[j] + i);
+        by_turns(part, step, joined);
+        UNROLL for (int j = 0; j < step; j++) store(out + j * LANES, joined[j]);
     }
-}
-
-static void by_four(const real *const *rows, int64_t length, real *out)
-{
-    for (int64_t i = 0; 4 * i < length; i += LANES, out += 4 * LANES) {
-        const int64_t left = length - 4 * i;
-        vec row[4];
-        UNROLL for (int j = 0; j < 4; j++) row[j] = load_part(rows[j] + i, 0, (left + 3 - j) / 4);
-        const vec low[2] = {SHUFFLE(row[0], row[2], ZIP_LOW), SHUFFLE(row[1], row[3], ZIP_LOW)};
-        const vec high[2] = {SHUFFLE(row[0], row[2], ZIP_HIGH), SHUFFLE(row[1], row[3], ZIP_HIGH)};
-        const vec all[4] = {SHUFFLE(low[0], low[1], ZIP_LOW), SHUFFLE(low[0], low[1], ZIP_HIGH),
-                            SHUFFLE(high[0], high[1], ZIP_LOW), SHUFFLE(high[0], high[1], ZIP_HIGH)};
-        UNROLL for (int j = 0; j < 4; j++)
-        {
-            if (left > j * LANES) store_part(out + j * LANES, all[j], left - j * LANES);
-        }
-    }
-}
-
-/* A loop for this step, so that the compiler shuffles vectors in place of storing elements. */
-static void by_three(const real *restrict a, const real *restrict b, const real *restrict c, int64_t count,
-                     real *restrict out)
-{
-    for (int64_t i = 0; i < count; i++) {
-        out[3 * i] = a[i];
-        out[3 * i + 1] = b[i];
-        out[3 * i + 2] = c[i];
+    const int64_t left = length - i * step;
+    if (left <= 0) return;
+    UNROLL for (int j = 0; j < step; j++) part[j] = load_part(rows[j] + i, 0, (left + step - 1 - j) / step);
+    by_turns(part, step, joined);
+    UNROLL for (int j = 0; j < step; j++)
+    {
+        if (left > j * LANES) store_part(out + j * LANES, joined[j], left - j * LANES);
     }
 }
 
@@ -48,21 +31,41 @@ void PC_NAME(interleave)(const void *const *rows_, int64_t step, int64_t length,
     const real *const *rows = (const real *const *)rows_;
     const real rest = *(const real *)rest_;
     real *out = out_;
-    int64_t done = 0;
     int missing = 0;
     for (int64_t j = 0; j < step; j++) missing |= !rows[j];
-    if (!missing && (step == 1 || step == 2 || step == 4)) {
+    if (!missing && step <= 4) {
         if (step == 1) memcpy(out, rows[0], length * sizeof(real));
-        if (step == 2) by_two(rows, length, out);
-        if (step == 4) by_four(rows, length, out);
+        if (step == 2) by_turns_of(rows, 2, length, out);
+        if (step == 3) by_turns_of(rows, 3, length, out);
+        if (step == 4) by_turns_of(rows, 4, length, out);
         return;
     }
-    if (!missing && step == 3) {
-        done = length / step;
-        by_three(rows[0], rows[1], rows[2], done, out);
-    }
     for (int64_t j = 0; j < step; j++)
-        for (int64_t i = done; i * step + j < length; i++) out[i * step + j] = rows[j] ? rows[j][i] : rest;
+        for (int64_t i = 0; i * step + j < length; i++) out[i * step + j] = rows[j] ? rows[j][i] : rest;
+}
+
+/* The rows of a band of a channel: of each of `count` rows of phases `down` rows of the output, one after the other, each of
+ * which is `across` rows by turns, 2 or 4. `starts` has the first of them, `steps` how far on the next row is. */
+INLINE void band_by_turns(const void *const *starts, const int64_t *steps, int64_t down, int across, int64_t count,
+                          int64_t length, real *out)
+{
+    for (int64_t row = 0; row < count; row++) {
+        for (int64_t below = 0; below < down; below++, out += length) {
+            const real *rows[4];
+            UNROLL for (int j = 0; j < across; j++)
+            {
+                rows[j] = (const real *)starts[below * across + j] + row * steps[below * across + j];
+            }
+            by_turns_of(rows, across, length, out);
+        }
+    }
+}
+
+void PC_NAME(interleave_band)(const void *const *starts, const int64_t *steps, int64_t down, int64_t across, int64_t count,
+                              int64_t length, void *out)
+{
+    if (across == 2) band_by_turns(starts, steps, down, 2, count, length, out);
+    if (across == 4) band_by_turns(starts, steps, down, 4, count, length, out);
 }
 
 /* out[i] = *start + the rows that have an element i, in their order; out takes whole vectors */

@@ -57,6 +57,11 @@ typedef struct {
                                       rows (of the first alone) and cols are multiples: 7 less the taps of a phase, or 4 */
     int64_t places_pitch;          /* likewise; elements for a place of all tiles of a band, or of a plane of it */
     int64_t work_line;             /* winograd_few_task only: elements for a row of pixels */
+
+    int64_t phases_down, phases_across; /* direct_task of a long row only: where these are not 0, the output channels are
+                                    * [channel][row][column], so many rows and columns, which are put between each
+                                    * other's: a pixel of the image is as many of the output */
+    int64_t image_w;               /* likewise; of the image whose rows the long one is made of */
 } pc_direct;
 
 /* Output pixels of a band that are computed together, because the same taps of theirs lie in the image. */
@@ -250,6 +255,8 @@ typedef struct {
     void (*add)(const void *x, void *out, int64_t count); /* out += x */
     void (*gather)(const void *x, int64_t step, void *out, int64_t count); /* elements that lie apart, side by side */
     void (*interleave)(const void *const *rows, int64_t step, int64_t length, const void *rest, void *out);
+    void (*interleave_band)(const void *const *starts, const int64_t *steps, int64_t down, int64_t across, int64_t count,
+                            int64_t length, void *out);
     void (*add_rows)(const pc_row *rows, int64_t count, int64_t length, const void *start, void *out);
     void (*prelu)(const void *x, const void *weight, void *out, int64_t count); /* a weight for each element */
     /* lines begin .. end of one outer index; out may be x */

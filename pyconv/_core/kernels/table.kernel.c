@@ -22,6 +22,7 @@ extern const pc_activation PC_NAME(activations)[];
 void PC_NAME(add)(const void *, void *, int64_t);
 void PC_NAME(gather)(const void *, int64_t, void *, int64_t);
 void PC_NAME(interleave)(const void *const *, int64_t, int64_t, const void *, void *);
+void PC_NAME(interleave_band)(const void *const *, const int64_t *, int64_t, int64_t, int64_t, int64_t, void *);
 void PC_NAME(add_rows)(const pc_row *, int64_t, int64_t, const void *, void *);
 void PC_NAME(prelu)(const void *, const void *, void *, int64_t);
 void PC_NAME(softmax)(const pc_axis *, int64_t, int64_t, const void *, void *);
@@ -55,6 +56,7 @@ const pc_kernels PC_NAME(kernels) = {
     .add = PC_NAME(add),
     .gather = PC_NAME(gather),
     .interleave = PC_NAME(interleave),
+    .interleave_band = PC_NAME(interleave_band),
     .add_rows = PC_NAME(add_rows),
     .prelu = PC_NAME(prelu),
     .softmax = PC_NAME(softmax),

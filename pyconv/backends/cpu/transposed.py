@@ -7,7 +7,7 @@ without a lane or a padded pixel too much, are quicker, though each output is pu
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate
@@ -21,11 +21,12 @@ from ..._core import conv as conv_core
 from ..._core import memory, runtime
 from ..._core import transposed as core
 from ...plan import ConvPlan, Cost, Pair, PhasePart, TransposedPlan, phase_parts, taps_part
-from . import channels, conv, direct, estimate, isa
+from . import channels, conv, direct, estimate, isa, pixel_blocks, widened, winograd
 from .arrays import into, native
 from .cache import WORKING_SET
 from .cut import (
     BRIEF_FLOPS,
+    Pieces,
     ceil_div,
     even,
     is_double_plan,
@@ -83,6 +84,8 @@ class Cut(NamedTuple):
     """Of each band a part's after the other's; None if it has no rows there."""
     first_bands: list[int]
     """Of each strip, which a thread computes from top to bottom; and the end."""
+    first_channels: list[int]
+    """Of the output in each share of them, which is a unit of work by itself; and the end."""
     terms: list[Term]
     first_terms: list[int]
     """For each row and column of a step of the output, and the end."""
@@ -103,11 +106,11 @@ def implementations(plan: TransposedPlan) -> list[tuple[str, str | None]]:
     by_taps = _by_taps(plan, isa.current())
     taps = [(f"taps({_name(taps_part(plan).plan)})", by_taps)] if _few_phases(plan) else []
     names: dict[str, None] = {}
-    for part in phase_parts(plan):
-        name = _name(part.plan)
+    for part in _phase_plans(plan):
+        name = _name(part)
         if name is None:
-            kernel = "x".join(map(str, part.plan.kernel))
-            reasons = "; ".join(f"{name}: {refusal}" for name, refusal in conv.implementations(part.plan))
+            kernel = "x".join(map(str, part.kernel))
+            reasons = "; ".join(f"{name}: {refusal}" for name, refusal in conv.implementations(part))
             reason = f"it is made of convolutions, one of which ({kernel}) has no implementation: {reasons}"
             return [("phases", reason)]
         names[name] = None
@@ -135,7 +138,7 @@ def _by_taps(plan: TransposedPlan, level: int) -> str | None:
     most = prod(ceil_div(kernel, step // gcd(step, gap)) for kernel, step, gap in sizes)
     if not 2 <= most <= core.MOST_TERMS:
         return f"an output is the sum of {most} taps, it is for 2 to {core.MOST_TERMS}"
-    part, phases = taps_part(plan), phase_parts(plan)
+    part, phases = taps_part(plan), _phase_plans(plan)
     if conv.chosen(part.plan, level) not in (direct, channels):
         return "the convolution of one pixel has no bands"
     own = _taps_cycles(plan, level)
@@ -155,9 +158,9 @@ def _taps_cycles(plan: TransposedPlan, level: int) -> float:
     return chosen.cycles(part.plan, level) * (1 + down / rows) + estimate.pace(level) * sums
 
 
-def _phase_cycles(plan: TransposedPlan, part: PhasePart, level: int) -> float:
-    chosen: Any = conv.chosen(part.plan, level)
-    return chosen.cycles(part.plan, level) if hasattr(chosen, "cycles") else 0.0
+def _phase_cycles(plan: TransposedPlan, part: ConvPlan, level: int) -> float:
+    chosen: Any = conv.chosen(part, level)
+    return chosen.cycles(part, level) if hasattr(chosen, "cycles") else 0.0
 
 
 def _reach(plan: TransposedPlan) -> Pair:
@@ -181,14 +184,28 @@ def _plans(plan: TransposedPlan) -> list[ConvPlan]:
     """Of the convolutions that it is run by."""
     if _by_taps(plan, isa.current()) is None:
         return [taps_part(plan).plan]
-    return [part.plan for part in phase_parts(plan)]
+    return _phase_plans(plan)
+
+
+def _phase_plans(plan: TransposedPlan) -> list[ConvPlan]:
+    """Of the convolutions of its phases, as they are run."""
+    return [widened.widened(part.plan, isa.current()) for part in phase_parts(plan)]
+
+
+def _prepared_plans(plan: TransposedPlan, modules: Iterable[ModuleType]) -> list[ConvPlan]:
+    """Of the convolutions that it is run by, on weights that were prepared for these implementations."""
+    if _by_taps(plan, isa.current()) is None:
+        return [taps_part(plan).plan]
+    ways = zip(phase_parts(plan), _phase_plans(plan), modules, strict=True)
+    return [one if module is winograd else part.plan for part, one, module in ways]
 
 
 def prepare_key(plan: TransposedPlan) -> Hashable:
     """Plans with equal keys share prepared weights."""
     if _by_taps(plan, isa.current()) is None:
         return "taps", conv.prepare_key(taps_part(plan).plan)
-    return tuple((part.taps, conv.prepare_key(part.plan)) for part in phase_parts(plan))
+    plans = _phase_plans(plan)
+    return tuple((part.taps, conv.prepare_key(one)) for part, one in zip(phase_parts(plan), plans, strict=True))
 
 
 def prepare(plan: TransposedPlan, weight: np.ndarray, bias: np.ndarray | None) -> Prepared:
@@ -199,13 +216,22 @@ def prepare(plan: TransposedPlan, weight: np.ndarray, bias: np.ndarray | None) -
     if not np.isfinite(weight).all():
         return Prepared((), bias, weight)
     if _by_taps(plan, isa.current()) is None:
-        part = taps_part(plan)
-        return Prepared((conv.prepare(part.plan, part.weights(weight), None),), bias)
-    parts = (
-        conv.prepare(part.plan, part.weights(weight), None if bias is None else part.biases(bias))
-        for part in phase_parts(plan)
-    )
+        taps = taps_part(plan)
+        return Prepared((conv.prepare(taps.plan, _by_channels(plan, taps.weights(weight)), None),), bias)
+    parts = []
+    for part, one in zip(phase_parts(plan), _phase_plans(plan), strict=True):
+        biases = None if bias is None else _by_channels(plan, part.biases(bias))
+        parts.append(widened.prepare(part.plan, one, _by_channels(plan, part.weights(weight)), biases))
     return Prepared(tuple(parts), bias)
+
+
+def _by_channels(plan: TransposedPlan, numbers: np.ndarray) -> np.ndarray:
+    """A part's weights or biases (group, phase or tap, channel of the group) as (group, channel, phase or tap).
+
+    So all that a channel of the output is made of lies together, and threads can divide the channels.
+    """
+    split = numbers.reshape(plan.groups, -1, plan.out_channels // plan.groups, *numbers.shape[1:])
+    return split.swapaxes(1, 2).reshape(numbers.shape)
 
 
 def _band_rows(plan: TransposedPlan, plans: Sequence[ConvPlan], least: int = 1) -> int:
@@ -216,19 +242,23 @@ def _band_rows(plan: TransposedPlan, plans: Sequence[ConvPlan], least: int = 1) 
 
 def _cut(plan: TransposedPlan, how: tuple[tuple[ModuleType, Any], ...], level: int, count: int) -> Cut:
     """Cut ``plan`` for ``count`` threads; the result does not depend on how. ``how``: see ``_tasks``."""
-    plans, adds = _plans(plan), _by_taps(plan, level) is None
+    plans, adds = _prepared_plans(plan, [module for module, _ in how]), _by_taps(plan, level) is None
     pieces = [pieces_of(module, each, level, tiling) for each, (module, tiling) in zip(plans, how, strict=True)]
     height, batch = ceil_div(plan.out_size[0], plan.stride[0]), max(plan.batch, 1)
     step = lcm(*(each.step for each in pieces))
     least = max([each.least if each.weights_stay else each.rows for each in pieces])
     rows = ceil_div(_band_rows(plan, plans, least), step) * step
     strips = min(ceil_div(4 * count, batch), ceil_div(height, rows)) if count > 1 else 1
+    first_channels = [0, plan.out_channels]
     if batch * strips < count:
-        strips = min(ceil_div(count, batch), ceil_div(height, step))
+        first_channels = _first_channels(plan, plans, pieces, ceil_div(count, batch * strips))
+        if len(first_channels) == 2:
+            strips = min(ceil_div(count, batch), ceil_div(height, step))
+    shares = len(first_channels) - 1
     more, above = _reach(plan) if adds else (0, 0)
 
     made: dict[tuple[int, ConvPlan], conv_core.ConvTasks] = {}  # parts that look alike may be packed differently
-    bands: list[Band | None] = []
+    found: list[Band | None] = []
     edges, first_bands = [0], [0]
     for strip in range(strips):
         end = min(ceil_div(height * (strip + 1) // strips, step) * step, height)
@@ -237,13 +267,13 @@ def _cut(plan: TransposedPlan, how: tuple[tuple[ModuleType, Any], ...], level: i
             for place, (one, each) in enumerate(zip(plans, pieces, strict=True)):
                 top, below = max(first + above, 0), min(last + above + more, one.out_size[0])
                 if below <= top:
-                    bands.append(None)
+                    found.append(None)
                     continue
                 some, in_row = rows_of(one, top, below)
                 if (place, some) not in made:
-                    made[place, some] = each.tasks(some, 1)
+                    made[place, some] = each.tasks(some, shares)
                 in_row += 0 if adds else phase_parts(plan)[place].rows.start
-                bands.append(Band(made[place, some], in_row, top, below - top))
+                found.append(Band(made[place, some], in_row, top, below - top))
             edges.append(last)
         first_bands.append(len(edges) - 1)
     terms = _tap_terms(plan) if adds else _phase_terms(plan)
@@ -251,12 +281,33 @@ def _cut(plan: TransposedPlan, how: tuple[tuple[ModuleType, Any], ...], level: i
         parts=_tap_parts(plan) if adds else _phase_parts(plan),
         rows=edges,
         most_rows=rows + more,
-        bands=bands,
+        bands=found,
         first_bands=first_bands,
+        first_channels=first_channels,
         terms=[term for phase in terms for term in phase],
         first_terms=[0, *accumulate(map(len, terms))],
         adds=adds,
     )
+
+
+def _first_channels(plan: TransposedPlan, plans: Sequence[ConvPlan], pieces: Sequence[Pieces], most: int) -> list[int]:
+    """The first output channel of each of up to ``most`` shares, and the end.
+
+    Of weights that do not stay in the cache each thread then reads its own, and not all. One share if they stay, or if
+    the parts' blocks are not of the same channels of the output.
+    """
+    whole = [0, plan.out_channels]
+    if all(each.weights_stay for each in pieces):
+        return whole
+    for shares in range(min(most, *(len(each.blocks) for each in pieces)), 1, -1):
+        ways = set()
+        for part, each in zip(plans, pieces, strict=True):
+            firsts = (each.blocks[len(each.blocks) * share // shares] for share in range(shares))
+            ways.add(tuple(first * plan.out_channels / part.out_channels for first in firsts))
+        edges, *others = ways
+        if not others and all(edge == int(edge) for edge in edges):
+            return [*map(int, edges), plan.out_channels]
+    return whole
 
 
 def _tap_parts(plan: TransposedPlan) -> list[Part]:
@@ -290,11 +341,15 @@ def _tasks(
     return core.TransposedTasks(level, is_double_plan(plan), count, plan, _cut(plan, how, level, count))
 
 
-def work(plan: TransposedPlan, prepared: Prepared) -> core.TransposedWork | None:
-    """What runs the plan band by band; None where that cannot be."""
-    plans = _plans(plan)
-    if prepared.weight is not None or not plans or plan.stride[1] > core.MOST_COLUMNS:
+def work(plan: TransposedPlan, prepared: Prepared) -> core.TransposedWork | conv_core.ConvWork | None:
+    """What runs the plan as one, or band by band; None where that cannot be."""
+    if _by_taps(plan, isa.current()) is not None and [each.implementation for each in prepared.parts] == [direct]:
+        one = pixel_blocks.work(plan, prepared.parts[0].weights, threads_for(plan))
+        if one is not None:
+            return one
+    if prepared.weight is not None or not prepared.parts or plan.stride[1] > core.MOST_COLUMNS:
         return None
+    plans = _prepared_plans(plan, [each.implementation for each in prepared.parts])
     if plan.stride == (1, 1) or any(sees_padding_alone(each) for each in plans):
         return None  # where nothing is put together, the convolution writes the result
     if not all(hasattr(each.implementation, "pieces") for each in prepared.parts):
@@ -341,12 +396,12 @@ def _by_parts(plan: TransposedPlan, x: np.ndarray, prepared: Prepared, out: np.n
     reached = sum(len(part.starts) * part.plan.out_size[0] * part.plan.out_size[1] for part in parts)
     if reached < plan.out_size[0] * plan.out_size[1]:
         result[...] = 0 if prepared.bias is None else prepared.bias[:, None, None]
-    for part, weights in zip(parts, prepared.parts, strict=True):
+    for part, one, weights in zip(parts, _phase_plans(plan), prepared.parts, strict=True):
         source = x[:, :, part.rows, part.columns]
         if plan.stride == (1, 1):
-            conv.run(part.plan, source, weights, result)
+            widened.run(part.plan, one, source, weights, result)
             continue
-        for sums, (row, column) in _phases(plan, part, conv.run(part.plan, source, weights, None)):
+        for sums, (row, column) in _phases(plan, part, widened.run(part.plan, one, source, weights, None)):
             result[:, :, row :: plan.stride[0], column :: plan.stride[1]] = sums
     return result
 
@@ -354,9 +409,9 @@ def _by_parts(plan: TransposedPlan, x: np.ndarray, prepared: Prepared, out: np.n
 def _phases(plan: TransposedPlan, part: PhasePart, sums: np.ndarray) -> Iterator[tuple[np.ndarray, Pair]]:
     """The results of a convolution phase by phase, each (N, out_channels, height, width), and where they belong."""
     per_out = plan.out_channels // plan.groups
-    split = sums.reshape(plan.batch, plan.groups, len(part.starts), per_out, *part.plan.out_size)
+    split = sums.reshape(plan.batch, plan.groups, per_out, len(part.starts), *part.plan.out_size)
     for place, start in enumerate(part.starts):
-        yield split[:, :, place].reshape(plan.batch, plan.out_channels, *part.plan.out_size), start
+        yield split[:, :, :, place].reshape(plan.batch, plan.out_channels, *part.plan.out_size), start
 
 
 def _tap_by_tap(plan: TransposedPlan, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:

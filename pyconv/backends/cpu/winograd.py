@@ -342,7 +342,12 @@ def run(plan: ConvPlan, x: np.ndarray, prepared: Transformed, out: np.ndarray | 
     The transforms mix the pixels of a tile, so one inf or NaN, or an overflow half way, would reach pixels that the
     plain sum leaves alone.
     """
-    return run_or_sum_directly(plan, _tasks(plan, prepared.isa, threads_for(plan), prepared.tile), x, prepared, out)
+    return run_or_sum_directly(plan, tasks(plan, prepared), x, prepared, out)
+
+
+def tasks(plan: ConvPlan, prepared: Transformed) -> conv.WinogradTasks:
+    """The tasks of the whole plan, for transformed weights."""
+    return _tasks(plan, prepared.isa, threads_for(plan), prepared.tile)
 
 
 def run_or_sum_directly(
@@ -376,8 +381,7 @@ def _sum_directly(
 
 def work(plan: ConvPlan, prepared: Transformed) -> conv.ConvWork:
     """What runs the plan, for calls that come again; those whose results are not all finite go the general way."""
-    tasks = _tasks(plan, prepared.isa, threads_for(plan), prepared.tile)
-    return conv.ConvWork(tasks, prepared.weights, prepared.bias, False)
+    return conv.ConvWork(tasks(plan, prepared), prepared.weights, prepared.bias, False)
 
 
 def pieces(plan: ConvPlan, level: int) -> Pieces:
