@@ -45,6 +45,9 @@ KERNEL_FLAGS = [
 SCHEDULED = ["-fschedule-insns", "-fsched-pressure", "-fno-sched-interblock"]
 OWN_FLAGS = {"activation": SCHEDULED, "softmax": SCHEDULED}
 
+# Two loops that add to the same sums, one after the other: with it GCC 12 moves sums between registers in each turn.
+OWN_FLAGS["winograd_few"] = ["-fno-gcse"]
+
 # PYCONV_SANITIZE=address,undefined: the compiler's run-time checks in everything; see tools/sanitize.py
 SANITIZE = []
 if environ.get("PYCONV_SANITIZE"):

@@ -238,6 +238,46 @@ def test_pooled_in_registers(level, monkeypatch, dtype, activation, threads, spe
         pooled._refusal.cache_clear()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2), (5, 3), (5, 1)])
+def test_relu_of_bands(level, dtype, kernel, stride, monkeypatch):
+    """A relu is taken with the outputs, of every size of tile: the bits of a separate one, not finite too."""
+    monkeypatch.setattr(fused.conv, "chosen", lambda plan, level: winograd_few)
+    cpu = registry.load("cpu")
+    x, weight, bias = normal(2, 3, 41, 83, dtype=dtype), normal(9, 3, kernel, kernel, dtype=dtype, seed=1), None
+    for special in (None, np.nan, np.inf):
+        if special is not None:
+            x[1, 0, 20, 40] = special
+            bias, weight[0] = np.full(9, -0.0, dtype), 0
+        one = made(x, weight, bias, stride=stride, padding=1)
+        weights = winograd_few.prepare(one, weight, bias)
+        relu = plan_elementwise("relu", one.out_shape, dtype, ())
+        window = pool_parameters("pool", 3, 2, 1, 1, False, False)
+        whole = plan_max_pool2d(one.out_shape, dtype, x.itemsize, "nchw", *window)
+        with np.errstate(all="ignore"):
+            apart = cpu.run(relu, winograd_few.run(one, x, weights, None))
+            for pooling, wanted in ((None, apart), (whole, cpu.run(whole, apart))):
+                for threads in (1, 2):
+                    pyconv.set_num_threads(threads)
+                    prepared = fused.conv.Prepared(winograd_few, weights)
+                    got = fused.run(plan_fused(one, None, relu, pooling), x, prepared, None)
+                    assert bits(got) == bits(wanted), (special, pooling, threads)
+
+
+def test_a_tap_less_takes_a_place_less():
+    """Planes of phases with fewer taps down, or along, come after those of all, and have no place for the point 0."""
+    for kernel, stride, in_order, count in (
+        (7, 2, [(0, 0), (0, 1), (1, 0), (1, 1)], (6 + 5) ** 2),
+        ((4, 3), 2, [(0, 0), (1, 0), (0, 1), (1, 1)], 2 * 6 * (6 + 5)),
+        ((5, 7), (2, 3), None, (6 + 5) * (6 + 5 + 5)),
+        (4, 2, [(0, 0), (0, 1), (1, 0), (1, 1)], 4 * 36),
+    ):
+        tall, wide = pair(kernel)
+        plan = made(normal(1, 3, 40, 40), normal(1, 3, tall, wide), stride=stride)
+        assert winograd_few._products(plan) == 3 * count, (kernel, stride)
+        assert in_order is None or winograd_few._phases(plan) == in_order
+
+
 def test_used_where_it_pays():
     """First layers of networks: yes, if it is quicker; as image filters with one result, and by name: no."""
     lanes = runtime.lanes(isa.current(), False)
@@ -266,7 +306,7 @@ def test_places_lie_in_many_sets_of_the_cache(level, dtype, size):
     lanes = runtime.lanes(level, dtype == "float64")
     plan = made(normal(1, 2, size, size, dtype=dtype), normal(32, 2, 7, 7, dtype=dtype), stride=2, padding=3)
     for count in (1, 2):
-        _, (_, pitch, _) = winograd_few._cut(plan, level, count)
+        _, (_, pitch, *_) = winograd_few._cut(plan, level, count)
         assert pitch % lanes == 0
         assert pitch // lanes % 2 == 1 or lanes * np.dtype(dtype).itemsize < 32
 

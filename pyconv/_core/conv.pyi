@@ -21,7 +21,7 @@ class FewTasks(DirectTasks):
 
 class WinogradFewTasks(DirectTasks):
     def __init__(
-        self, isa: int, is_double: bool, threads: int, b: Any, places: tuple[int, int, int], pooled: int = 0
+        self, isa: int, is_double: bool, threads: int, b: Any, places: tuple[int, int, int, int, int], pooled: int = 0
     ) -> None: ...
 
 class WinogradRowTasks(DirectTasks):

@@ -102,7 +102,8 @@ cdef class WinogradFewTasks(DirectTasks):
     def __init__(self, int isa, bint is_double, int threads, b, places, int pooled=0):
         super().__init__(isa, is_double, threads, b)
         self.work, self.may_break, self.direct.pooled = self.table.winograd_few_task, True, pooled
-        self.direct.tile, self.direct.places_pitch, self.direct.work_line = places
+        self.direct.tile, self.direct.places_pitch, self.direct.work_line = places[:3]
+        self.direct.whole_h, self.direct.whole_w = places[3:]
 
 
 cdef class WinogradRowTasks(DirectTasks):

@@ -41,6 +41,7 @@ cdef extern from "kernels/kernels.h" nogil:
         int64_t pooled
         int64_t tile
         int64_t places_pitch, work_line
+        int64_t whole_h, whole_w
         int64_t phases_down, phases_across, image_w
 
     ctypedef struct pc_channels_tile:

@@ -33,7 +33,8 @@ typedef struct {
     int64_t rows, cols;            /* output pixels of a band; the last band of an image may have fewer */
     int64_t bands_h, bands_w;      /* bands of an image */
     int64_t shares;                /* tasks that divide one band's output channels between them */
-    int64_t band_stays;            /* 1: the band stays in the cache while weights pass by; 0: the other way round */
+    int64_t band_stays;            /* 1: the band, or a vector of its tiles, stays in the cache while weights pass by; 0: the
+                                      other way round */
     int64_t by_rows;               /* 1: a tile never runs past the end of a row; 0: a band is one line, with gaps */
     int64_t in_place;              /* 1: nothing is packed, the image is one long row that is read where it lies */
     int64_t phases_h, phases_w;    /* distinct remainders of tap position by stride; or each column of the kernel is one */
@@ -52,11 +53,12 @@ typedef struct {
     int64_t last_channels;         /* real output channels in the last tile; 0 if there is none */
     int64_t pooled;                /* few_task and winograd_few_task only; 1: the maxima of 2 x 2 pixels are written, 2: those
                                       of their relu; then the output, of which rows and columns are counted as above, is
-                                      half as high and wide */
+                                      half as high and wide. 3, winograd_few_task only: the relu of all */
     int64_t tile;                  /* winograd_few_task and winograd_row_task only: outputs of a tile along an axis, of which
                                       rows (of the first alone) and cols are multiples: 7 less the taps of a phase, or 4 */
     int64_t places_pitch;          /* likewise; elements for a place of all tiles of a band, or of a plane of it */
     int64_t work_line;             /* winograd_few_task only: elements for a row of pixels */
+    int64_t whole_h, whole_w;      /* likewise; phases with the most taps down and along the kernel, the first ones */
 
     int64_t phases_down, phases_across; /* direct_task of a long row only: where these are not 0, the output channels are
                                     * [channel][row][column], so many rows and columns, which are put between each

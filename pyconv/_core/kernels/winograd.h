@@ -66,6 +66,28 @@ INLINE void transform_in(const int pairs, const vec *d, vec *t)
     t[2 * pairs + 1] = infinity;
 }
 
+/* B' of one point less, for kernels of one tap less: without 0, for which t[0] would stand. The other products are summed
+ * with those of all points, since A' of each is the same. */
+INLINE void transform_in_without_zero(const int pairs, const vec *d, vec *t)
+{
+    const pc_points *points = &points_of[pairs - 1];
+    vec infinity = splat(points->all[0]) * d[0];
+    UNROLL for (int k = 1; k <= pairs; k++) infinity += splat(points->all[k]) * d[2 * k];
+    UNROLL for (int i = 0; i < pairs; i++)
+    {
+        vec even = d[2 * pairs - 2], odd = d[2 * pairs - 1];
+        UNROLL for (int k = 0; k < pairs - 1; k++)
+        {
+            even += splat(points->others[i][k]) * d[2 * k];
+            odd += splat(points->others[i][k]) * d[2 * k + 1];
+        }
+        even *= splat(points->point[i]);
+        t[2 * i + 1] = odd + even;
+        t[2 * i + 2] = odd - even;
+    }
+    t[2 * pairs + 1] = infinity;
+}
+
 /* A' on the products of a column or a row: pixel k is the sum over all points p of p^k times their product, and of the
  * last one infinity's; begun at `start`, if it is not NULL. */
 INLINE void transform_out(const int pairs, const int tile, const vec *m, const vec *start, vec *y)
@@ -86,25 +108,38 @@ INLINE void transform_out(const int pairs, const int tile, const vec *m, const v
     y[tile - 1] += m[2 * pairs + 1];
 }
 
-/* B' along a row, for a vector of tiles that begin every `tile` pixels. */
-INLINE void transform_vector(const int pairs, const int tile, const real *row, vec *t)
+/* The pixels of a row that a vector of tiles has, which begin every `tile` pixels: d[j] has number j of each. */
+INLINE void take_tiles(const int size, const int tile, const real *row, vec *d)
 {
-    const int size = 2 * pairs + 2;
-    vec part[MOST_OUT], d[MOST_IN];
+    vec part[MOST_OUT];
     UNROLL for (int j = 0; j < tile; j++) part[j] = load(row + j * LANES);
     UNROLL for (int j = 0; j < tile; j++) d[j] = every(part, tile, j);
     UNROLL for (int j = tile; j < size; j++) d[j] = SHUFFLE(d[j - tile], splat(row[tile * LANES + j - tile]), FROM(1));
+}
+
+/* B' along a row, for a vector of tiles. */
+INLINE void transform_vector(const int pairs, const int tile, const real *row, vec *t)
+{
+    vec d[MOST_IN];
+    take_tiles(2 * pairs + 2, tile, row, d);
     transform_in(pairs, d, t);
 }
 
-/* The same for `tiles` of them: place j of all to places + j * step. */
-INLINE void transform_along(const int pairs, const int tile, const real *row, int64_t tiles, real *places, int64_t step)
+/* The same for `tiles` of them: place j of all to places + j * step. Without zero: all places but the first. */
+INLINE void transform_along(const int pairs, const int tile, const int without_zero, const real *row, int64_t tiles,
+                            real *places, int64_t step)
 {
     const int size = 2 * pairs + 2;
     for (int64_t k = 0; k < tiles; k += LANES, row += tile * LANES, places += LANES) {
         vec t[MOST_IN];
-        transform_vector(pairs, tile, row, t);
-        UNROLL for (int j = 0; j < size; j++) store(places + j * step, t[j]);
+        if (without_zero) {
+            vec d[MOST_IN];
+            take_tiles(size - 1, tile, row, d);
+            transform_in_without_zero(pairs, d, t);
+        } else {
+            transform_vector(pairs, tile, row, t);
+        }
+        UNROLL for (int j = without_zero; j < size; j++) store(places + j * step, t[j]);
     }
 }
 

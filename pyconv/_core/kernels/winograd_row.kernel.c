@@ -38,7 +38,7 @@ INLINE void transform_input(const pc_direct *conv, band b, int64_t rows, const r
             const real *from = pixels + p * plane + y * conv->pitch;
             if (y >= own) from = memcpy(copy, from, least(step, rows - y) * conv->pitch * sizeof(real));
             if (step == 1) {
-                transform_along(PAIRS, TILE, from, b.cols, to + y * b.cols, b.point);
+                transform_along(PAIRS, TILE, 0, from, b.cols, to + y * b.cols, b.point);
                 continue;
             }
             vec t[SIZE];

@@ -57,6 +57,8 @@ class Pieces(NamedTuple):
     shares: Callable[[int], int] | None = None
     """Of the output channels, that suit so many threads where the weights do not stay; None if that goes by the number
     of images alone."""
+    relu_tasks: Callable[[ConvPlan, int], conv.ConvTasks] | None = None
+    """Those that write the relu of the results; None if there are none."""
     may_break: bool = False
     """An image with a result that is not finite is computed once more by other sums: so all rows are looked at."""
 

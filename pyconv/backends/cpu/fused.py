@@ -247,6 +247,8 @@ def _strip(
 @lru_cache(maxsize=256)
 def _tasks(plan: FusedPlan, implementation: ModuleType, level: int, tiling: Any, count: int) -> fused.FusedTasks:
     pieces = pieces_of(implementation, plan.conv, level, tiling)
+    if pieces.relu_tasks and plan.activation is not None and plan.activation.op == "relu" and not plan.has_residual:
+        plan, pieces = replace(plan, activation=None), pieces._replace(tasks=pieces.relu_tasks)
     pooling = None if plan.pool is None else pool.rows_tasks(plan.pool, level)
     return fused.FusedTasks(level, is_double_plan(plan.conv), count, plan, cut(plan, pieces, count), pooling)
 

@@ -302,9 +302,12 @@ def prepare_key(plan: ConvPlan) -> Hashable:
 
 
 @lru_cache
-def weight_transform(tile: int, taps: int = 3) -> np.ndarray:
-    """G: (1, p, p² ...) / product over the other finite points q of (p - q), for each point p; and infinity's."""
-    points = [0.0, *(sign * p for p in _POINTS[tile + taps - 3] for sign in (1, -1))]
+def weight_transform(tile: int, taps: int = 3, without: int = 0) -> np.ndarray:
+    """G: (1, p, p² ...) / product over the other finite points q of (p - q), for each point p; and infinity's.
+
+    ``without``: 1 for all points of a tap more but 0.
+    """
+    points = [0.0, *(sign * p for p in _POINTS[tile + taps + without - 3] for sign in (1, -1))][without:]
     rows = [np.array([p**k for k in range(taps)]) / prod(p - q for q in points if q != p) for p in points]
     return np.stack([*rows, np.eye(taps)[-1]])
 

@@ -2,25 +2,27 @@
 
 A kernel with a stride s is taken apart into s x s kernels of every s-th tap, each of which runs with stride 1 over
 every s-th row and column of the input: of channels and these phases, the *planes*, the products are summed. So 7x7 with
-stride 2 is at most 4x4 taps, of which F(3x3, 4x4) takes 36 products for 9 outputs of a plane: 16 for an output and
-channel in place of 49. The points are those of F(4x4, 3x3), and so is the size of the error.
+stride 2 is at most 4x4 taps, of which F(3x3, 4x4) takes 36 products for 9 outputs of a plane. Phases of a tap less
+along an axis do without the point 0: with 4x3, 3x4 and 3x3 taps they take 30, 30 and 25, all of 7x7 13.4 for an output
+and channel in place of 49. The points are those of F(4x4, 3x3), and so is the size of the error.
 
 With few planes the sums are short: those of six places stay in registers and are transformed there, with vectors along
-tiles (see _core/kernels/winograd_few.kernel.c). A relu and a pooling of 2x2 that follow are done there too.
+tiles (see _core/kernels/winograd_few.kernel.c). A relu or a pooling of 2x2
+that follows, or both, are done there too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from ..._core import conv, runtime
-from ...plan import ConvPlan, Cost
+from ...plan import ConvPlan, Cost, Pair
 from . import channels, direct, estimate, few, isa, winograd
 from .bands import LARGEST_BAND, Bands, bands
 from .blocks import has_few_sums
@@ -64,6 +66,12 @@ _COMING_IN, _READ = 100, 40
 _PASSING = 4
 """Cycles of a plane's weights for an output channel to come from further away, once a band (measured)."""
 
+_RELU = 3
+"""``pooled`` of tasks that write the relu of all results."""
+
+_FIRST_LEVEL = 30 * 1024
+"""Bytes of a vector of tiles and the weights of a block, which has 32 on a Zen 4, 48 on a Zen 5."""
+
 _NEAR, _NEAR_IN_A_GROUP = WORKING_SET, WORKING_SET // 6
 """Bytes of a band's places, above which they cost a tenth more (measured); where layers that follow share the cache."""
 
@@ -90,6 +98,31 @@ def _tile(plan: ConvPlan) -> int:
 
 def _planes(plan: ConvPlan) -> int:
     return plan.in_channels * plan.stride[0] * plan.stride[1]
+
+
+def _whole(plan: ConvPlan) -> tuple[int, int]:
+    """Of the phases along each axis, the first ones that have as many taps as the most, unless none has.
+
+    The others have one point less, 0, and so one place less.
+    """
+    taps = _taps(plan)
+    found = [max(kernel - (taps - 1) * stride, 0) for kernel, stride in zip(plan.kernel, plan.stride, strict=True)]
+    return found[0] or plan.stride[0], found[1] or plan.stride[1]
+
+
+def _phases(plan: ConvPlan) -> list[Pair]:
+    """The phases in the order of the kernel's planes: by whether they have fewer taps down, and along, the kernel."""
+    whole_h, whole_w = _whole(plan)
+    return sorted(
+        product(range(plan.stride[0]), range(plan.stride[1])), key=lambda at: (at[0] >= whole_h, at[1] >= whole_w)
+    )
+
+
+def _products(plan: ConvPlan) -> int:
+    """Of a tile and an output channel."""
+    pairs = zip(plan.stride, _whole(plan), strict=True)
+    down, along = (_SIZE * whole + (_SIZE - 1) * (stride - whole) for stride, whole in pairs)
+    return plan.in_channels * down * along
 
 
 def _is_plain(plan: ConvPlan) -> bool:
@@ -154,14 +187,14 @@ def cycles(plan: ConvPlan, level: int) -> float:
     stay in the first level of the cache (measured). Transforming weights, unless they are kept, takes some 14 cycles
     for each of them.
     """
-    tile, planes = _tile(plan), _planes(plan)
+    tile, planes, all_products = _tile(plan), _planes(plan), _products(plan)
     is_double = is_double_plan(plan)
     lanes, together = runtime.lanes(level, is_double), runtime.winograd_few_channels(level, is_double)
     height, width = (ceil_div(size, tile) for size in plan.out_size)
     out_channels = ceil_div(plan.out_channels, together) * together
-    near = has_few_sums(level) and _SIZE**2 * planes * lanes * (8 if is_double else 4) <= FIRST_LEVEL
+    near = has_few_sums(level) and all_products * lanes * (8 if is_double else 4) <= FIRST_LEVEL
     loads = estimate.pace(level) * (1 + 1 / together) / (1.5 if near else 1.25)
-    products = _SIZE**2 * planes * max(0.5 / 0.97, loads)
+    products = all_products * max(0.5 / 0.97, loads)
     preparing = 0 if plan.keeps_weights else 14 * _SIZE**2 * planes * plan.out_channels
     coming_in = _coming_in(tile) * height * ceil_div(width, lanes) * planes
     return coming_in + preparing + _vectors(plan, level) * out_channels * (products + _around(tile))
@@ -195,7 +228,7 @@ def _rows(plan: ConvPlan, level: int, count: int, near: int = _NEAR) -> int:
     height, width = (ceil_div(size, tile) for size in plan.out_size)
     row = _SIZE**2 * planes * width * (8 if is_double else 4)
     most = min(max(3 * near // row, 1), height)
-    vector = plan.out_channels * (_SIZE**2 * planes / 2 + _around(tile)) / planes  # cycles of each plane
+    vector = plan.out_channels * (_products(plan) / 2 + _around(tile)) / planes  # cycles of each plane
 
     def work(rows: int) -> float:
         far = 1.1 if rows * row > near else 1.0
@@ -212,7 +245,7 @@ def _rows(plan: ConvPlan, level: int, count: int, near: int = _NEAR) -> int:
 
 
 @lru_cache(maxsize=256)
-def _cut(plan: ConvPlan, level: int, count: int) -> tuple[Bands, tuple[int, int, int]]:
+def _cut(plan: ConvPlan, level: int, count: int) -> tuple[Bands, tuple[int, int, int, int, int]]:
     """The bands, of whole tiles, and what WinogradFewTasks needs besides."""
     is_double, tile, planes = is_double_plan(plan), _tile(plan), _planes(plan)
     lanes = runtime.lanes(level, is_double)
@@ -242,9 +275,20 @@ def _cut(plan: ConvPlan, level: int, count: int) -> tuple[Bands, tuple[int, int,
         pitch=pitch,
         channel_pitch=channel_pitch,
         band_size=band_size,
+        band_stays=_stays(plan, level),
         scratch=band_size + _SIZE**2 * planes * places_pitch + behind,
     )
-    return found, (tile, places_pitch, work_line)
+    return found, (tile, places_pitch, work_line, *_whole(plan))
+
+
+def _stays(plan: ConvPlan, level: int) -> bool:
+    """Whether a vector of tiles stays in the first level of the cache, with the weights that pass.
+
+    Not where it has few planes: it comes soon again, and outputs are written channel by channel, in order.
+    """
+    is_double = is_double_plan(plan)
+    each = runtime.lanes(level, is_double) + runtime.winograd_few_channels(level, is_double)
+    return _FIRST_LEVEL // 2 < _products(plan) * each * (8 if is_double else 4) <= _FIRST_LEVEL
 
 
 def reached(plan: ConvPlan, axis: int) -> int:
@@ -267,7 +311,7 @@ def tasks(plan: ConvPlan, level: int, count: int, pooled: int = 0) -> conv.Winog
 def cost(plan: ConvPlan) -> Cost:
     """What it expects to need; its flops are those of the products."""
     level, tile = isa.current(), _tile(plan)
-    weights = _SIZE**2 * _planes(plan) * plan.out_channels
+    weights = _products(plan) * plan.out_channels
     found = estimate.cost(plan, tasks(plan, level, threads_for(plan)), cycles(plan, level), weights)
     tiles = ceil_div(plan.out_size[0], tile) * ceil_div(plan.out_size[1], tile)
     return found._replace(flops=2 * weights * plan.batch * tiles)
@@ -283,15 +327,18 @@ def prepare(plan: ConvPlan, weight: np.ndarray, bias: np.ndarray | None) -> Tran
     level, taps = isa.current(), _taps(plan)
     together = runtime.winograd_few_channels(level, is_double_plan(plan))
     transform = winograd.weight_transform(_tile(plan), taps)
-    blocks, (down, along) = ceil_div(plan.out_channels, together), plan.stride
-    places = np.zeros((_SIZE, plan.in_channels, down, along, _SIZE, blocks * together))
-    for i, j in product(range(down), range(along)):
+    fewer = np.zeros((_SIZE, taps))
+    fewer[1:, :-1] = winograd.weight_transform(_tile(plan), taps - 1, 1)
+    blocks, phases, (whole_h, whole_w) = ceil_div(plan.out_channels, together), _phases(plan), _whole(plan)
+    places = np.zeros((_SIZE, len(phases), plan.in_channels, _SIZE, blocks * together))
+    for number, (i, j) in enumerate(phases):
         phase = np.zeros((plan.out_channels, plan.in_channels, taps, taps))
-        some = weight[:, :, i::down, j::along]
+        some = weight[:, :, i :: plan.stride[0], j :: plan.stride[1]]
         phase[:, :, : some.shape[2], : some.shape[3]] = some
+        down, along = (fewer if at >= whole else transform for at, whole in ((i, whole_h), (j, whole_w)))
         with np.errstate(over="ignore", invalid="ignore"):
-            places[:, :, i, j, :, : plan.out_channels] = np.einsum(
-                "ai,bj,kcij->bcak", transform, transform, phase, optimize=True
+            places[:, number, :, :, : plan.out_channels] = np.einsum(
+                "ai,bj,kcij->bcak", down, along, phase, optimize=True
             )
     split = places.reshape(_SIZE, -1, _SIZE, blocks, together)
     with np.errstate(over="ignore"):
@@ -328,13 +375,14 @@ def pieces(plan: ConvPlan, level: int) -> Pieces:
     """How to compute the plan band by band: of whole rows of tiles, which mix the rows of their input."""
     is_double, tile = is_double_plan(plan), _tile(plan)
 
-    def of_part(part: ConvPlan, count: int) -> conv.WinogradFewTasks:
+    def of_part(part: ConvPlan, count: int, relu: bool = False) -> conv.WinogradFewTasks:
         cut, places = _cut(part, level, 1)
-        return conv.WinogradFewTasks(level, is_double, 1, cut._replace(shares=count), places)
+        return conv.WinogradFewTasks(level, is_double, 1, cut._replace(shares=count), places, _RELU * relu)
 
     rows = tile * _rows(plan, level, 1, _NEAR_IN_A_GROUP)
     return Pieces(
         of_part,
+        relu_tasks=partial(of_part, relu=True),
         blocks=range(0, plan.out_channels, runtime.winograd_few_channels(level, is_double)),
         rows=rows,
         step=tile,
