@@ -20,12 +20,16 @@ class Lines(Module):
 
     def __call__(self, input: ArrayT, *, out: ArrayT | None = None) -> ArrayT:
         """Run the layer on ``input``, (N, C, L) or (C, L); ``out`` is written and returned if it is given."""
+        x, target = self._as_images(input, out)
+        return from_lines(super().__call__(x, out=target), input, out)
+
+    def _as_images(self, input: Any, out: Any) -> tuple[Any, Any]:
+        """The lines as images of height 1, and ``out`` likewise; an error names the layer."""
         try:
-            x, target = to_lines(self._op, input, out)
+            return to_lines(self._op, input, out)
         except PyconvError as error:
             error.prefix(repr(self))
             raise
-        return from_lines(super().__call__(x, out=target), input, out)
 
     def forward(self, input: Any, *, out: Any = None) -> Any:
         return Lines.__call__(self, input, out=out)

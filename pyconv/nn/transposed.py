@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex
 from ..errors import ArgumentError, PyconvError
 from ..functional.call import Call
 from ..functional.conv import plan_call_conv_transpose2d
-from ..functional.lines import from_lines, to_lines
+from ..functional.lines import from_lines
 from ..plan import (
     Amounts,
     ArrayT,
@@ -257,15 +257,13 @@ class ConvTranspose1d(Lines, _ConvTranspose):
             rng=rng,
         )
 
-    def __call__(self, input: Any, output_size: Any = None, *, out: Any = None) -> Any:
+    def __call__(
+        self, input: ArrayT, output_size: Sequence[SupportsIndex] | None = None, *, out: ArrayT | None = None
+    ) -> ArrayT:
         """Run the layer on ``input``; ``out`` is written and returned if it is given."""
         if output_size is None:
             return super().__call__(input, out=out)
-        try:
-            x, target = to_lines(self._op, input, out)
-        except PyconvError as error:
-            error.prefix(repr(self))
-            raise
+        x, target = self._as_images(input, out)
         return from_lines(self._sized(x, output_size, target), input, out)
 
     def forward(self, input: Any, output_size: Any = None, *, out: Any = None) -> Any:
