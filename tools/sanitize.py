@@ -42,9 +42,9 @@ LEFT_OUT = {
 EVERY_SET = (
     ("test_implementations.py", "test_channels.py", "test_batch_norm.py"),
     ("test_separable.py", "test_pooling1d.py"),
-    ("test_fused.py", "test_transposed.py"),
+    ("test_fused.py", "test_transposed*.py"),
     ("test_kernels.py", "test_winograd*.py", "test_random_sweep.py"),
-    ("test_activation_accuracy.py", "test_pool_kernels.py"),
+    ("test_activation_accuracy.py", "test_pool_kernels.py", "test_pool_past_caches.py"),
 )
 """Parts whose tests go through the instruction sets themselves, or hold them against each other."""
 
