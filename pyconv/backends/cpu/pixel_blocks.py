@@ -24,13 +24,13 @@ __all__ = ["work"]
 @lru_cache(maxsize=256)
 def _tasks(plan: TransposedPlan, tiling: Tiling, level: int, count: int) -> conv_core.PhasesTasks | None:
     """None where the tiles cannot put the phases together."""
-    part, *others = phase_parts(plan)
     (height, width), (down, across) = plan.in_size, plan.stride
-    if others or part.starts != tuple(np.ndindex(plan.stride)) or part.plan.in_size != plan.in_size:
+    if not 2 <= across <= 4 or tiling.channels % across != 0 or plan.out_size != (height * down, width * across):
         return None
-    if plan.out_size != (height * down, width * across) or not is_flat(part.plan):
+    part, *others = phase_parts(plan)
+    if others or part.plan.in_size != plan.in_size or not is_flat(part.plan):
         return None
-    if not 2 <= across <= 4 or tiling.channels % across != 0:
+    if len(part.starts) != down * across or part.starts != tuple(np.ndindex(plan.stride)):
         return None
     # one thread too computes all channels of some pixels one after the other, which fetch the next ones meanwhile
     cut = bands(part.plan, tiling, np.dtype(plan.dtype).itemsize, max(count, 2), level)
