@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import platform
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import functional, registry
-from .errors import ArgumentError, PyconvError
+from .errors import ArgumentError, BackendError, PyconvError
 from .functional.call import Call
 from .nn import Module, Residual, Sequential
 from .nn.group import Group
@@ -338,6 +339,9 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     }
     try:
         order, how = registry.order("numpy"), "automatic" if registry.requested() is None else "asked for"
+        for name in order:
+            with contextlib.suppress(BackendError):  # the next one is tried; a nonsense setting ends every operation
+                registry.load(name)
         usable = [name for name in order if config["backends"][name]["usable"]]
         config["chosen"] = f"{', '.join(usable) or 'none that is usable'} ({how}), for NumPy arrays"
     except PyconvError as error:  # the very thing a bug report is about

@@ -289,6 +289,9 @@ def test_values_that_make_no_sense(name, value, words):
     assert f"{name}={value!r}" in message
     assert words in message
     assert output_of(CALL.replace("pyconv.get_num_threads()", ""), **{name: value}) == message  # by any operation
+    if name != "PYCONV_VERBOSE":  # which has nothing to do with what is chosen
+        chosen = output_of("import pyconv; print(pyconv.show_config('dicts')['chosen'])", **{name: value})
+        assert chosen.startswith(f"none: {name}={value!r}")
     # the import alone goes well: it is an error when it is first needed
     assert output_of("import pyconv; print(pyconv.__version__)", **{name: value}) == pyconv.__version__
 

@@ -41,6 +41,16 @@ def test_threads_divide_the_channels_of_many_weights(on_threads, level, padding,
         assert_close(wanted, reference, terms=4 * 640)
 
 
+def test_every_thread_has_work(on_threads):
+    """Few channels for each thread are made up for by strips of rows."""
+    on_threads(4)
+    sizes = ((1, 1024, 16, 16), (1024, 128, 3, 3), 2, 1, 0, 1, 1)
+    for plan, _, _, _, prepared in prepared_calls(sizes, "direct", (as_it_is,)):
+        how = tuple((each.implementation, getattr(each.weights, "tiling", None)) for each in prepared.parts)
+        cut = transposed._cut(plan, how, isa.current(), 4)
+        assert (len(cut.first_channels) - 1) * (len(cut.first_bands) - 1) >= 4
+
+
 BLOCKS = [  # each pixel becomes a block of the output
     ((2, 5, 9, 7), (5, 6, 2, 2), 2, 0, 0, 1, 1),
     ((1, 70, 3, 33), (70, 7, 2, 2), 2, 0, 0, 1, 1),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 from helpers import assert_close, normal
 
+import pyconv
 import pyconv.functional as F
+from pyconv import ConvTranspose2d
 from pyconv.backends.cpu import direct, transposed
 from pyconv.plan import plan_conv_transpose2d, transposed_parameters
 
@@ -27,6 +30,18 @@ def test_phases_of_two_taps_are_widened_for_winograd(level):
     assert "winograd" not in transposed.implementations(plain)[-1][0]
     few = plan_of((1, 4, 3, 3), (4, 64, 4, 4))
     assert all(one.kernel == (2, 2) for one in transposed._phase_plans(few))
+
+
+@pytest.mark.parametrize("sizes", [(512, 256, 14, 4, 2), (512, 256, 20, 5, 3), (256, 128, 14, 4, 2)], ids=str)
+def test_largest_errors(level, sizes):
+    """As README has them, in the output's rms."""
+    channels, out_channels, size, kernel, stride = sizes
+    x, weight = normal(1, channels, size, size), normal(channels, out_channels, kernel, kernel)
+    layer = ConvTranspose2d(channels, out_channels, kernel, stride, bias=False, rng=0)
+    layer.weight = weight
+    assert "winograd" in str(pyconv.explain(layer, x))
+    wanted = F.conv_transpose2d(x.astype(np.float64), weight.astype(np.float64), None, stride, backend="reference")
+    assert np.abs(layer(x) - wanted).max() <= 4e-5 * np.sqrt(np.mean(wanted**2))
 
 
 def test_weights_that_cannot_be_transformed_are_not_widened(level):

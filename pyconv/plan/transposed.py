@@ -282,7 +282,10 @@ def output_padding_for(
     if not isinstance(output_size, tuple | list) or len(output_size) not in ((1, 2, 3) if lines else (2, 3, 4)):
         size = "(length,)" if lines else "(height, width)"
         raise ShapeError(f"{op}: output_size must be {size}, or a shape that ends so; got {output_size!r}")
-    wanted = pair(op, "output_size", (1, output_size[-1]) if lines else output_size[-2:], 1)
+    if lines:
+        wanted = (1, index(op, "output_size", output_size[-1], 1))
+    else:
+        wanted = pair(op, "output_size", output_size[-2:], 1)
     found = []
     for axis, want, *sizes in zip(axis_names(op), wanted, in_size, kernel, stride, padding, dilation, strict=True):
         least = _extent(*sizes)

@@ -252,8 +252,8 @@ def _cut(plan: TransposedPlan, how: tuple[tuple[ModuleType, Any], ...], level: i
     first_channels = [0, plan.out_channels]
     if batch * strips < count:
         first_channels = _first_channels(plan, plans, pieces, ceil_div(count, batch * strips))
-        if len(first_channels) == 2:
-            strips = min(ceil_div(count, batch), ceil_div(height, step))
+        per_share = batch * (len(first_channels) - 1)
+        strips = max(strips, min(ceil_div(count, per_share), ceil_div(height, step)))
     shares = len(first_channels) - 1
     more, above = _reach(plan) if adds else (0, 0)
 
