@@ -75,6 +75,15 @@ def test_a_machine_that_is_always_busy_is_measured_so_often_and_no_more(monkeypa
     assert machine.measured == wake.LATER
 
 
+def test_a_machine_that_was_busy_for_a_budget_is_measured_again(monkeypatch):
+    machine = Machine(monkeypatch, 9e-6)
+    assert wake._waking(2) == 9e-6
+    tried, machine.seconds = machine.measured, [1e-6]
+    assert (wake._waking(2), machine.measured) == (9e-6, tried)
+    machine.clock += 1.1 * wake.SPACING * wake.BUDGET
+    assert (wake._waking(2), machine.measured) == (1e-6, tried + 1)
+
+
 @pytest.mark.parametrize(("seconds", "known"), [([8e-6, 3e-6], 3e-6), ([9e-6], 9e-6), ([5e-5], 20e-6)])
 def test_measuring_takes_a_budget_where_waking_is_slow(seconds, known, monkeypatch):
     machine = Machine(monkeypatch, *seconds)

@@ -63,11 +63,11 @@ def _measured(count: int, tried: int) -> _Waking:
         least, end = min(least, found), perf_counter()
         if least <= QUIET:
             return _Waking(least, tried, inf)
+        again = end + SPACING * (end - start) if tried < LATER else inf
         if found > DISTURBED:
-            again = end + SPACING * (end - start) if tried < LATER else inf
             return _Waking(QUIET, tried, again)
-        if end - start > BUDGET:
-            return _Waking(min(least, LONGEST), tried, inf)
+        if end - start > BUDGET:  # a slow machine, or a busy one
+            return _Waking(min(least, LONGEST), tried, again)
 
 
 def _waking(count: int) -> float:
