@@ -43,10 +43,13 @@ KERNEL_FLAGS = [
 # Formulas are long chains of operations that wait for each other: those of several vectors are mixed before registers
 # are given out, but none is moved in front of a test. Only here: see -fno-schedule-insns.
 SCHEDULED = ["-fschedule-insns", "-fsched-pressure", "-fno-sched-interblock"]
-OWN_FLAGS = {"activation": SCHEDULED, "softmax": SCHEDULED}
-
-# Two loops that add to the same sums, one after the other: with it GCC 12 moves sums between registers in each turn.
-OWN_FLAGS["winograd_few"] = ["-fno-gcse"]
+OWN_FLAGS = {
+    "activation": SCHEDULED,
+    "softmax": SCHEDULED,
+    # Two loops add to the same sums, one after the other: GCC 12's global common subexpressions move sums between
+    # registers in each turn.
+    "winograd_few": ["-fno-gcse"],
+}
 
 # PYCONV_SANITIZE=address,undefined: the compiler's run-time checks in everything; see tools/sanitize.py
 SANITIZE = []

@@ -12,6 +12,7 @@ from helpers import DTYPES, bits, normal
 import pyconv
 import pyconv.functional as F
 from pyconv.backends.cpu import pool
+from pyconv.plan import plan_max_pool2d, pool_parameters
 
 OPERATIONS = ("max_pool2d", "avg_pool2d")
 WINDOWS = {"2x2": (2, 2, 0), "2x2 with padding": (2, 2, 1), "3x3": (3, 2, 0), "3x3 with padding": (3, 2, 1)}
@@ -26,6 +27,17 @@ def past(monkeypatch):
     for name in ("LARGE", "LEVEL_2", "STREAMED"):
         monkeypatch.setattr(pool, name, 0)
     monkeypatch.setattr(pool, "TASK_ELEMENTS", 700)
+    pool._tasks.cache_clear()
+    yield
+    pool._tasks.cache_clear()
+
+
+@pytest.fixture
+def sizes_of_a_zen5(monkeypatch):
+    """Its caches: results of 8 MiB and more go past them."""
+    monkeypatch.setattr(pool.runtime, "second_level", lambda: pool.FETCHING)
+    for name, size in (("LEVEL_2", 2**20), ("LARGE", 2**23), ("STREAMED", 2**23)):
+        monkeypatch.setattr(pool, name, size)
     pool._tasks.cache_clear()
     yield
     pool._tasks.cache_clear()
@@ -116,3 +128,22 @@ def test_results_of_places_and_of_channels(past):
         np.testing.assert_array_equal(values, wanted)
         np.testing.assert_array_equal(places, where)
         np.testing.assert_array_equal(F.max_pool2d(same, 2, backend="cpu"), wanted)
+
+
+def plan_of(*shape, return_indices=False):
+    """Of 2x2 windows in steps of 2."""
+    window = pool_parameters("pool", 2, None, 0, 1, False, return_indices)
+    return plan_max_pool2d(shape, "float32", 4, "nchw", *window)
+
+
+def test_what_goes_past_the_caches(level, monkeypatch, sizes_of_a_zen5):
+    """Large results, of values alone, on a processor that gains by it; and a row of them fits into the scratch."""
+    large = plan_of(1, 128, 280, 280)
+    assert pool._tasks(large, level, 1).streams
+    assert pool._line(large, 1) >= large.out_size[1] + 2 * 64 // 4, "no room for the stage: see is_streaming"
+    assert not pool._tasks(plan_of(1, 8, 28, 28), level, 1).streams
+    assert not pool._tasks(plan_of(1, 128, 200, 200), level, 1).streams
+    assert not pool._tasks(plan_of(1, 128, 280, 280, return_indices=True), level, 1).streams
+    monkeypatch.setattr(pool.runtime, "second_level", lambda: pool.FETCHING // 2)
+    pool._tasks.cache_clear()
+    assert not pool._tasks(large, level, 1).streams

@@ -238,11 +238,31 @@ def test_pooled_in_registers(level, monkeypatch, dtype, activation, threads, spe
         pooled._refusal.cache_clear()
 
 
+@pytest.fixture
+def relus(monkeypatch):
+    """The plans of bands whose relu is taken with the outputs, as they are asked for; all are for winograd_few."""
+    found, pieces = [], winograd_few.pieces
+
+    def watched(plan, level):
+        own = pieces(plan, level)
+
+        def relu_tasks(part, count):
+            found.append(part)
+            return own.relu_tasks(part, count)
+
+        return own._replace(relu_tasks=relu_tasks)
+
+    monkeypatch.setattr(winograd_few, "pieces", watched)
+    monkeypatch.setattr(fused.conv, "chosen", lambda plan, level: winograd_few)
+    fused._tasks.cache_clear()
+    yield found
+    fused._tasks.cache_clear()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2), (5, 3), (5, 1)])
-def test_relu_of_bands(level, dtype, kernel, stride, monkeypatch):
+def test_relu_of_bands(level, dtype, kernel, stride, relus):
     """A relu is taken with the outputs, of every size of tile: the bits of a separate one, not finite too."""
-    monkeypatch.setattr(fused.conv, "chosen", lambda plan, level: winograd_few)
     cpu = registry.load("cpu")
     x, weight, bias = normal(2, 3, 41, 83, dtype=dtype), normal(9, 3, kernel, kernel, dtype=dtype, seed=1), None
     for special in (None, np.nan, np.inf):
@@ -260,8 +280,28 @@ def test_relu_of_bands(level, dtype, kernel, stride, monkeypatch):
                 for threads in (1, 2):
                     pyconv.set_num_threads(threads)
                     prepared = fused.conv.Prepared(winograd_few, weights)
+                    relus.clear()
+                    fused._tasks.cache_clear()
                     got = fused.run(plan_fused(one, None, relu, pooling), x, prepared, None)
                     assert bits(got) == bits(wanted), (special, pooling, threads)
+                    assert relus, (special, pooling, threads)
+
+
+def test_no_relu_of_bands(level, relus):
+    """What is no relu, or comes after a residual, is taken by itself."""
+    x, weight = normal(2, 3, 41, 83), normal(9, 3, 3, 3, seed=1)
+    one = made(x, weight, padding=1)
+    prepared = fused.conv.Prepared(winograd_few, winograd_few.prepare(one, weight, None))
+    apart = winograd_few.run(one, x, prepared.weights, None)
+    relu, relu6 = (plan_elementwise(name, one.out_shape, "float32", ()) for name in ("relu", "relu6"))
+    residual, cpu = normal(*one.out_shape, seed=2), registry.load("cpu")
+    for plan, given, wanted in (
+        (plan_fused(one, None, relu6), x, cpu.run(relu6, apart)),
+        (plan_fused(one, one.out_shape, relu), (x, residual), cpu.run(relu, apart + residual)),
+    ):
+        assert bits(fused.run(plan, given, prepared, None)) == bits(wanted)
+        assert fused._tasks.cache_info().currsize
+    assert not relus
 
 
 def test_a_tap_less_takes_a_place_less():

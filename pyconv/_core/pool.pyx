@@ -56,6 +56,10 @@ cdef class PoolTasks(Tasks):
         self.count = (p.units + planes - 1) // planes * p.per_plane
         self.scratch_bytes = line * (p.h.kernel + 3 if p.running else 1) * (8 if is_double else 4)
 
+    @property
+    def streams(self):
+        return bool(self.pool.streams)
+
     cdef int run_one(self, const void *arrays, int64_t i) noexcept nogil:
         cdef void *memory = NULL
         if self.scratch_bytes:

@@ -171,7 +171,10 @@ cdef void add_up(TransposedTasks t, const Term *term, const Term *end, const Pie
 
 cdef bint put_whole_bands_together(TransposedTasks t, const Arrays *a, int64_t image, int64_t band, int64_t share,
                                    char *memory) noexcept nogil:
-    """The same where 2 or 4 columns have all their phases, in all rows, at one go for each channel; False elsewhere."""
+    """``put_together`` at one go for each channel, if all phases have all rows of the band; False if it is not done.
+
+    Of 2 or 4 columns, as strides of networks are: there is no such kernel of others.
+    """
     cdef const void *starts[MOST_PHASES]
     cdef int64_t[MOST_PHASES] steps
     cdef int64_t c, j, first = t.rows[band], count = t.rows[band + 1] - first, phases = t.stride_h * t.stride_w

@@ -99,7 +99,7 @@ def unfold(
     padding: Amounts | str = 0,
     stride: Size = 1,
     *,
-    out: Any | None = None,
+    out: Any = None,
     backend: str | None = None,
 ) -> Any:
     """Every window of an image, written out as a column.
@@ -170,7 +170,7 @@ def fold(
     padding: Amounts | str = 0,
     stride: Size = 1,
     *,
-    out: Any | None = None,
+    out: Any = None,
     backend: str | None = None,
 ) -> Any:
     """Columns added up to an image: each element goes where :func:`unfold` would have taken it from.

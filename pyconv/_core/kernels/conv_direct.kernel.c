@@ -97,8 +97,8 @@ INLINE void write_by_turns(const real *rows, int64_t width, int step, int64_t co
     }
 }
 
-/* Where the phases of a tile go to: those of the image's pixels from a row and column on, and the next channel of a tile
- * is row `below` of those of a channel of the output. */
+/* Where the phases of a tile go to: those of the image's pixels from a row and column on, and the next channel of a
+ * tile is row `below` of those of a channel of the output. */
 typedef struct {
     int64_t row, column, below;
     real *channel;
@@ -313,7 +313,8 @@ void PC_NAME(direct_task)(const void *parameters, const pc_conv_arrays *arrays, 
     const int64_t lines = conv->by_rows ? rows : 1, rows_of_line = conv->by_rows ? 1 : rows;
     const int64_t width = full->vectors * LANES, line = (rows_of_line - 1) * conv->pitch + cols;
     const int turned = conv->panel_offsets && !conv->in_place && conv->panels == 0; /* there is no band */
-    const int64_t out_channels = conv->out_channels / (conv->phases_across ? conv->phases_down * conv->phases_across : 1);
+    const int64_t phases = conv->phases_across ? conv->phases_down * conv->phases_across : 1;
+    const int64_t out_channels = conv->out_channels / phases;
     const job at = {
         .conv = conv,
         .band = conv->in_place ? x + first_col : scratch,

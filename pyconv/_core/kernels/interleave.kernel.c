@@ -4,8 +4,8 @@
 #include "deal.h"
 #include "vector.h"
 
-/* `step` rows of `length` / step elements each, or one more of the first ones, by turns: whole vectors as long as there are
- * such, of the last ones the parts. */
+/* `step` rows of `length` / step elements each, or one more of the first ones, by turns: whole vectors as long as there
+ * are such, of the last ones the parts. */
 INLINE void by_turns_of(const real *const *rows, int step, int64_t length, real *out)
 {
     vec part[4], joined[4];
@@ -44,8 +44,8 @@ void PC_NAME(interleave)(const void *const *rows_, int64_t step, int64_t length,
         for (int64_t i = 0; i * step + j < length; i++) out[i * step + j] = rows[j] ? rows[j][i] : rest;
 }
 
-/* The rows of a band of a channel: of each of `count` rows of phases `down` rows of the output, one after the other, each of
- * which is `across` rows by turns, 2 or 4. `starts` has the first of them, `steps` how far on the next row is. */
+/* The rows of a band of a channel: of each of `count` rows of phases `down` rows of the output, one after the other,
+ * each of which is `across` rows by turns. `starts` has the first of them, `steps` how far on the next row is. */
 INLINE void band_by_turns(const void *const *starts, const int64_t *steps, int64_t down, int across, int64_t count,
                           int64_t length, real *out)
 {
@@ -61,8 +61,9 @@ INLINE void band_by_turns(const void *const *starts, const int64_t *steps, int64
     }
 }
 
-void PC_NAME(interleave_band)(const void *const *starts, const int64_t *steps, int64_t down, int64_t across, int64_t count,
-                              int64_t length, void *out)
+/* Of 2 or 4 columns, as strides of networks are; with others `interleave` is asked for each row. */
+void PC_NAME(interleave_band)(const void *const *starts, const int64_t *steps, int64_t down, int64_t across,
+                              int64_t count, int64_t length, void *out)
 {
     if (across == 2) band_by_turns(starts, steps, down, 2, count, length, out);
     if (across == 4) band_by_turns(starts, steps, down, 4, count, length, out);

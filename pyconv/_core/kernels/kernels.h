@@ -33,8 +33,8 @@ typedef struct {
     int64_t rows, cols;            /* output pixels of a band; the last band of an image may have fewer */
     int64_t bands_h, bands_w;      /* bands of an image */
     int64_t shares;                /* tasks that divide one band's output channels between them */
-    int64_t band_stays;            /* 1: the band, or a vector of its tiles, stays in the cache while weights pass by; 0: the
-                                      other way round */
+    int64_t band_stays;            /* 1: the band, or a vector of its tiles, stays in the cache while weights pass by;
+                                      0: the other way round */
     int64_t by_rows;               /* 1: a tile never runs past the end of a row; 0: a band is one line, with gaps */
     int64_t in_place;              /* 1: nothing is packed, the image is one long row that is read where it lies */
     int64_t phases_h, phases_w;    /* distinct remainders of tap position by stride; or each column of the kernel is one */
@@ -60,8 +60,8 @@ typedef struct {
     int64_t work_line;             /* winograd_few_task only: elements for a row of pixels */
     int64_t whole_h, whole_w;      /* likewise; phases with the most taps down and along the kernel, the first ones */
 
-    int64_t phases_down, phases_across; /* direct_task of a long row only: where these are not 0, the output channels are
-                                    * [channel][row][column], so many rows and columns, which are put between each
+    int64_t phases_down, phases_across; /* direct_task of a long row only: where these are not 0, the output channels
+                                    * are [channel][row][column], so many rows and columns, which are put between each
                                     * other's: a pixel of the image is as many of the output */
     int64_t image_w;               /* likewise; of the image whose rows the long one is made of */
 } pc_direct;
@@ -169,9 +169,10 @@ typedef struct {
     double area;                 /* of sums: that number is relative to this */
     int64_t far;                 /* elements by which small windows in steps of 2 fetch ahead of what they read, into the
                                     second level of the cache; 0: they do not */
-    int64_t near;                /* the same into the first level, and in its place; where far is 0, of those of 2 x 2 alone */
-    int64_t streams;             /* what windows in steps of 2 find is written past the caches, where its rows follow one
-                                    another and are long enough */
+    int64_t near;                /* the same into the first level, and in its place; where far is 0, of those of 2 x 2
+                                    alone */
+    int64_t streams;             /* what windows in steps of 2 find is written past the caches, where its rows follow
+                                    one another and are long enough */
 } pc_pool;
 
 typedef struct {
@@ -257,8 +258,8 @@ typedef struct {
     void (*add)(const void *x, void *out, int64_t count); /* out += x */
     void (*gather)(const void *x, int64_t step, void *out, int64_t count); /* elements that lie apart, side by side */
     void (*interleave)(const void *const *rows, int64_t step, int64_t length, const void *rest, void *out);
-    void (*interleave_band)(const void *const *starts, const int64_t *steps, int64_t down, int64_t across, int64_t count,
-                            int64_t length, void *out);
+    void (*interleave_band)(const void *const *starts, const int64_t *steps, int64_t down, int64_t across,
+                            int64_t count, int64_t length, void *out);
     void (*add_rows)(const pc_row *rows, int64_t count, int64_t length, const void *start, void *out);
     void (*prelu)(const void *x, const void *weight, void *out, int64_t count); /* a weight for each element */
     /* lines begin .. end of one outer index; out may be x */

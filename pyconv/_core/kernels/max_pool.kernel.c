@@ -106,7 +106,8 @@ INLINE void channels_of(int kind, const pc_pool *pool, const pc_pool_arrays *arr
     UNROLL for (int v = 0; v < CHANNEL_VECTORS; v++) look(kind, sums[v], seen);
 }
 
-/* Maxima of channels as if there were no NaN: what has become NaN where there was one. The piece is a copy, as above. */
+/* Maxima of channels as if there were no NaN: what has become NaN where there was one. The piece is a copy, as
+ * above. */
 static NOT_INLINED vec largest_channels(const pc_pool *pool, const pc_pool_arrays *arrays, piece p, real *line)
 {
     vec seen = splat(0);

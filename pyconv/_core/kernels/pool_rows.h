@@ -116,8 +116,8 @@ INLINE void fetch(const real *x, int64_t row_stride, int level)
     }
 }
 
-/* Whether rows of results go past the caches by way of the scratch: a stage, which holds a row, what is left of the one before
- * and a line more. */
+/* Whether rows of results go past the caches by way of the scratch: a stage, which holds a row, what is left of the one
+ * before and a line more. */
 INLINE int is_streaming(const pc_pool *pool, const int64_t *out_strides)
 {
     return pool->streams && pool->w.stride == 2 && pool->w.out >= 2 * LINE && pool->line >= pool->w.out + 2 * LINE
@@ -132,7 +132,8 @@ INLINE void register_row(int kind, int height, int width, int gap, int step, int
 {
     const int64_t before = pool->w.before, count = pool->w.out, taps = height ? height : rows.taps;
     const real *x = p->x + rows.first * p->row_stride;
-    const int64_t ahead = step == 2 && width == 2 ? 0 : LANES; /* of windows that do not reach into the next vector, nothing */
+    /* of windows that do not reach into the next vector, nothing */
+    const int64_t ahead = step == 2 && width == 2 ? 0 : LANES;
     vec here = splat(0), all = here; /* the last round's columns, or its even ones; and merged with the odd ones */
 #define COLUMN(at) column_of(kind, pool, p, x, taps, (at)-before, seen)
     for (int64_t i = -ahead; i < count; i += LANES) {

@@ -1,7 +1,7 @@
-/* Results that follow one another in memory, written past the caches: nobody reads their lines first, and what the caches
- * hold stays there. Only whole lines can be written so. What does not begin and end where lines do is put down in a stage,
- * which is in the first level, and its lines are passed on; the first and the last one, of which others may have a part, are
- * written as always. */
+/* Results that follow one another in memory, written past the caches: nobody reads their lines first, and what the
+ * caches hold stays there. Only whole lines can be written so. What does not begin and end where lines do is put down
+ * in a stage, which is in the first level, and its lines are passed on; the first and the last one, of which others may
+ * have a part, are written as always. */
 #ifndef PYCONV_STREAM_H
 #define PYCONV_STREAM_H
 
@@ -43,8 +43,8 @@ INLINE void store_past(real *p, vec v)
 #endif
 }
 
-/* What is kept and count elements behind it: whole lines leave, the rest moves to the front. Up to two lines behind them
- * are read of the stage. */
+/* What is kept and count elements behind it: whole lines leave, the rest moves to the front. Up to two lines behind
+ * them are read of the stage. */
 INLINE void pass_on(stream *s, int64_t count)
 {
     const int64_t filled = s->kept + count, whole = filled & -(int64_t)LINE;

@@ -66,8 +66,8 @@ INLINE void transform_in(const int pairs, const vec *d, vec *t)
     t[2 * pairs + 1] = infinity;
 }
 
-/* B' of one point less, for kernels of one tap less: without 0, for which t[0] would stand. The other products are summed
- * with those of all points, since A' of each is the same. */
+/* B' of one point less, for kernels of one tap less: without 0, for which t[0] would stand. The other products are
+ * summed with those of all points, since A' of each is the same. */
 INLINE void transform_in_without_zero(const int pairs, const vec *d, vec *t)
 {
     const pc_points *points = &points_of[pairs - 1];
@@ -156,8 +156,7 @@ INLINE void add_pair(const int pairs, const int tile, const int pair, vec first,
     UNROLL for (int k = 0; k < tile; k++) y[k] += splat(powers[k]) * (k % 2 ? difference : sum);
 }
 
-/* The same with multiply-adds written as such, for sums between which loops lie: the compiler makes none of these. And the
- * outputs begun with the pair +-1, which makes the others' way into them shorter. */
+/* The same with multiply-adds written as such, for sums between which loops lie: the compiler makes none of these. */
 INLINE void add_points(const int pairs, const int tile, const int pair, vec first, vec second, vec *y)
 {
     if (pair == 0) {
@@ -172,6 +171,8 @@ INLINE void add_points(const int pairs, const int tile, const int pair, vec firs
         y[k] = powers[k] == 1 ? y[k] + both : multiply_add(both, splat(powers[k]), y[k]);
     }
 }
+
+/* The outputs begun with the pair +-1, which makes the others' way into them shorter. */
 INLINE void begin_points(const int tile, vec first, vec second, vec *y)
 {
     UNROLL for (int k = 0; k < tile; k++) y[k] = k % 2 ? first - second : first + second;

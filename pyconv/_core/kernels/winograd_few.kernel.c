@@ -1,10 +1,11 @@
 /* Winograd convolution of few input channels, with vectors along tiles: for the first layers of networks.
  *
  * A kernel with a stride is taken apart into its phases, each a kernel of stride 1 on a phase of the input, as
- * conv_pack.kernel.c packs it: so planes (channels and phases) are what is summed over, of four times as many channels with
- * 4 x 4 taps where 7x7 has stride 2. All places of a tile of 6 x 6 are transformed, as F(5 x 5, 2 x 2), F(4 x 4, 3 x 3),
- * F(3 x 3, 4 x 4) or F(2 x 2, 5 x 5): the points, and so B', are the same. Phases of a tap less down or along the kernel do
- * without a point and its row or column of places: A' of the others is the same, so that their products are summed too.
+ * conv_pack.kernel.c packs it: so planes (channels and phases) are what is summed over, of four times as many channels
+ * with 4 x 4 taps where 7x7 has stride 2. All places of a tile of 6 x 6 are transformed, as F(5 x 5, 2 x 2),
+ * F(4 x 4, 3 x 3), F(3 x 3, 4 x 4) or F(2 x 2, 5 x 5): the points, and so B', are the same. Phases of a tap less down
+ * or along the kernel do without a point and its row or column of places: A' of the others is the same, so that their
+ * products are summed too.
  *
  * Lanes are tiles that follow one another, over row ends too. With few planes a place's sum is short, and putting down all
  * of them and taking them up again would cost more than the products: here the sums of a column of places stay in
@@ -54,8 +55,8 @@ typedef struct {
 } grid;
 
 /* B' d B of a plane's tiles, to places[column][row][tile], of which columns are `step` apart. */
-INLINE void transform_plane(const int tile, const int fewer_h, const int fewer_w, grid g, const real *pixels, int64_t pitch,
-                            real *to, int64_t step, real *work, int64_t line)
+INLINE void transform_plane(const int tile, const int fewer_h, const int fewer_w, grid g, const real *pixels,
+                            int64_t pitch, real *to, int64_t step, real *work, int64_t line)
 {
     for (int64_t ty = 0; ty < g.rows; ty++, pixels += tile * pitch) {
         down(fewer_h, pixels, pitch, line, work);
@@ -150,10 +151,11 @@ INLINE void products(const int begins, const int first, const real *places, int6
     }
 }
 
-/* A' m A + b of a vector of tiles for some output channels, or their relu or maxima, row i of channel c to rows[c] + i *
- * row_stride; not zero in lanes with a result that is not finite. The first channel is written last: what pads a block goes to where it does. */
-INLINE vec outputs(const int tile, const int pooled, const int relu, const grid *g, const real *places, const real *weights,
-                   const real *bias, vec floor, real *const *rows, int64_t row_stride)
+/* A' m A + b of a vector of tiles for some output channels, or their relu or maxima, row i of channel c to rows[c]
+ * + i * row_stride; not zero in lanes with a result that is not finite. The first channel is written last: what pads a
+ * block goes to where it does. */
+INLINE vec outputs(const int tile, const int pooled, const int relu, const grid *g, const real *places,
+                   const real *weights, const real *bias, vec floor, real *const *rows, int64_t row_stride)
 {
     const int step = pooled ? tile / 2 : tile;
     const int64_t all = SIZE * g->pitch, each = SIZE * TOGETHER; /* of a plane */
@@ -220,10 +222,12 @@ INLINE void fetch(real *const *rows, const int step, int64_t row_stride)
     }
 }
 
-/* Of all tiles of a band, for the blocks of output channels begin .. end - 1: 1 if a result is not finite. Either all weights
- * pass by a vector of tiles, whose places stay in the first level of the cache, or all tiles by the weights of a block. */
-INLINE int all_outputs(const int tile, const int pooled, const int relu, const pc_direct *conv, grid g, const real *places,
-                       const real *weights, const real *bias, const target *to, int64_t begin, int64_t end, real *spare)
+/* Of all tiles of a band, for the blocks of output channels begin .. end - 1: 1 if a result is not finite. Either all
+ * weights pass by a vector of tiles, whose places stay in the first level of the cache, or all tiles by the weights of
+ * a block. */
+INLINE int all_outputs(const int tile, const int pooled, const int relu, const pc_direct *conv, grid g,
+                       const real *places, const real *weights, const real *bias, const target *to, int64_t begin,
+                       int64_t end, real *spare)
 {
     const int step = pooled ? tile / 2 : tile;
     const int64_t each = TOGETHER * SIZE * SIZE * g.planes, channel_stride = to->strides[1];
@@ -288,9 +292,9 @@ void PC_NAME(winograd_few_task)(const void *parameters, const pc_conv_arrays *ar
 #undef TILE
     }
     switch (4 * tile + 2 * (conv->pooled == 3) + halved) {
-#define TILE(T, RELU, POOLED)                                                                                           \
-    case 4 * T + 2 * RELU + POOLED:                                                                                     \
-        broken = all_outputs(T, POOLED, RELU, conv, g, places, arrays->weights, arrays->bias, &to, begin, end, spare);  \
+#define TILE(T, RELU, POOLED)                                                                                          \
+    case 4 * T + 2 * RELU + POOLED:                                                                                    \
+        broken = all_outputs(T, POOLED, RELU, conv, g, places, arrays->weights, arrays->bias, &to, begin, end, spare); \
         break;
         TILE(2, 0, 0) TILE(3, 0, 0) TILE(4, 0, 0) TILE(5, 0, 0)
         TILE(2, 1, 0) TILE(3, 1, 0) TILE(4, 1, 0) TILE(5, 1, 0)

@@ -50,8 +50,8 @@ INLINE void transform_input(const pc_direct *conv, band b, int64_t rows, const r
 }
 
 #if HAS_THREES /* the order of operations of winograd_threes.h */
-/* What a plane adds to the sums of two points, of which `weight` passes it; `begins` them, the first ones at `start` if it is
- * not NULL. */
+/* What a plane adds to the sums of two points, of which `weight` passes it; `begins` them, the first ones at `start` if
+ * it is not NULL. */
 INLINE void add_plane(const int begins, const int64_t height, int64_t cols, const real *x, const real *other,
                       const real *weight, const real *start, vec first[TOGETHER], vec second[TOGETHER])
 {
@@ -69,8 +69,8 @@ INLINE void add_plane(const int begins, const int64_t height, int64_t cols, cons
     }
 }
 
-/* The outputs of a vector of tiles, y[channel][column]. Pair 0 is the points 0 and infinity. The sum of point 1 is a part of
- * every output as it is, and begun at the bias. */
+/* The outputs of a vector of tiles, y[channel][column]. Pair 0 is the points 0 and infinity. The sum of point 1 is a
+ * part of every output as it is, and begun at the bias. */
 INLINE void outputs(band b, const int64_t planes, const int64_t height, const real *places, const real *weights,
                     const real *bias, vec y[TOGETHER][TILE])
 {
@@ -78,7 +78,8 @@ INLINE void outputs(band b, const int64_t planes, const int64_t height, const re
     UNROLL for (int turn = 0; turn <= PAIRS; turn++)
     {
         const int pair = order[turn];
-        const real *x = places + (pair ? 2 * pair - 1 : 0) * b.point, *other = places + (pair ? 2 * pair : SIZE - 1) * b.point;
+        const real *x = places + (pair ? 2 * pair - 1 : 0) * b.point;
+        const real *other = places + (pair ? 2 * pair : SIZE - 1) * b.point;
         const int64_t each = height * 2 * TOGETHER;
         const real *weight = weights + pair * planes * each;
         vec first[TOGETHER], second[TOGETHER];
@@ -95,8 +96,8 @@ INLINE void outputs(band b, const int64_t planes, const int64_t height, const re
     }
 }
 #else
-/* The outputs of a vector of tiles, y[channel][column], begun at the bias. Pair 0 is the points 0 and infinity. In float64
- * the order above takes a twentieth longer. */
+/* The outputs of a vector of tiles, y[channel][column], begun at the bias. Pair 0 is the points 0 and infinity. In
+ * float64 the order above takes a twentieth longer. */
 INLINE void outputs(band b, const int64_t planes, const int64_t height, const real *places, const real *weights,
                     const real *bias, vec y[TOGETHER][TILE])
 {
@@ -123,7 +124,8 @@ INLINE void outputs(band b, const int64_t planes, const int64_t height, const re
 #endif
 
 /* The outputs of the tiles first .. end - 1, which lie in `line`, of each channel TILE vectors, to their rows in the
- * channels from `out` on; some may be outside of the image. Vectors are read as they were stored, as in winograd_few.kernel.c. */
+ * channels from `out` on; some may be outside of the image. Vectors are read as they were stored, as in
+ * winograd_few.kernel.c. */
 static void scatter(band b, int64_t width, int64_t first, int64_t end, const real *line, real *out, const int64_t *strides,
                     int64_t channels)
 {
@@ -204,8 +206,8 @@ void PC_NAME(winograd_row_task)(const void *parameters, const pc_conv_arrays *ar
     int broken;
 #if HAS_THREES
     if (goes_by_threes(planes, height, rows, cols)) {
-        const int64_t last = least(end * TOGETHER, conv->out_channels);
-        broken = outputs_by_threes(pixels, conv->pitch, rows, cols, conv->out_w, arrays, out, begin * TOGETHER, last, places);
+        const int64_t first = begin * TOGETHER, last = least(end * TOGETHER, conv->out_channels);
+        broken = outputs_by_threes(pixels, conv->pitch, rows, cols, conv->out_w, arrays, out, first, last, places);
     } else
 #endif
     {

@@ -1,11 +1,13 @@
-/* A part of winograd_row.kernel.c: kernels of five rows over one input channel, on AVX-512 in float32. Same bits, other order.
+/* A part of winograd_row.kernel.c: kernels of five rows over one input channel, on AVX-512 in float32. Same bits, other
+ * order.
  *
- * A lane computes three outputs below one another in place of one. What its sums read then lies in whole vectors, one for
- * each of seven rows of input, and not across two lines of the cache; a number of the kernel is read once for three of them;
- * and tiles may lie in a vector in the order in which squares of four lanes need them, whose shuffles are the cheapest.
+ * A lane computes three outputs below one another in place of one. What its sums read then lies in whole vectors, one
+ * for each of seven rows of input, and not across two lines of the cache; a number of the kernel is read once for three
+ * of them; and tiles may lie in a vector in the order in which squares of four lanes need them, whose shuffles are the
+ * cheapest.
  *
- * What is done with the sums is written behind the products that come next. Operations that wait for others fill the core's
- * schedulers, and then products that could begin do not get in.
+ * What is done with the sums is written behind the products that come next. Operations that wait for others fill the
+ * core's schedulers, and then products that could begin do not get in.
  */
 #ifndef PYCONV_WINOGRAD_THREES_H
 #define PYCONV_WINOGRAD_THREES_H
@@ -18,18 +20,20 @@
 enum { THREE = 3, FIVE = 5, NEAR = THREE + FIVE - 1, PLACES = 8, FOUR_TILES = 4 };
 
 /* Four tiles that follow one another, whose pixels fill a vector: where they begin in the image or the band and in the
- * outputs, and where they would if those beyond the end of a row, which go on in another one, were all; and which lanes these
- * are, of pixels and of outputs that there are. */
+ * outputs, and where they would if those beyond the end of a row, which go on in another one, were all; and which lanes
+ * these are, of pixels and of outputs that there are. */
 typedef struct {
     int64_t from, from_next, to, to_next;
     uint32_t next, here, there;
 } four_tiles;
 
 /* Those from number `number` on of a band whose rows are taken three at a time, the last ones twice if need be. */
-static inline four_tiles tiles_at(int64_t number, int64_t cols, int64_t rows, int64_t pitch, int64_t row_stride, int64_t width)
+static inline four_tiles tiles_at(int64_t number, int64_t cols, int64_t rows, int64_t pitch, int64_t row_stride,
+                                  int64_t width)
 {
-    const int64_t group = (uint32_t)number / (uint32_t)cols, x = (number - group * cols) * 4, in_row = least(cols * 4 - x, LANES);
-    const int64_t row = least(group * THREE, rows - THREE), after = in_row < LANES ? least(row + THREE, rows - THREE) : row;
+    const int64_t group = (uint32_t)number / (uint32_t)cols, x = (number - group * cols) * 4;
+    const int64_t in_row = least(cols * 4 - x, LANES), row = least(group * THREE, rows - THREE);
+    const int64_t after = in_row < LANES ? least(row + THREE, rows - THREE) : row;
     const int64_t before = in_row < LANES ? -in_row : x;
     return (four_tiles){
         .from = row * pitch + x, .from_next = after * pitch + before,
@@ -45,7 +49,8 @@ static inline int64_t groups_of_three(int64_t rows) { return (rows + THREE - 1) 
 INLINE int goes_by_threes(int64_t planes, int64_t height, int64_t rows, int64_t cols)
 {
     if (planes != 1 || height != FIVE || cols < FOUR_TILES || rows < THREE) return 0;
-    const int64_t threes = (groups_of_three(rows) * cols + LANES - 1) / LANES, single = (rows * cols + LANES - 1) / LANES;
+    const int64_t threes = (groups_of_three(rows) * cols + LANES - 1) / LANES;
+    const int64_t single = (rows * cols + LANES - 1) / LANES;
     return 5 * THREE * threes <= 6 * single;
 }
 
@@ -53,7 +58,8 @@ INLINE int goes_by_threes(int64_t planes, int64_t height, int64_t rows, int64_t 
 INLINE void turn_fours(const vec *a, vec *b)
 {
     const __m512d low = (__m512d)_mm512_unpacklo_ps(a[0], a[1]), high = (__m512d)_mm512_unpackhi_ps(a[0], a[1]);
-    const __m512d next_low = (__m512d)_mm512_unpacklo_ps(a[2], a[3]), next_high = (__m512d)_mm512_unpackhi_ps(a[2], a[3]);
+    const __m512d next_low = (__m512d)_mm512_unpacklo_ps(a[2], a[3]);
+    const __m512d next_high = (__m512d)_mm512_unpackhi_ps(a[2], a[3]);
     b[0] = (vec)_mm512_unpacklo_pd(low, next_low);
     b[1] = (vec)_mm512_unpackhi_pd(low, next_low);
     b[2] = (vec)_mm512_unpacklo_pd(high, next_high);
@@ -85,7 +91,8 @@ INLINE void transform_rows(const real *pixels, int64_t pitch, const four_tiles *
     }
 }
 
-/* The sums of points +-p number `pair`, or 0 and infinity, for three rows; the first begun at `start`, if it is not NULL. */
+/* The sums of points +-p number `pair`, or 0 and infinity, for three rows; the first begun at `start`, if it is not
+ * NULL. */
 INLINE void sums_of(const int pair, const real *places, const real *weights, const vec *start, vec first[THREE],
                     vec second[THREE])
 {
@@ -102,7 +109,8 @@ INLINE void sums_of(const int pair, const real *places, const real *weights, con
     {
         a[i + THREE - 1] = load_once(x + (i + THREE - 1) * LANES);
         const vec w = splat(weight[0]), v = splat(weight[WINOGRAD_FEW_CHANNELS]);
-        UNROLL for (int y = 0; y < THREE; y++) first[y] = i || start ? multiply_add(a[i + y], w, i ? first[y] : *start) : a[i + y] * w;
+        UNROLL for (int y = 0; y < THREE; y++)
+            first[y] = i || start ? multiply_add(a[i + y], w, i ? first[y] : *start) : a[i + y] * w;
         b[i + THREE - 1] = load_once(other + (i + THREE - 1) * LANES);
         UNROLL for (int y = 0; y < THREE; y++) second[y] = i ? multiply_add(b[i + y], v, second[y]) : b[i + y] * v;
     }
@@ -145,8 +153,10 @@ INLINE void put_down(vec y[THREE][4], const vec *zero, const vec *infinity, real
 
 /* A band of `rows` rows of `cols` tiles for the channels begin .. end - 1: 1 if a result is not finite. */
 NOT_INLINED static int outputs_by_threes(const real *pixels, int64_t pitch, int64_t rows, int64_t cols, int64_t width,
-                                         const pc_conv_arrays *arrays, real *out, int64_t begin, int64_t end, real *places)
+                                         const pc_conv_arrays *arrays, real *out, int64_t begin, int64_t end,
+                                         real *places)
 {
+    const int64_t each = WINOGRAD_FEW_CHANNELS, to_next_block = PLACES * FIVE * each - each + 1;
     const int64_t tiles = groups_of_three(rows) * cols, row_stride = arrays->out_strides[2];
     vec odd = splat(0);
     for (int64_t t = 0; t < tiles; t += LANES) {
@@ -172,7 +182,7 @@ NOT_INLINED static int outputs_by_threes(const real *pixels, int64_t pitch, int6
             sums_of(0, places, weights, NULL, zero, infinity);
             UNROLL for (int row = 0; row < THREE; row++) add_points(3, 4, 3, first[row], second[row], y[row]);
             /* from one channel to the next in a block of them, or to the next block */
-            weights += (c + 1) % WINOGRAD_FEW_CHANNELS ? 1 : PLACES * FIVE * WINOGRAD_FEW_CHANNELS - WINOGRAD_FEW_CHANNELS + 1;
+            weights += (c + 1) % each ? 1 : to_next_block;
         }
         if (end > begin) put_down(y, zero, infinity, before, row_stride, at, &odd);
     }

@@ -142,7 +142,7 @@ def _by_taps(plan: TransposedPlan, level: int) -> str | None:
     if conv.chosen(part.plan, level) not in (direct, channels):
         return "the convolution of one pixel has no bands"
     own = _taps_cycles(plan, level)
-    other = sum(_phase_cycles(plan, each, level) for each in phases)
+    other = sum(_phase_cycles(each, level) for each in phases)
     return None if own <= other else f"phases take fewer cycles: {other:,.0f}, taps {own:,.0f}"
 
 
@@ -158,7 +158,7 @@ def _taps_cycles(plan: TransposedPlan, level: int) -> float:
     return chosen.cycles(part.plan, level) * (1 + down / rows) + estimate.pace(level) * sums
 
 
-def _phase_cycles(plan: TransposedPlan, part: ConvPlan, level: int) -> float:
+def _phase_cycles(part: ConvPlan, level: int) -> float:
     chosen: Any = conv.chosen(part, level)
     return chosen.cycles(part, level) if hasattr(chosen, "cycles") else 0.0
 

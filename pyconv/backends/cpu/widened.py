@@ -48,5 +48,7 @@ def run(plan: ConvPlan, wide: ConvPlan, x: np.ndarray, prepared: conv.Prepared, 
     """Run the plan as ``wide``; what is not finite is summed by the plan itself, as 0 * inf is no zero."""
     if wide == plan or prepared.implementation is not winograd:
         return conv.run(plan, x, prepared, out)
+    # Weights of Winograd's algorithm are those of ``wide``, with 3x3 taps. Some images of a batch, taken again, come to
+    # here too: with the same ``wide``, since no choice depends on the batch.
     weights = prepared.weights
     return winograd.run_or_sum_directly(plan, winograd.tasks(wide, weights), native(x, plan.dtype), weights, out)

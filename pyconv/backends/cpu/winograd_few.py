@@ -7,8 +7,7 @@ along an axis do without the point 0: with 4x3, 3x4 and 3x3 taps they take 30, 3
 and channel in place of 49. The points are those of F(4x4, 3x3), and so is the size of the error.
 
 With few planes the sums are short: those of six places stay in registers and are transformed there, with vectors along
-tiles (see _core/kernels/winograd_few.kernel.c). A relu or a pooling of 2x2
-that follows, or both, are done there too.
+tiles (see _core/kernels/winograd_few.kernel.c). A relu or a pooling of 2x2 that follows, or both, are done there too.
 """
 
 from __future__ import annotations
@@ -69,8 +68,9 @@ _PASSING = 4
 _RELU = 3
 """``pooled`` of tasks that write the relu of all results."""
 
-_FIRST_LEVEL = 30 * 1024
-"""Bytes of a vector of tiles and the weights of a block, which has 32 on a Zen 4, 48 on a Zen 5."""
+_VECTOR_ROOM = 30 * 1024
+"""Bytes that a vector of tiles and the weights of a block may have of the first level of the cache, which holds 32 KiB
+on a Zen 4, 48 on a Zen 5."""
 
 _NEAR, _NEAR_IN_A_GROUP = WORKING_SET, WORKING_SET // 6
 """Bytes of a band's places, above which they cost a tenth more (measured); where layers that follow share the cache."""
@@ -288,7 +288,7 @@ def _stays(plan: ConvPlan, level: int) -> bool:
     """
     is_double = is_double_plan(plan)
     each = runtime.lanes(level, is_double) + runtime.winograd_few_channels(level, is_double)
-    return _FIRST_LEVEL // 2 < _products(plan) * each * (8 if is_double else 4) <= _FIRST_LEVEL
+    return _VECTOR_ROOM // 2 < _products(plan) * each * (8 if is_double else 4) <= _VECTOR_ROOM
 
 
 def reached(plan: ConvPlan, axis: int) -> int:
