@@ -79,24 +79,6 @@ static void write_segments(const segment *segments, int count, const real *sums,
     }
 }
 
-/* `count` elements of each of `step` rows, by turns. */
-INLINE void write_by_turns(const real *rows, int64_t width, int step, int64_t count, real *to)
-{
-    vec part[4], joined[4];
-    for (; count >= LANES; count -= LANES, rows += LANES, to += step * LANES) {
-        UNROLL for (int j = 0; j < step; j++) part[j] = load(rows + j * width);
-        by_turns(part, step, joined);
-        UNROLL for (int j = 0; j < step; j++) store(to + j * LANES, joined[j]);
-    }
-    if (count == 0) return;
-    UNROLL for (int j = 0; j < step; j++) part[j] = load_part(rows + j * width, 0, count);
-    by_turns(part, step, joined);
-    UNROLL for (int j = 0; j < step; j++)
-    {
-        if (count * step > j * LANES) store_part(to + j * LANES, joined[j], count * step - j * LANES);
-    }
-}
-
 /* Where the phases of a tile go to: those of the image's pixels from a row and column on, and the next channel of a
  * tile is row `below` of those of a channel of the output. */
 typedef struct {
@@ -124,8 +106,9 @@ INLINE void write_phases(const job *at, int across, phase_place *place, int64_t 
         run = least(image_w - column, count - done);
         below = place->below, channel = place->channel;
         for (int64_t k = 0; k < channels; k += across) {
-            write_by_turns(sums + k * width + done, width, across, run,
-                           channel + (row * down + below) * pitch + column * across);
+            const real *rows[4];
+            UNROLL for (int j = 0; j < across; j++) rows[j] = sums + (k + j) * width + done;
+            rows_by_turns(rows, across, run * across, channel + (row * down + below) * pitch + column * across);
             if (++below == down) below = 0, channel += at->out_strides[1];
         }
     }

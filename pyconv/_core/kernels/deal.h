@@ -93,4 +93,25 @@ INLINE void by_turns(const vec *part, int step, vec *joined)
     }
 }
 
+/* `step` rows of `length` / step elements each, or one more of the first ones, by turns: whole vectors as long as there
+ * are such, of the last ones the parts. */
+INLINE void rows_by_turns(const real *const *rows, int step, int64_t length, real *out)
+{
+    vec part[4], joined[4];
+    int64_t i = 0;
+    for (; (i + LANES) * step <= length; i += LANES, out += step * LANES) {
+        UNROLL for (int j = 0; j < step; j++) part[j] = load(rows[j] + i);
+        by_turns(part, step, joined);
+        UNROLL for (int j = 0; j < step; j++) store(out + j * LANES, joined[j]);
+    }
+    const int64_t left = length - i * step;
+    if (left <= 0) return;
+    UNROLL for (int j = 0; j < step; j++) part[j] = load_part(rows[j] + i, 0, (left + step - 1 - j) / step);
+    by_turns(part, step, joined);
+    UNROLL for (int j = 0; j < step; j++)
+    {
+        if (left > j * LANES) store_part(out + j * LANES, joined[j], left - j * LANES);
+    }
+}
+
 #endif

@@ -4,27 +4,6 @@
 #include "deal.h"
 #include "vector.h"
 
-/* `step` rows of `length` / step elements each, or one more of the first ones, by turns: whole vectors as long as there
- * are such, of the last ones the parts. */
-INLINE void by_turns_of(const real *const *rows, int step, int64_t length, real *out)
-{
-    vec part[4], joined[4];
-    int64_t i = 0;
-    for (; (i + LANES) * step <= length; i += LANES, out += step * LANES) {
-        UNROLL for (int j = 0; j < step; j++) part[j] = load(rows[j] + i);
-        by_turns(part, step, joined);
-        UNROLL for (int j = 0; j < step; j++) store(out + j * LANES, joined[j]);
-    }
-    const int64_t left = length - i * step;
-    if (left <= 0) return;
-    UNROLL for (int j = 0; j < step; j++) part[j] = load_part(rows[j] + i, 0, (left + step - 1 - j) / step);
-    by_turns(part, step, joined);
-    UNROLL for (int j = 0; j < step; j++)
-    {
-        if (left > j * LANES) store_part(out + j * LANES, joined[j], left - j * LANES);
-    }
-}
-
 /* out[i * step + j] = rows[j][i], below `length`; *rest where there is no row j */
 void PC_NAME(interleave)(const void *const *rows_, int64_t step, int64_t length, const void *rest_, void *out_)
 {
@@ -35,9 +14,9 @@ void PC_NAME(interleave)(const void *const *rows_, int64_t step, int64_t length,
     for (int64_t j = 0; j < step; j++) missing |= !rows[j];
     if (!missing && step <= 4) {
         if (step == 1) memcpy(out, rows[0], length * sizeof(real));
-        if (step == 2) by_turns_of(rows, 2, length, out);
-        if (step == 3) by_turns_of(rows, 3, length, out);
-        if (step == 4) by_turns_of(rows, 4, length, out);
+        if (step == 2) rows_by_turns(rows, 2, length, out);
+        if (step == 3) rows_by_turns(rows, 3, length, out);
+        if (step == 4) rows_by_turns(rows, 4, length, out);
         return;
     }
     for (int64_t j = 0; j < step; j++)
@@ -56,7 +35,7 @@ INLINE void band_by_turns(const void *const *starts, const int64_t *steps, int64
             {
                 rows[j] = (const real *)starts[below * across + j] + row * steps[below * across + j];
             }
-            by_turns_of(rows, across, length, out);
+            rows_by_turns(rows, across, length, out);
         }
     }
 }
